@@ -1,0 +1,8 @@
+//! Renews `eventdb/schema.json` from the constants in `eventdb/src/schema.rs`.
+
+fn main() -> std::io::Result<()> {
+    std::fs::write(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/schema.json"),
+        eventdb::schema::document_text(),
+    )
+}

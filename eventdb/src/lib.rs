@@ -1,0 +1,3 @@
+//! An event store on Amazon DynamoDB.
+
+pub mod schema;

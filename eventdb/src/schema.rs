@@ -1,0 +1,222 @@
+//! Every name and limit that more than one part of the product must agree on.
+//!
+//! The crate, the publisher and the deployment all take their names from here: the constants are
+//! written out to `eventdb/schema.json`, which the CDK construct imports. A test fails when that
+//! file is stale and prints the command that renews it.
+//!
+//! ```
+//! use eventdb::schema;
+//!
+//! assert_eq!(schema::attribute::SUBJECT, "subject");
+//! assert_eq!(schema::index::ALL_EVENTS_BY_TIME, "AllEventsByTime");
+//! ```
+
+use serde_json::{Value, json};
+
+/// Attribute names of the items in the table.
+///
+/// `type`, `time`, `data` and `source` are [reserved words] of DynamoDB's expressions, so every
+/// expression must use them through an alias.
+///
+/// [reserved words]: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ReservedWords.html
+pub mod attribute {
+    /// Partition key (String): the entity that the event is about.
+    pub const SUBJECT: &str = "subject";
+    /// Sort key (String): `{time in milliseconds, 13 digits}_{type}`.
+    pub const TIME_TYPE: &str = "time_type";
+    /// The event's id (String), partition key of [`index::ALL_EVENTS_BY_ID`](super::index::ALL_EVENTS_BY_ID).
+    pub const ID: &str = "id";
+    /// The event's type (String), sort key of [`index::SUBJECT_EVENTS_BY_TYPE`](super::index::SUBJECT_EVENTS_BY_TYPE).
+    pub const TYPE: &str = "type";
+    /// Where the event comes from (String), a URI-reference.
+    pub const SOURCE: &str = "source";
+    /// When the event happened (Number), in milliseconds since 1970-01-01T00:00:00Z.
+    pub const TIME: &str = "time";
+    /// The payload (Map).
+    pub const DATA: &str = "data";
+    /// Constant [`ALL_EVENTS`](super::ALL_EVENTS) (String), partition key of
+    /// [`index::ALL_EVENTS_BY_TIME`](super::index::ALL_EVENTS_BY_TIME).
+    pub const PK_ALL: &str = "pk_all";
+    /// Position of the event in its subject (Number): 1, 2, 3, …
+    pub const REVISION: &str = "revision";
+    /// Media type of the payload (String), where the writer gave one.
+    pub const DATACONTENTTYPE: &str = "datacontenttype";
+    /// URI of the payload's schema (String), where the writer gave one.
+    pub const DATASCHEMA: &str = "dataschema";
+    /// Further CloudEvents attributes (Map), `traceparent` among them.
+    pub const EXTENSIONS: &str = "extensions";
+    /// On a head item: the time of the subject's last event (Number), in milliseconds.
+    pub const LAST_TIME: &str = "last_time";
+    /// On a head item: the id of the subject's last event (String).
+    pub const LAST_ID: &str = "last_id";
+    /// On an id guard: the subject of the guarded event (String).
+    pub const EVENT_SUBJECT: &str = "event_subject";
+    /// On an id guard: the sort key of the guarded event (String).
+    pub const EVENT_TIME_TYPE: &str = "event_time_type";
+}
+
+/// Names of the table's indexes.
+pub mod index {
+    /// Global: all events in the order of their time; holds whole items.
+    pub const ALL_EVENTS_BY_TIME: &str = "AllEventsByTime";
+    /// Global: an event by its id; holds keys only.
+    pub const ALL_EVENTS_BY_ID: &str = "AllEventsById";
+    /// Local: the events of one type of a subject; holds keys only.
+    pub const SUBJECT_EVENTS_BY_TYPE: &str = "SubjectEventsByType";
+}
+
+/// Value of [`attribute::PK_ALL`] on every event, and on nothing else.
+pub const ALL_EVENTS: &str = "all";
+
+/// Subjects that begin with this belong to the store itself and are refused from callers.
+pub const RESERVED_SUBJECT_PREFIX: &str = "$";
+
+/// Partition key of a subject's head item: this prefix, then the subject.
+pub const HEAD_PREFIX: &str = "$head/";
+/// Sort key of every head item.
+pub const HEAD_SORT_KEY: &str = "$head";
+
+/// Partition key of an id guard: this prefix, then `{source}#{id}`, where `%` and `#` in the
+/// source are percent-encoded so that the first `#` separates the two.
+pub const ID_GUARD_PREFIX: &str = "$id/";
+/// Sort key of every id guard.
+pub const ID_GUARD_SORT_KEY: &str = "$id";
+
+/// Environment variables that the publisher function reads.
+pub mod environment {
+    /// Required: the ARN of the topic that events are published to.
+    pub const EVENT_TOPIC_ARN: &str = "EVENT_TOPIC_ARN";
+    /// Optional: `ERROR`, `WARN`, `INFO` (the default), `DEBUG` or `TRACE`.
+    pub const LOG_LEVEL: &str = "LOG_LEVEL";
+}
+
+/// Names of the message attributes beside each published event, for filters on subscriptions.
+pub mod message_attribute {
+    /// The event's id.
+    pub const ID: &str = "id";
+    /// The event's type.
+    pub const TYPE: &str = "type";
+    /// The event's time, RFC 3339 with milliseconds.
+    pub const TIME: &str = "time";
+    /// The event's source.
+    pub const SOURCE: &str = "source";
+    /// The event's subject.
+    pub const SUBJECT: &str = "subject";
+    /// The event's revision as in the message, absent on legacy events.
+    pub const SEQUENCE: &str = "sequence";
+}
+
+/// Metrics of the publisher function, written in CloudWatch's embedded metric format.
+pub mod metric {
+    /// Namespace of the metrics.
+    pub const NAMESPACE: &str = "EventDB";
+    /// The one dimension: the name of the publisher function.
+    pub const FUNCTION_NAME_DIMENSION: &str = "FunctionName";
+    /// Events which the topic has accepted (Count).
+    pub const PUBLISHED_EVENTS: &str = "PublishedEvents";
+    /// Records that are no new events (Count).
+    pub const SKIPPED_RECORDS: &str = "SkippedRecords";
+    /// Records that were reported as failed (Count).
+    pub const FAILED_RECORDS: &str = "FailedRecords";
+    /// From an event's time to its publication (Milliseconds).
+    pub const PUBLISH_LAG: &str = "PublishLag";
+}
+
+/// Sizes and counts that DynamoDB, SNS and this store allow.
+pub mod limit {
+    /// Fewest characters of `id`, `type`, `subject` and `source`.
+    pub const MINIMUM_CHARACTERS: usize = 3;
+    /// Most bytes of a partition key: [quotas](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html).
+    pub const PARTITION_KEY_BYTES: usize = 2048;
+    /// Most bytes of a sort key: [quotas](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html).
+    pub const SORT_KEY_BYTES: usize = 1024;
+    /// Most bytes of a subject: its head item's partition key is longer by a prefix.
+    pub const SUBJECT_BYTES: usize = PARTITION_KEY_BYTES - super::HEAD_PREFIX.len();
+    /// Most bytes of a type: the sort key begins with 13 digits and `_`.
+    pub const TYPE_BYTES: usize = SORT_KEY_BYTES - 14;
+    /// Most bytes of an item (400 KB), its copies of keys in the local index included.
+    pub const ITEM_BYTES: usize = 400 * 1024;
+    /// Deepest nesting of an item's attributes.
+    pub const NESTING_LEVELS: usize = 32;
+    /// Most significant digits of a number.
+    pub const NUMBER_DIGITS: usize = 38;
+    /// Most bytes of a message with its attributes (256 KiB): [SNS](https://docs.aws.amazon.com/sns/latest/api/API_Publish.html).
+    pub const MESSAGE_BYTES: usize = 262_144;
+    /// Most actions of one transaction: [TransactWriteItems](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html).
+    pub const TRANSACTION_ACTIONS: usize = 100;
+    /// Most bytes of all items of one transaction (4 MB).
+    pub const TRANSACTION_BYTES: usize = 4 * 1024 * 1024;
+    /// Latest time of an event, in milliseconds: the last with 13 digits (the year 2286).
+    pub const TIME_MILLISECONDS: i64 = 9_999_999_999_999;
+}
+
+/// The contents of `eventdb/schema.json`.
+///
+/// ```
+/// let document = eventdb::schema::document();
+/// assert_eq!(document["table"]["partitionKey"]["name"], "subject");
+/// ```
+pub fn document() -> Value {
+    json!({
+        "comment": "Generated from eventdb/src/schema.rs by: cargo run -p eventdb --example write_schema",
+        "table": {
+            "partitionKey": { "name": attribute::SUBJECT, "type": "S" },
+            "sortKey": { "name": attribute::TIME_TYPE, "type": "S" },
+            "streamViewType": "NEW_IMAGE",
+            "globalSecondaryIndexes": [
+                {
+                    "name": index::ALL_EVENTS_BY_TIME,
+                    "partitionKey": { "name": attribute::PK_ALL, "type": "S" },
+                    "sortKey": { "name": attribute::TIME, "type": "N" },
+                    "projectionType": "ALL",
+                },
+                {
+                    "name": index::ALL_EVENTS_BY_ID,
+                    "partitionKey": { "name": attribute::ID, "type": "S" },
+                    "projectionType": "KEYS_ONLY",
+                },
+            ],
+            "localSecondaryIndexes": [
+                {
+                    "name": index::SUBJECT_EVENTS_BY_TYPE,
+                    "sortKey": { "name": attribute::TYPE, "type": "S" },
+                    "projectionType": "KEYS_ONLY",
+                },
+            ],
+        },
+        "eventSourceFilter": {
+            "eventName": ["INSERT"],
+            "dynamodb": { "NewImage": { attribute::PK_ALL: { "S": [ALL_EVENTS] } } },
+        },
+        "itemPrefixes": { "head": HEAD_PREFIX, "idGuard": ID_GUARD_PREFIX },
+        "environment": {
+            "eventTopicArn": environment::EVENT_TOPIC_ARN,
+            "logLevel": environment::LOG_LEVEL,
+        },
+        "messageAttributes": {
+            "id": message_attribute::ID,
+            "type": message_attribute::TYPE,
+            "time": message_attribute::TIME,
+            "source": message_attribute::SOURCE,
+            "subject": message_attribute::SUBJECT,
+            "sequence": message_attribute::SEQUENCE,
+        },
+        "metrics": {
+            "namespace": metric::NAMESPACE,
+            "functionNameDimension": metric::FUNCTION_NAME_DIMENSION,
+            "publishedEvents": metric::PUBLISHED_EVENTS,
+            "skippedRecords": metric::SKIPPED_RECORDS,
+            "failedRecords": metric::FAILED_RECORDS,
+            "publishLag": metric::PUBLISH_LAG,
+        },
+    })
+}
+
+/// [`document`] as the text of the file, with a newline at its end.
+///
+/// ```
+/// assert!(eventdb::schema::document_text().ends_with("}\n"));
+/// ```
+pub fn document_text() -> String {
+    format!("{:#}\n", document())
+}
