@@ -81,7 +81,6 @@ impl<S: event_builder::State> EventBuilder<S> {
     /// # let builder = Event::builder();
     /// let builder = builder.extension("correlationid", "order-77").extension("attempt", 2);
     /// ```
-    #[must_use]
     pub fn extension(mut self, name: impl Into<String>, value: impl Into<ExtensionValue>) -> Self {
         self.extensions.insert(name.into(), value.into());
         self

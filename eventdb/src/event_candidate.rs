@@ -57,7 +57,6 @@ impl<S: event_candidate_builder::State> EventCandidateBuilder<S> {
     /// # let builder = EventCandidate::builder();
     /// let builder = builder.extension("correlationid", "order-77");
     /// ```
-    #[must_use]
     pub fn extension(mut self, name: impl Into<String>, value: impl Into<ExtensionValue>) -> Self {
         self.extensions.insert(name.into(), value.into());
         self

@@ -161,6 +161,14 @@ pub fn decode(item: Item) -> Result<Event, InvalidItem> {
     }
 }
 
+/// Partition key of the item that guards an id of a caller's own against being stored twice.
+#[cfg(feature = "dynamodb")]
+pub(crate) fn id_guard_partition_key(source: &str, id: &str) -> String {
+    // A source may hold a `#` of its own; escaped, the first one always separates.
+    let source = source.replace('%', "%25").replace('#', "%23");
+    format!("{}{source}#{id}", schema::ID_GUARD_PREFIX)
+}
+
 /// Bytes of an item as DynamoDB counts them, without its copies in the indexes.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>
 pub(crate) fn size(item: &Item) -> usize {

@@ -3,7 +3,15 @@
 mod cloud_event;
 #[cfg(feature = "cloudevents-sdk")]
 mod cloudevents_sdk;
+#[cfg(feature = "dynamodb")]
+mod cursor;
 mod decimal;
+#[cfg(feature = "dynamodb")]
+mod dynamodb;
+#[cfg(feature = "embedded")]
+mod embedded;
+#[cfg(feature = "dynamodb")]
+mod error;
 mod event;
 mod event_candidate;
 pub mod item;
@@ -17,3 +25,16 @@ pub use event_candidate::{EventCandidate, EventCandidateBuilder};
 pub use item::InvalidItem;
 pub use message::{ATTRIBUTE_TYPE, Message};
 pub use precondition::{ExpectedState, Precondition, SubjectState};
+
+#[cfg(feature = "dynamodb")]
+pub use {
+    cursor::{Cursor, CursorError},
+    dynamodb::{
+        AddEvents, AddNewEvents, CapacityMeter, ConsumedCapacity, EventDb, FetchEvent, FetchEvents,
+        History, MissingRevisions,
+    },
+    error::{BoxError, Conflict, Error, IdReuse},
+};
+
+#[cfg(feature = "embedded")]
+pub use embedded::{EmbeddedDynamoDb, EmbeddedError};

@@ -98,7 +98,8 @@ impl Findings {
         });
     }
 
-    fn into_result(self) -> Result<(), Faults> {
+    fn into_result(mut self) -> Result<(), Faults> {
+        self.faults.sort_by_key(|fault| fault.index);
         if self.faults.is_empty() { Ok(()) } else { Err(Faults(self.faults)) }
     }
 }
@@ -120,17 +121,40 @@ impl Findings {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 pub fn check_events(events: &[Event]) -> Result<(), Faults> {
-    check(events, true)
+    check(events, true, Findings::default())
 }
 
-/// Checks events whose time the store has yet to give.
+/// Checks events whose time the store has yet to give, and which of them have an id of the caller's
+/// own.
 #[cfg(feature = "dynamodb")]
-pub(crate) fn check_new_events(events: &[Event]) -> Result<(), Faults> {
-    check(events, false)
+pub(crate) fn check_new_events(events: &[Event], own_ids: &[bool]) -> Result<(), Faults> {
+    let mut findings = Findings::default();
+    let some_have_one = own_ids.contains(&true);
+    for (index, (event, own_id)) in events.iter().zip(own_ids).enumerate() {
+        findings.index = Some(index);
+        if some_have_one && !own_id {
+            findings.add(
+                attribute::ID,
+                "is missing while other events of the append have one; give one to all or to none, \
+                 or a repetition could not be recognised",
+            );
+        }
+        let guard = item::id_guard_partition_key(&event.source, &event.id).len();
+        if *own_id && guard > limit::PARTITION_KEY_BYTES {
+            findings.add(
+                attribute::ID,
+                format!(
+                    "is too long to be guarded together with its source: the key has {guard} \
+                     bytes, allowed are {}",
+                    limit::PARTITION_KEY_BYTES
+                ),
+            );
+        }
+    }
+    check(events, false, findings)
 }
 
-fn check(events: &[Event], times_are_given: bool) -> Result<(), Faults> {
-    let mut findings = Findings::default();
+fn check(events: &[Event], times_are_given: bool, mut findings: Findings) -> Result<(), Faults> {
     let mut positions = HashMap::new();
     let mut last_of_subject: HashMap<&str, (usize, &Event)> = HashMap::new();
     for (index, event) in events.iter().enumerate() {
