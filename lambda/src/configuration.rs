@@ -34,6 +34,30 @@ pub struct Configuration {
     pub credentials: Credentials,
     /// Another endpoint for SNS, from `AWS_ENDPOINT_URL_SNS` or `AWS_ENDPOINT_URL`: an emulator.
     pub endpoint: Option<String>,
+    /// Whose certificates are trusted.
+    pub trust: Trust,
+}
+
+/// Whose certificates are trusted when connecting to SNS.
+///
+/// ```
+/// use eventdb_publisher::configuration::{Configuration, Trust};
+///
+/// let variables = |name: &str| match name {
+///     "EVENT_TOPIC_ARN" => Some("arn:aws:sns:eu-west-1:123456789012:Events".to_owned()),
+///     "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("test".to_owned()),
+///     _ => None,
+/// };
+/// assert_eq!(Configuration::read(variables)?.trust, Trust::Amazon);
+/// # Ok::<(), eventdb_publisher::configuration::ConfigurationError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// Amazon's own certification authorities, which vouch for all endpoints of the partition `aws`.
+    Amazon,
+    /// The system's, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name: for other partitions,
+    /// other endpoints, and networks that put a proxy between.
+    System,
 }
 
 /// Credentials of the function's role. Their `Debug` form shows the access key's id only.
@@ -104,7 +128,11 @@ impl Configuration {
             optional(name).ok_or(ConfigurationError { name, problem: "is missing", allowed })
         };
         let topic_arn = required(environment::EVENT_TOPIC_ARN, ARN_ALLOWED)?;
+        let endpoint = optional("AWS_ENDPOINT_URL_SNS").or_else(|| optional("AWS_ENDPOINT_URL"));
+        let elsewhere = endpoint.is_some() || !topic_arn.starts_with("arn:aws:");
+        let own_authorities = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(optional).iter().any(Option::is_some);
         Ok(Self {
+            trust: if elsewhere || own_authorities { Trust::System } else { Trust::Amazon },
             region: region(&topic_arn)?,
             topic_arn,
             log_level: log_level(optional(environment::LOG_LEVEL).as_deref())?,
@@ -118,7 +146,7 @@ impl Configuration {
                 )?,
                 session_token: optional("AWS_SESSION_TOKEN"),
             },
-            endpoint: optional("AWS_ENDPOINT_URL_SNS").or_else(|| optional("AWS_ENDPOINT_URL")),
+            endpoint,
         })
     }
 

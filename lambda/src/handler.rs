@@ -65,16 +65,18 @@ impl From<HandlerError> for Diagnostic {
 /// ```
 pub async fn handle(
     topic: &impl Topic,
-    payload: &str,
+    payload: impl AsRef<str>,
     deadline: Instant,
 ) -> (Result<Checkpoint, HandlerError>, Metrics) {
-    let batch: dynamodb::Event = match serde_json::from_str(payload) {
+    let batch: dynamodb::Event = match serde_json::from_str(payload.as_ref()) {
         Ok(batch) => batch,
         Err(error) => {
             let (line, column) = (error.line(), error.column());
             return (Err(HandlerError::Payload { line, column }), Metrics::default());
         }
     };
+    // It may have 6 MB, which are not needed any more.
+    drop(payload);
     let mut sequence_numbers = Vec::with_capacity(batch.records.len());
     let mut entries = Vec::with_capacity(batch.records.len());
     let mut unpublishable = Vec::new();

@@ -13,12 +13,12 @@ use aws_sdk_sns::types::{
     BatchResultErrorEntry, MessageAttributeValue, PublishBatchRequestEntry, PublishBatchResultEntry,
 };
 use aws_sdk_sns::{Client, error::BuildError};
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use data_encoding::HEXLOWER;
 use eventdb::{ATTRIBUTE_TYPE, Message};
 use sha2::{Digest, Sha256};
 
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Trust};
 use crate::topic::{Answer, Entry, Fault, FaultKind, Topic};
 
 /// Longest time for making a connection, of the whole time that a request may take.
@@ -64,7 +64,7 @@ impl SnsTopic {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(configuration.region.clone()))
             .credentials_provider(credentials)
-            .http_client(https_client())
+            .http_client(https_client(configuration.trust))
             // Repetitions are the publisher's, which knows the order and the time that is left.
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
@@ -79,11 +79,23 @@ impl SnsTopic {
     }
 }
 
-/// `docs/decisions/0022-tls-with-ring.md` has the reasons for the provider.
-fn https_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https()
+/// The authorities of <https://www.amazontrust.com/repository/>. Reading the system's, of which
+/// there are about 140, would take half of the function's start.
+const AMAZON_ROOTS: &[u8] = include_bytes!("amazon_roots.pem");
+
+/// `docs/decisions/0022-tls-with-ring-and-amazons-authorities.md` has the reasons.
+fn https_client(trust: Trust) -> SharedHttpClient {
+    let trusted = match trust {
+        Trust::Amazon => TrustStore::empty().with_pem_certificate(AMAZON_ROOTS),
+        Trust::System => TrustStore::default(),
+    };
+    let builder = aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring));
+    match TlsContext::builder().with_trust_store(trusted).build() {
+        Ok(context) => builder.tls_context(context).build_https(),
+        // Then the default, which trusts the system's.
+        Err(_) => builder.build_https(),
+    }
 }
 
 impl Topic for SnsTopic {

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 /// Handles the records and returns the position to resume from, if there is one.
 async fn resume_position(topic: &ScriptedTopic, records: &[Value]) -> Option<usize> {
-    let (checkpoint, metrics) = handle(topic, &payload(records), deadline()).await;
+    let (checkpoint, metrics) = handle(topic, payload(records), deadline()).await;
     let checkpoint = checkpoint.unwrap();
     let number = checkpoint.sequence_number()?;
     assert!(metrics.failed > 0);
@@ -63,7 +63,7 @@ async fn what_is_no_new_event_is_skipped() {
         event_record(5, "book:1", 1),
     ];
     let topic = ScriptedTopic::default();
-    let (checkpoint, metrics) = handle(&topic, &payload(&records), deadline()).await;
+    let (checkpoint, metrics) = handle(&topic, payload(&records), deadline()).await;
     assert_eq!(checkpoint.unwrap().sequence_number(), None);
     assert_eq!((metrics.published, metrics.skipped, metrics.failed), (1, 5, 0));
 }
@@ -192,7 +192,7 @@ async fn the_deadline_is_kept_and_what_was_not_sent_is_reported() {
         (0..30).map(|position| event_record(position, "book:1", position as u64 + 1)).collect();
     let started = Instant::now();
     let deadline = started + Duration::from_millis(3_500);
-    let (checkpoint, metrics) = handle(&topic, &payload(&records), deadline).await;
+    let (checkpoint, metrics) = handle(&topic, payload(&records), deadline).await;
     assert_eq!(started.elapsed(), Duration::from_millis(3_500));
     assert_eq!(checkpoint.unwrap().sequence_number(), Some(sequence_number(3).as_str()));
     assert_eq!((metrics.published, metrics.failed), (3, 27));
@@ -201,7 +201,7 @@ async fn the_deadline_is_kept_and_what_was_not_sent_is_reported() {
 #[tokio::test(start_paused = true)]
 async fn a_deadline_in_the_past_sends_nothing() {
     let topic = ScriptedTopic::default();
-    let (checkpoint, _) = handle(&topic, &payload(&distinct_subjects(3)), Instant::now()).await;
+    let (checkpoint, _) = handle(&topic, payload(&distinct_subjects(3)), Instant::now()).await;
     assert_eq!(checkpoint.unwrap().sequence_number(), Some(sequence_number(0).as_str()));
     assert!(topic.requests().is_empty());
 }
@@ -212,7 +212,7 @@ async fn a_failure_without_a_sequence_number_fails_the_invocation() {
         let mut records = [event_record(0, "book:1", 1), poison_record(1, "book:2", 1)];
         records[1]["dynamodb"]["SequenceNumber"] = number;
         let (result, metrics) =
-            handle(&ScriptedTopic::default(), &payload(&records), deadline()).await;
+            handle(&ScriptedTopic::default(), payload(&records), deadline()).await;
         assert!(matches!(result, Err(HandlerError::MissingSequenceNumber(_))));
         assert_eq!(metrics.published, 1, "the metrics are there all the same");
     }

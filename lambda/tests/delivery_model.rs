@@ -55,7 +55,7 @@ async fn deliver(topic: &ScriptedTopic, records: &[Value], mapping: &Mapping) ->
         .collect();
     while let Some((start, end, retries)) = batches.pop_front() {
         let deadline = Instant::now() + Duration::from_secs(30);
-        let (answer, metrics) = handle(topic, &payload(&records[start..end]), deadline).await;
+        let (answer, metrics) = handle(topic, payload(&records[start..end]), deadline).await;
         let answer = answer.unwrap();
         let resume = match (lost_answers.next(), answer.sequence_number()) {
             (Some(true), _) => start,
@@ -191,7 +191,7 @@ proptest! {
             .build()
             .unwrap()
             .block_on(async {
-                let (_, _) = handle(&topic, &payload(&records), Instant::now() + deadline).await;
+                let (_, _) = handle(&topic, payload(&records), Instant::now() + deadline).await;
             });
         assert_first_copies_in_order(&topic.accepted());
     }
