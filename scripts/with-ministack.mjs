@@ -13,7 +13,7 @@ import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { setUp, withTools } from './python-environment.mjs';
+import { REPOSITORY, setUp, withTools } from './python-environment.mjs';
 
 const REGION = 'eu-west-1';
 const START_SECONDS = 30;
@@ -32,7 +32,7 @@ const START_SECONDS = 30;
  * @returns {Promise<Ministack>} once it answers
  */
 export async function startMinistack(settings = {}) {
-  const { ministack } = setUp();
+  const { python } = setUp();
   const port = await freePort();
   const endpoint = `http://127.0.0.1:${port}`;
   const directory = mkdtempSync(join(tmpdir(), 'eventdb-ministack-'));
@@ -43,7 +43,7 @@ export async function startMinistack(settings = {}) {
     AWS_DEFAULT_REGION: REGION,
     AWS_ENDPOINT_URL: endpoint,
   };
-  const server = spawn(ministack, {
+  const server = spawn(python, [join(REPOSITORY, 'scripts', 'mended_ministack.py')], {
     cwd: directory,
     env: {
       ...withoutAws(withTools()),
@@ -68,7 +68,8 @@ export async function startMinistack(settings = {}) {
       log = (log + text).slice(-20_000);
     });
   }
-  let stopping = false;
+  let gone = false;
+  let expected = true;
   /** @type {Promise<string>} */
   const ended = new Promise((resolve) => {
     server.once('error', (error) => resolve(error.message));
@@ -77,7 +78,7 @@ export async function startMinistack(settings = {}) {
   const kill = () => server.kill('SIGKILL');
   process.once('exit', kill);
   const stop = async () => {
-    stopping = true;
+    expected = true;
     server.kill('SIGTERM');
     const timer = setTimeout(kill, 5_000);
     await ended;
@@ -86,16 +87,13 @@ export async function startMinistack(settings = {}) {
     rmSync(directory, { recursive: true, force: true });
   };
   ended.then((reason) => {
-    if (!stopping) {
+    gone = true;
+    if (!expected) {
       console.error(`ministack is gone: ${reason}. The end of its log:\n${log}`);
     }
   });
 
   const deadline = Date.now() + START_SECONDS * 1_000;
-  let gone = false;
-  ended.then(() => {
-    gone = true;
-  });
   while (!(await answers(endpoint))) {
     if (gone || Date.now() > deadline) {
       const reason = gone ? await ended : `it doesn't answer after ${START_SECONDS} seconds`;
@@ -104,6 +102,7 @@ export async function startMinistack(settings = {}) {
     }
     await sleep(50);
   }
+  expected = false;
   return {
     endpoint,
     environment: {
