@@ -13,6 +13,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { CARGO_DENY } from './cargo-deny.mjs';
 
 /**
  * @typedef {object} Step
@@ -23,12 +24,6 @@ import { fileURLToPath } from 'node:url';
 const REPOSITORY = dirname(dirname(fileURLToPath(import.meta.url)));
 const SCRIPTS = join(REPOSITORY, 'scripts');
 const TOOLS = join(REPOSITORY, '.tools');
-const CARGO_DENY_VERSION = '0.20.2';
-const CARGO_DENY = join(
-  TOOLS,
-  'bin',
-  process.platform === 'win32' ? 'cargo-deny.exe' : 'cargo-deny',
-);
 const ADVISORIES_SECONDS = 60;
 
 /** What this process was called with, but for what leads to somebody's AWS account or emulator. */
@@ -48,7 +43,10 @@ const setUp = [
     name: 'set-up: Python tools',
     run: () => command(process.execPath, [join(SCRIPTS, 'python-environment.mjs')]),
   },
-  { name: 'set-up: cargo-deny', run: cargoDeny },
+  {
+    name: 'set-up: cargo-deny',
+    run: () => command(process.execPath, [join(SCRIPTS, 'cargo-deny.mjs')]),
+  },
 ];
 
 /** @type {Step[]} */
@@ -79,14 +77,12 @@ const steps = [
   },
   {
     name: 'Rust: dependencies',
-    run: () => command(CARGO_DENY, ['--locked', 'check', '--hide-inclusion-graph', ...POLICIES]),
+    run: () =>
+      command(CARGO_DENY, '--locked check --hide-inclusion-graph bans licenses sources'.split(' ')),
   },
   { name: 'Rust: advisories', run: advisories },
   { name: 'Rust: package', run: cargoPackage },
 ];
-
-/** What cargo-deny can check without the database of advisories. */
-const POLICIES = ['bans', 'licenses', 'sources'];
 
 async function npmPackages() {
   const lock = readFileSync(join(REPOSITORY, 'package-lock.json'));
@@ -99,13 +95,6 @@ async function npmPackages() {
   await command('npm', ['ci', '--no-audit', '--no-fund']);
   mkdirSync(TOOLS, { recursive: true });
   writeFileSync(stamp, wanted);
-}
-
-async function cargoDeny() {
-  if (output(CARGO_DENY, ['--version']).trim() === `cargo-deny ${CARGO_DENY_VERSION}`) {
-    return;
-  }
-  await cargo(`install cargo-deny --version ${CARGO_DENY_VERSION} --locked --force --root .tools`);
 }
 
 /** Every feature that may be left out compiles when it is. */
@@ -171,7 +160,7 @@ async function advisories() {
     );
     return;
   }
-  await command(CARGO_DENY, ['--locked', 'check', '--disable-fetch', 'advisories']);
+  await command(CARGO_DENY, ['--locked', 'check', 'advisories']);
 }
 
 /** The crate as it would be published builds by itself; on a CI machine, of what is committed. */

@@ -27,7 +27,11 @@ function crate(programArguments, input = '') {
     { cwd: repository, encoding: 'utf8', input },
   );
   assert.equal(error, undefined);
-  return { status, stderr, events: lines(stdout).map((line) => /** @type {Json} */ (JSON.parse(line))) };
+  return {
+    status,
+    stderr,
+    events: lines(stdout).map((line) => /** @type {Json} */ (JSON.parse(line))),
+  };
 }
 
 /** @param {string} text */
@@ -67,7 +71,9 @@ test('the sample has every optional attribute and every type of extension', () =
     ),
   );
   assert.deepEqual([...types].sort(), ['boolean', 'number', 'string']);
-  assert.ok(events.some((event) => event['dataschema'] === undefined && event['sequence'] === undefined));
+  assert.ok(
+    events.some((event) => event['dataschema'] === undefined && event['sequence'] === undefined),
+  );
 });
 
 test("the crate's events are valid and the SDK loses nothing of them", () => {
@@ -134,7 +140,8 @@ describe('broken events', () => {
     data: {},
   };
   /** @param {string} name */
-  const without = (name) => Object.fromEntries(Object.entries(valid).filter(([key]) => key !== name));
+  const without = (name) =>
+    Object.fromEntries(Object.entries(valid).filter(([key]) => key !== name));
 
   /** What breaks CloudEvents itself, so that both refuse it. @type {[unknown, RegExp][]} */
   const invalid = [
