@@ -24,7 +24,7 @@ async fn a_new_event_gets_an_id_a_time_and_a_revision() {
         assert_eq!(stored.id.parse::<Uuid>().unwrap().get_version_num(), 7);
         assert!(before <= stored.time && stored.time <= Utc::now());
         assert_eq!(stored.revision, Some(1));
-        assert_eq!(store.subject("book:123").await, std::slice::from_ref(&stored));
+        assert_eq!(store.subject("book:123").await, std::slice::from_ref(stored));
     })
     .await;
 }
