@@ -99,7 +99,7 @@ pub use {
         AddEvents, AddNewEvents, CapacityMeter, ConsumedCapacity, EventDb, FetchEvent, FetchEvents,
         History, MissingRevisions,
     },
-    error::{BoxError, Conflict, Error, IdReuse},
+    error::{BoxError, Conflict, Error, IdReuse, UnsettledEvents},
 };
 
 #[cfg(feature = "embedded")]

@@ -340,6 +340,7 @@ async fn an_unknown_outcome_is_settled_by_its_events_where_it_had_happened() {
     let world = world("TransactWriteItems", vec![], Some(Fault::LoseAnswer)).await;
     let error = world.db.add_new_events(two()).await.unwrap_err();
     assert!(!error.is_retryable(), "the same candidates would be stored twice");
+    assert!(!format!("{error} {error:?}").contains("user:456"), "errors are logged: no data");
     let Error::OutcomeUnknown { events, .. } = error else { panic!("{error:?}") };
     assert_eq!(world.calm.add_events(events).await.unwrap(), world.stored().await);
     assert_eq!(world.stored().await.len(), 2);

@@ -21,7 +21,7 @@ use super::fetch_events::decode;
 use super::query::string;
 use super::transaction::{Append, Base, Transaction};
 use crate::decimal;
-use crate::error::{BoxError, Error, IdReuse};
+use crate::error::{BoxError, Error, IdReuse, UnsettledEvents};
 use crate::event::Event;
 use crate::event_candidate::EventCandidate;
 use crate::precondition::{ExpectedState, Precondition};
@@ -384,7 +384,7 @@ fn unknown(transaction: Transaction, attempts: u32, source: BoxError) -> Error {
     for event in &mut events {
         event.revision = None;
     }
-    Error::OutcomeUnknown { events, attempts, source }
+    Error::OutcomeUnknown { events: UnsettledEvents(events), attempts, source }
 }
 
 /// The revision that the preconditions on a subject state, if one does.

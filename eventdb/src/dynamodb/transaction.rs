@@ -116,7 +116,9 @@ impl Append {
                 .iter()
                 .map(|event| Event { revision: Some(u64::MAX), ..event.clone() })
                 .collect(),
-            ..self.clone()
+            preconditions: self.preconditions.clone(),
+            times_are_given: self.times_are_given,
+            ids_are_guarded: self.ids_are_guarded,
         };
         let transaction = widest.on(&HashMap::new(), 0)?;
         let bytes: usize = transaction
