@@ -14,6 +14,7 @@ import {
   FifoThroughputLimit,
   Queue,
   QueueEncryption,
+  type QueueProps,
 } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 import { createAlarm, FAULT_PERIOD, onAnyFault } from './alarms';
@@ -228,16 +229,13 @@ export class EventSubscription extends Construct {
   private createQueue(
     id: string,
     props: EventSubscriptionProps,
-    own: Pick<
-      ConstructorParameters<typeof Queue>[2] & object,
-      'visibilityTimeout' | 'deadLetterQueue'
-    >,
+    own: Pick<QueueProps, 'visibilityTimeout' | 'deadLetterQueue'>,
   ): Queue {
     return new Queue(this, id, {
       ...own,
-      ...(props.encryptionKey === undefined
-        ? { encryption: QueueEncryption.SQS_MANAGED }
-        : { encryption: QueueEncryption.KMS, encryptionMasterKey: props.encryptionKey }),
+      encryption:
+        props.encryptionKey === undefined ? QueueEncryption.SQS_MANAGED : QueueEncryption.KMS,
+      encryptionMasterKey: props.encryptionKey,
       // High throughput: the limit counts per subject, and not for the whole queue.
       ...(props.topic.fifo
         ? {

@@ -37,12 +37,9 @@ export class EventTable extends Table {
       sortKey: keyAttribute(schema.table.sortKey),
       stream: streamView(),
       billingMode: BillingMode.PAY_PER_REQUEST,
-      ...(props.encryptionKey === undefined
-        ? { encryption: TableEncryption.DEFAULT }
-        : {
-            encryption: TableEncryption.CUSTOMER_MANAGED,
-            encryptionKey: props.encryptionKey,
-          }),
+      // Without a key of the customer's, DynamoDB encrypts with one of its own.
+      encryption: props.encryptionKey === undefined ? undefined : TableEncryption.CUSTOMER_MANAGED,
+      encryptionKey: props.encryptionKey,
       deletionProtection: props.isProdEnv,
       pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: props.isProdEnv },
       removalPolicy: props.isProdEnv ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,

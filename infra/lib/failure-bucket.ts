@@ -42,13 +42,10 @@ export interface FailureBucketProps {
 export class FailureBucket extends Bucket implements IEventSourceDlq {
   constructor(scope: Construct, id: string, props: FailureBucketProps) {
     super(scope, id, {
-      ...(props.encryptionKey === undefined
-        ? { encryption: BucketEncryption.S3_MANAGED }
-        : {
-            encryption: BucketEncryption.KMS,
-            encryptionKey: props.encryptionKey,
-            bucketKeyEnabled: true,
-          }),
+      encryption:
+        props.encryptionKey === undefined ? BucketEncryption.S3_MANAGED : BucketEncryption.KMS,
+      encryptionKey: props.encryptionKey,
+      bucketKeyEnabled: props.encryptionKey !== undefined,
       blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
       enforceSSL: true,
       lifecycleRules: [

@@ -42,9 +42,11 @@ export function synthesize(own: Partial<EventDBProps> = {}): {
   return { eventDB, stack, template: Template.fromStack(stack) };
 }
 
-/** The one resource of the type (which may be narrowed by a part of its logical id). */
+/** The one resource of the type, whose logical id (less its hash) matches. */
 export function only(template: Template, type: string, idPart = ''): Resource {
-  const found = Object.entries(template.findResources(type)).filter(([id]) => id.includes(idPart));
+  const found = Object.entries(template.findResources(type)).filter(([id]) =>
+    new RegExp(idPart).test(id.replace(/[0-9A-F]{8}$/, '')),
+  );
   const [first] = found;
   if (first === undefined || found.length > 1) {
     throw new Error(`${found.length} resources ${type} ${idPart}: ${found.map(([id]) => id)}`);
