@@ -1,5 +1,5 @@
 import { CfnOutput, RemovalPolicy, Stack, type StackProps } from 'aws-cdk-lib';
-import { type IGrantable, ManagedPolicy } from 'aws-cdk-lib/aws-iam';
+import { ManagedPolicy } from 'aws-cdk-lib/aws-iam';
 import { type IKey, Key } from 'aws-cdk-lib/aws-kms';
 import { Code } from 'aws-cdk-lib/aws-lambda';
 import { Topic } from 'aws-cdk-lib/aws-sns';
@@ -51,15 +51,16 @@ export class EventDBStack extends Stack {
     if (encryptionKey !== undefined) {
       this.output('EncryptionKeyArn', encryptionKey.keyArn, 'Key of table, topic and bucket');
     }
-    this.policy('Append', 'For services that append events', (policy) =>
-      this.eventDB.grantAppend(policy),
-    );
-    this.policy('Read', 'For services that read events', (policy) =>
-      this.eventDB.grantRead(policy),
-    );
-    this.policy('Redrive', 'For operators who redrive failed records', (policy) =>
-      this.eventDB.grantRedrive(policy),
-    );
+    this.policy('Append', 'For services that append events', (policy) => {
+      this.eventDB.grantAppend(policy);
+    });
+    this.policy('Read', 'For services that read events', (policy) => {
+      this.eventDB.grantRead(policy);
+    });
+    this.policy('Redrive', 'For operators who redrive failed records', (policy) => {
+      this.eventDB.grantRedrive(policy);
+      this.eventDB.failureBucket.acknowledgeObjectsWildcard(policy);
+    });
   }
 
   private encryptionKey(settings: Settings): IKey | undefined {
@@ -79,7 +80,7 @@ export class EventDBStack extends Stack {
     }
   }
 
-  private policy(name: string, description: string, grant: (grantee: IGrantable) => unknown): void {
+  private policy(name: string, description: string, grant: (policy: ManagedPolicy) => void): void {
     const policy = new ManagedPolicy(this, `${name}Policy`, { description });
     grant(policy);
     this.output(`${name}PolicyArn`, policy.managedPolicyArn, description);

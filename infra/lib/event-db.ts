@@ -1,7 +1,6 @@
 import { Duration, RemovalPolicy, Stack, Token } from 'aws-cdk-lib';
 import type { Alarm, Metric, MetricOptions } from 'aws-cdk-lib/aws-cloudwatch';
 import { Stats } from 'aws-cdk-lib/aws-cloudwatch';
-import type { Table } from 'aws-cdk-lib/aws-dynamodb';
 import { Grant, type IGrantable } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
 import {
@@ -11,7 +10,6 @@ import {
   type Function as LambdaFunction,
 } from 'aws-cdk-lib/aws-lambda';
 import type { LogGroup } from 'aws-cdk-lib/aws-logs';
-import type { Bucket } from 'aws-cdk-lib/aws-s3';
 import { FifoThroughputScope, type ITopic, Topic } from 'aws-cdk-lib/aws-sns';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
@@ -168,7 +166,7 @@ export interface EventDBProps {
  */
 export class EventDB extends Construct {
   /** The table that holds the events. */
-  readonly table: Table;
+  readonly table: EventTable;
 
   /** The topic on which every stored event is published. */
   readonly topic: Topic;
@@ -183,7 +181,7 @@ export class EventDB extends Construct {
   readonly eventSourceMapping: EventSourceMapping;
 
   /** The bucket that keeps the records which could not be published, until they are redriven. */
-  readonly failureBucket: Bucket;
+  readonly failureBucket: FailureBucket;
 
   /** The key that was given. */
   readonly encryptionKey: IKey | undefined;
@@ -193,9 +191,6 @@ export class EventDB extends Construct {
 
   /** The dashboard, if there is one. */
   readonly dashboard: EventDBDashboard | undefined;
-
-  private readonly eventTable: EventTable;
-  private readonly failures: FailureBucket;
 
   constructor(scope: Construct, id: string, props: EventDBProps) {
     const isInStack = scope.node.scopes.some(Stack.isStack);
@@ -207,25 +202,23 @@ export class EventDB extends Construct {
     validate(props);
 
     this.encryptionKey = props.encryptionKey;
-    this.eventTable = new EventTable(this, 'Table', {
+    this.table = new EventTable(this, 'Table', {
       isProdEnv: props.isProdEnv,
       tableName: props.tableName,
       encryptionKey: props.encryptionKey,
     });
-    this.table = this.eventTable;
     this.topic = this.createTopic(props);
-    this.failures = new FailureBucket(this, 'Failures', {
+    this.failureBucket = new FailureBucket(this, 'Failures', {
       isProdEnv: props.isProdEnv,
       encryptionKey: props.encryptionKey,
       expiration: props.failureExpiration ?? Duration.days(365),
     });
-    this.failureBucket = this.failures;
 
     const publisher = new Publisher(this, 'Publisher', {
       isProdEnv: props.isProdEnv,
       table: this.table,
       topic: this.topic,
-      failureBucket: this.failures,
+      failureBucket: this.failureBucket,
       encryptionKey: props.encryptionKey,
       code: props.code,
       architecture: props.architecture ?? Architecture.ARM_64,
@@ -307,7 +300,7 @@ export class EventDB extends Construct {
       Grant.addToPrincipal({
         grantee,
         actions: ['dynamodb:Query'],
-        resourceArns: this.eventTable.indexArns,
+        resourceArns: this.table.indexArns,
       }),
     );
     return this.withKey(grant, grantee, KEY_ACTIONS_FOR_READING);
@@ -335,7 +328,7 @@ export class EventDB extends Construct {
    * @param grantee an identity of this account that policies can be attached to
    */
   grantRedrive(grantee: IGrantable): Grant {
-    return this.failures.grantTakingOut(grantee).combine(
+    return this.failureBucket.grantTakingOut(grantee).combine(
       Grant.addToPrincipal({
         grantee,
         actions: ['lambda:InvokeFunction'],

@@ -1,4 +1,4 @@
-import { RemovalPolicy } from 'aws-cdk-lib';
+import { RemovalPolicy, Validations } from 'aws-cdk-lib';
 import { BillingMode, Table, TableEncryption } from 'aws-cdk-lib/aws-dynamodb';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
 import type { Construct } from 'constructs';
@@ -58,6 +58,12 @@ export class EventTable extends Table {
         indexName: index.name,
         sortKey: keyAttribute(index.sortKey),
         projectionType: projection(index.projectionType),
+      });
+    }
+    if (!props.isProdEnv) {
+      Validations.of(this).acknowledge({
+        id: 'AwsSolutions-DDB3',
+        reason: 'Outside production the events are for trying out, and go with the stack.',
       });
     }
   }

@@ -8,7 +8,7 @@ import type {
   IFunction,
 } from 'aws-cdk-lib/aws-lambda';
 import { BlockPublicAccess, Bucket, BucketEncryption } from 'aws-cdk-lib/aws-s3';
-import type { Construct } from 'constructs';
+import type { Construct, IConstruct } from 'constructs';
 
 /**
  * What Lambda prepends to the keys of the invocation records it keeps
@@ -70,6 +70,19 @@ export class FailureBucket extends Bucket implements IEventSourceDlq {
   /** The objects that Lambda writes. */
   get failureObjectsArn(): string {
     return this.arnForObjects(`${FAILURE_KEY_PREFIX}*`);
+  }
+
+  /**
+   * Tells cdk-nag why a policy names the objects with a wildcard.
+   *
+   * @param scope what holds the policy
+   */
+  acknowledgeObjectsWildcard(scope: IConstruct): void {
+    const bucket = this.stack.resolve(this.bucketArn)['Fn::GetAtt'][0];
+    Validations.of(scope).acknowledge({
+      id: `AwsSolutions-IAM5[Resource::<${bucket}.Arn>/${FAILURE_KEY_PREFIX}*]`,
+      reason: `Lambda chooses the names of the objects at run time; all are below ${FAILURE_KEY_PREFIX}.`,
+    });
   }
 
   /**

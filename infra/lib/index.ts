@@ -13,3 +13,5 @@ export {
   EventSubscriptionAlarm,
   type EventSubscriptionProps,
 } from './event-subscription';
+export type { EventTable } from './event-table';
+export type { FailureBucket } from './failure-bucket';

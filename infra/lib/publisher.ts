@@ -1,4 +1,4 @@
-import { Duration, RemovalPolicy, Validations } from 'aws-cdk-lib';
+import { Duration, RemovalPolicy } from 'aws-cdk-lib';
 import type { Table } from 'aws-cdk-lib/aws-dynamodb';
 import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
@@ -150,12 +150,7 @@ export class Publisher extends Construct {
       description: 'Reads the event stream, publishes events, keeps what fails',
       inlinePolicies: { Publish: new PolicyDocument({ statements }) },
     });
-    Validations.of(role).acknowledge({
-      id: 'AwsSolutions-IAM5',
-      reason:
-        'The wildcards are the log streams of the one log group and the objects under the one ' +
-        'prefix of the failure bucket; Lambda chooses both names at run time.',
-    });
+    props.failureBucket.acknowledgeObjectsWildcard(role);
     return role;
   }
 }
