@@ -36,6 +36,7 @@ export class EventDBStack extends Stack {
       subscriptionAccounts: settings.subscriptionAccounts,
       encryptionKey,
       fifo: settings.fifo,
+      emptyFailureBucket: settings.emptyFailureBucket,
       architecture: settings.architecture,
       code: settings.code === undefined ? undefined : Code.fromAsset(settings.code),
       alarmTopic:

@@ -38,6 +38,9 @@ export interface Settings {
   /** `-c fifo=true`: a FIFO topic. */
   readonly fifo: boolean;
 
+  /** `-c emptyFailureBucket=false`: leaves out the function that empties the failure bucket. */
+  readonly emptyFailureBucket: boolean | undefined;
+
   /** `-c code=`: directory or zip with the built publisher. Default: built from the sources. */
   readonly code: string | undefined;
 }
@@ -60,7 +63,8 @@ export function readSettings(context: Context, variables: NodeJS.ProcessEnv): Se
     architecture: readArchitecture(context, variables),
     encryptionKey: readEncryptionKey(context),
     alarmTopicArn: arn(context, 'alarmTopic', 'sns'),
-    fifo: flag(context, 'fifo'),
+    fifo: flag(context, 'fifo') ?? false,
+    emptyFailureBucket: flag(context, 'emptyFailureBucket'),
     code: readCode(context),
   };
 }
@@ -168,9 +172,12 @@ export function arn(
   return value;
 }
 
-function flag(context: Context, name: string): boolean {
+function flag(context: Context, name: string): boolean | undefined {
   const value = context(name);
-  if (value === undefined || value === false || value === 'false' || value === '') {
+  if (value === undefined || value === '') {
+    return undefined;
+  }
+  if (value === false || value === 'false') {
     return false;
   }
   if (value === true || value === 'true') {

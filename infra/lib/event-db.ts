@@ -130,6 +130,16 @@ export interface EventDBProps {
   readonly failureExpiration?: Duration;
 
   /**
+   * Whether the failure bucket is emptied when the stack goes, without which CloudFormation can't
+   * delete it once there is something in it. A function of the CDK's own does that; `false` where
+   * such functions are not wanted, or can't run, as in some emulators. Not possible in production,
+   * where the bucket stays.
+   *
+   * @default - outside production only
+   */
+  readonly emptyFailureBucket?: boolean;
+
+  /**
    * Which alarms there are: `Object.values(EventDBAlarm)` for all, `[]` for none.
    *
    * @default - all in production, none elsewhere
@@ -211,6 +221,7 @@ export class EventDB extends Construct {
     this.failureBucket = new FailureBucket(this, 'Failures', {
       isProdEnv: props.isProdEnv,
       encryptionKey: props.encryptionKey,
+      isEmptiedWithStack: props.emptyFailureBucket ?? !props.isProdEnv,
       expiration: props.failureExpiration ?? Duration.days(365),
     });
 
@@ -459,6 +470,9 @@ export class EventDB extends Construct {
 /** Refuses what Lambda would refuse only when the stack is deployed. */
 function validate(props: EventDBProps): void {
   const { retryAttempts, maxRecordAge, alarms } = props;
+  if (props.isProdEnv && props.emptyFailureBucket === true) {
+    throw new Error('emptyFailureBucket is true, but in production the failure bucket stays');
+  }
   if (
     retryAttempts !== undefined &&
     !Token.isUnresolved(retryAttempts) &&

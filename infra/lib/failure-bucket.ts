@@ -29,6 +29,9 @@ export interface FailureBucketProps {
    */
   readonly encryptionKey?: IKey;
 
+  /** Whether the bucket is emptied when the stack goes; in production it stays as it is. */
+  readonly isEmptiedWithStack: boolean;
+
   /** After how long a kept record is deleted. */
   readonly expiration: Duration;
 }
@@ -53,7 +56,7 @@ export class FailureBucket extends Bucket implements IEventSourceDlq {
       ],
       removalPolicy: props.isProdEnv ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
       // CloudFormation can't delete a bucket that isn't empty.
-      autoDeleteObjects: !props.isProdEnv,
+      autoDeleteObjects: props.isEmptiedWithStack,
     });
     if (props.isProdEnv) {
       // A bucket that stays without its policy would take requests without TLS.

@@ -46,6 +46,19 @@ describe('production and other environments', () => {
     other.resourceCountIs('Custom::S3AutoDeleteObjects', 1);
   });
 
+  test('outside production the failure bucket can be left as it is', () => {
+    const { template } = synthesize({ emptyFailureBucket: false });
+
+    template.resourceCountIs('Custom::S3AutoDeleteObjects', 0);
+    template.resourceCountIs('AWS::Lambda::Function', 1);
+  });
+
+  test('fails if the failure bucket is to be emptied in production', () => {
+    expect(() => synthesize({ isProdEnv: true, emptyFailureBucket: true })).toThrow(
+      'emptyFailureBucket is true, but in production the failure bucket stays',
+    );
+  });
+
   test('alarms and dashboard are there in production only', () => {
     production.resourceCountIs('AWS::CloudWatch::Alarm', Object.values(EventDBAlarm).length);
     production.resourceCountIs('AWS::CloudWatch::Dashboard', 1);

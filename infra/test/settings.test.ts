@@ -20,6 +20,7 @@ describe("the settings of the event store's app", () => {
       encryptionKey: undefined,
       alarmTopicArn: undefined,
       fifo: false,
+      emptyFailureBucket: undefined,
       code: undefined,
     });
   });
@@ -34,6 +35,7 @@ describe("the settings of the event store's app", () => {
         encryptionKey: 'new',
         alarmTopic: 'arn:aws:sns:eu-west-1:111111111111:Operators',
         fifo: 'true',
+        emptyFailureBucket: 'false',
         code: BUNDLE_DIRECTORY,
       }),
     ).toEqual({
@@ -44,6 +46,7 @@ describe("the settings of the event store's app", () => {
       encryptionKey: 'new',
       alarmTopicArn: 'arn:aws:sns:eu-west-1:111111111111:Operators',
       fifo: true,
+      emptyFailureBucket: false,
       code: BUNDLE_DIRECTORY,
     });
   });
