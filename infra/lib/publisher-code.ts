@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { Stack } from 'aws-cdk-lib';
+import { Stack, Stage } from 'aws-cdk-lib';
 import {
   Architecture,
   Code,
@@ -51,6 +51,7 @@ export function publisherFunction(
     // Listing or destroying stacks needs no code, so it must work without the tools to build it.
     if (Stack.of(scope).bundlingRequired) {
       assertBuildable(options.architecture);
+      assertNoSpaces(Stage.of(scope)?.assetOutdir ?? '');
     }
     return new RustFunction(scope, id, {
       ...options,
@@ -133,6 +134,16 @@ export function assertBuildable(architecture: Architecture): void {
         `${target} is not installed. Install it (rustup target add ${target}), build for ` +
         `${other.name} instead (in the app: -c architecture=${other.name} or ` +
         `EVENTDB_ARCHITECTURE=${other.name}; in code: the property architecture), ${otherWays}.`,
+    );
+  }
+}
+
+/** cargo-lambda-cdk puts the directory into a command line as it is. */
+function assertNoSpaces(outputDirectory: string): void {
+  if (/\s/.test(outputDirectory)) {
+    throw new Error(
+      `The publisher can't be built into '${outputDirectory}', for there are spaces in the path: ` +
+        'choose another directory (cdk --output), or hand in a built bundle (code)',
     );
   }
 }

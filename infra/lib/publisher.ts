@@ -72,7 +72,7 @@ export class Publisher extends Construct {
     });
 
     this.function = publisherFunction(this, 'Function', {
-      description: `Publishes the events of the table ${props.table.node.path}`,
+      description: 'Publishes the events of an eventdb table on its topic',
       role: this.role(props),
       code: props.code,
       architecture: props.architecture,

@@ -1,7 +1,7 @@
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Stack } from 'aws-cdk-lib';
+import { App, Stack } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
 import { Architecture } from 'aws-cdk-lib/aws-lambda';
 import { Bundling } from 'cargo-lambda-cdk/lib/bundling';
@@ -117,6 +117,16 @@ describe('the code of the publisher', () => {
 
     expect(() => new EventDB(testStack(), 'Events', { isProdEnv: false })).toThrow(
       /`cargo lambda` doesn't run \(and neither does Docker.*npm run synth/,
+    );
+  });
+
+  test('fails before the build if there are spaces in the path of the output', () => {
+    cargoLambda();
+    rustTargets('aarch64-unknown-linux-gnu');
+    const outdir = join(programs, 'my app');
+
+    expect(() => new EventDB(new App({ outdir }), 'Events', { isProdEnv: false })).toThrow(
+      `The publisher can't be built into '${outdir}', for there are spaces in the path`,
     );
   });
 
