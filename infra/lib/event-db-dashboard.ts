@@ -18,6 +18,8 @@ const WIDGETS_PER_ROW = 2;
 
 /** A dashboard that follows the events: appended, waiting, published, failed, delivered. */
 export class EventDBDashboard extends Dashboard {
+  private hasQueues = false;
+
   constructor(scope: Construct, id: string, eventDB: EventDB) {
     super(scope, id, { defaultInterval: Duration.hours(12) });
 
@@ -71,11 +73,22 @@ export class EventDBDashboard extends Dashboard {
         eventDB.publisher.metricInvocations({ label: 'invocations', period: PERIOD }),
       ]),
     );
-    this.addWidgets(new TextWidget({ markdown: '## Queue depths', width: FULL_WIDTH, height: 1 }));
   }
 
-  /** Adds the depth of a queue, and of its dead-letter queue. */
-  addQueue(title: string, queue: IQueue, deadLetterQueue: IQueue | undefined): void {
+  /**
+   * Adds the depth of a subscriber's queue, and of its dead-letter queue.
+   *
+   * @param title whose queue it is
+   * @param queue what a consumer receives from
+   * @param deadLetterQueue where what the consumer can't take ends up, if there is one
+   */
+  addQueue(title: string, queue: IQueue, deadLetterQueue?: IQueue): void {
+    if (!this.hasQueues) {
+      this.addWidgets(
+        new TextWidget({ markdown: '## Queue depths', width: FULL_WIDTH, height: 1 }),
+      );
+      this.hasQueues = true;
+    }
     const dead =
       deadLetterQueue === undefined
         ? []

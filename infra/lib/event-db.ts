@@ -349,7 +349,13 @@ export class EventDB extends Construct {
     );
   }
 
-  /** Shows the depth of a subscriber's queue on the dashboard, if there is one. */
+  /**
+   * Shows the depth of a subscriber's queue on the dashboard, if there is one.
+   *
+   * @param title whose queue it is
+   * @param queue what a consumer receives from
+   * @param deadLetterQueue where what the consumer can't take ends up, if there is one
+   */
   addQueueToDashboard(title: string, queue: IQueue, deadLetterQueue?: IQueue): void {
     this.dashboard?.addQueue(title, queue, deadLetterQueue);
   }
