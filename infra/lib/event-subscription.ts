@@ -78,7 +78,8 @@ export interface EventSubscriptionProps extends EventFilterProps {
   readonly alarms?: readonly EventSubscriptionAlarm[];
 
   /**
-   * The topic that is told when an alarm goes off and when it is over.
+   * The topic that is told when an alarm goes off and when it is over. If it is encrypted, the
+   * policy of its key must let `cloudwatch.amazonaws.com` use it.
    *
    * @default - nobody is told
    */

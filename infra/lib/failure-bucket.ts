@@ -12,7 +12,7 @@ import type { Construct, IConstruct } from 'constructs';
 
 /**
  * What Lambda prepends to the keys of the invocation records it keeps
- * (`aws/lambda/<mapping>/<shard>/<time>-<random>`):
+ * (`aws/lambda/<mapping>/<shard>/YYYY/MM/DD/<time>-<random>`):
  * https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
  */
 export const FAILURE_KEY_PREFIX = 'aws/lambda/';

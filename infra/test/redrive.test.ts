@@ -100,7 +100,7 @@ beforeEach(() => {
 describe('redrive', () => {
   test('invokes the publisher with the kept event as the stream did, then deletes the object', async () => {
     // GIVEN
-    inBucket({ 'aws/lambda/m/s/1': failureRecord('100', '200') });
+    inBucket({ 'aws/lambda/m/s/2026/11/14/2026-11-14T00.13.49-r': failureRecord('100', '200') });
     lambda.on(InvokeCommand).resolves(answer({ batchItemFailures: [] }));
 
     // WHEN
@@ -116,9 +116,9 @@ describe('redrive', () => {
     expect(JSON.parse(String(call?.args[0].input.Payload))).toEqual({
       Records: [record('100'), record('200')],
     });
-    expect(deleted()).toEqual(['aws/lambda/m/s/1']);
+    expect(deleted()).toEqual(['aws/lambda/m/s/2026/11/14/2026-11-14T00.13.49-r']);
     expect(reported).toEqual([
-      'aws/lambda/m/s/1: 2 records published (RetryAttemptsExhausted)',
+      'aws/lambda/m/s/2026/11/14/2026-11-14T00.13.49-r: 2 records published (RetryAttemptsExhausted)',
       '1 objects with 2 records redriven, 0 stay.',
     ]);
   });
