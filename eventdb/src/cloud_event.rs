@@ -1,0 +1,160 @@
+//! CloudEvents 1.0 JSON, structured mode: how an [`Event`] is serialized and read.
+//!
+//! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>
+
+use chrono::{DateTime, SecondsFormat, Timelike, Utc};
+use serde::de::Error as _;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use crate::event::{Event, ExtensionValue};
+
+/// The one version of the specification that there is.
+const SPECVERSION: &str = "1.0";
+
+/// Name of the extension that carries the revision.
+pub(crate) const SEQUENCE: &str = "sequence";
+
+/// Names that an extension can't have: those of CloudEvents' own attributes, of the members of its
+/// JSON format, and [`SEQUENCE`].
+pub(crate) const RESERVED_NAMES: [&str; 10] = [
+    "specversion",
+    "id",
+    "source",
+    "type",
+    "subject",
+    "time",
+    "datacontenttype",
+    "dataschema",
+    "data",
+    SEQUENCE,
+];
+
+/// A revision as text that sorts like the number: every `u64` fits in 20 digits.
+pub(crate) fn sequence(revision: u64) -> String {
+    format!("{revision:020}")
+}
+
+/// RFC 3339 with milliseconds, and with more digits only for a time that has them.
+pub(crate) fn timestamp(time: DateTime<Utc>) -> String {
+    let format = if time.nanosecond().is_multiple_of(1_000_000) {
+        SecondsFormat::Millis
+    } else {
+        SecondsFormat::Nanos
+    };
+    time.to_rfc3339_opts(format, true)
+}
+
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("specversion", SPECVERSION)?;
+        map.serialize_entry("id", &self.id)?;
+        map.serialize_entry("source", &self.source)?;
+        map.serialize_entry("type", &self.ty)?;
+        map.serialize_entry("subject", &self.subject)?;
+        map.serialize_entry("time", &timestamp(self.time))?;
+        if let Some(media_type) = &self.datacontenttype {
+            map.serialize_entry("datacontenttype", media_type)?;
+        }
+        if let Some(uri) = &self.dataschema {
+            map.serialize_entry("dataschema", uri)?;
+        }
+        if let Some(revision) = self.revision {
+            map.serialize_entry(SEQUENCE, &sequence(revision))?;
+        }
+        for (name, value) in &self.extensions {
+            match value {
+                ExtensionValue::String(text) => map.serialize_entry(name, text)?,
+                ExtensionValue::Boolean(value) => map.serialize_entry(name, value)?,
+                ExtensionValue::Integer(number) => map.serialize_entry(name, number)?,
+            }
+        }
+        map.serialize_entry("data", &self.data)?;
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        read(Map::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+fn read(mut members: Map<String, Value>) -> Result<Event, String> {
+    if required(&mut members, "specversion")? != SPECVERSION {
+        return Err(format!("`specversion` is not supported; allowed is {SPECVERSION:?}"));
+    }
+    let time = required(&mut members, "time")?;
+    let time = DateTime::parse_from_rfc3339(&time)
+        .map_err(|error| format!("`time` is no RFC 3339 timestamp: {error}"))?
+        .to_utc();
+    let revision = match optional(&mut members, SEQUENCE)? {
+        None => None,
+        Some(text) => Some(
+            text.bytes()
+                .all(|byte| byte.is_ascii_digit())
+                .then(|| text.parse::<u64>().ok())
+                .flatten()
+                .filter(|revision| *revision >= 1)
+                .ok_or("`sequence` is no revision; allowed is a whole number from 1, as text")?,
+        ),
+    };
+    if members.contains_key("data_base64") {
+        return Err("`data_base64` is not supported; allowed is `data` with an object".to_owned());
+    }
+    let data = match members.remove("data") {
+        Some(data @ Value::Object(_)) => data,
+        Some(_) => return Err("`data` is no object".to_owned()),
+        None => return Err("`data` is missing; allowed is an object".to_owned()),
+    };
+    Ok(Event {
+        id: required(&mut members, "id")?,
+        source: required(&mut members, "source")?,
+        ty: required(&mut members, "type")?,
+        subject: required(&mut members, "subject")?,
+        time,
+        data,
+        revision,
+        datacontenttype: optional(&mut members, "datacontenttype")?,
+        dataschema: optional(&mut members, "dataschema")?,
+        extensions: members
+            .into_iter()
+            // The format lets a member be null, which is the same as leaving it out.
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| extension(&name, value).map(|value| (name, value)))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn optional(members: &mut Map<String, Value>, name: &str) -> Result<Option<String>, String> {
+    match members.remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Err(format!("`{name}` is empty")),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(format!("`{name}` is no text")),
+    }
+}
+
+fn required(members: &mut Map<String, Value>, name: &str) -> Result<String, String> {
+    optional(members, name)?.ok_or_else(|| format!("`{name}` is missing"))
+}
+
+fn extension(name: &str, value: Value) -> Result<ExtensionValue, String> {
+    if name.is_empty() || !name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9')) {
+        return Err(format!(
+            "the name {name:?} is no name of an attribute; allowed are a-z and 0-9"
+        ));
+    }
+    match value {
+        Value::String(text) => Ok(ExtensionValue::String(text)),
+        Value::Bool(value) => Ok(ExtensionValue::Boolean(value)),
+        Value::Number(number) => number
+            .as_i64()
+            .and_then(|number| i32::try_from(number).ok())
+            .map(ExtensionValue::Integer)
+            .ok_or_else(|| format!("`{name}` is no whole number of 32 bits")),
+        _ => Err(format!("`{name}` is neither text, true or false, nor a number")),
+    }
+}

@@ -1,0 +1,136 @@
+//! [`Cursor`]: where a read stopped, as text that can be kept and given back.
+
+use std::fmt;
+use std::str::FromStr;
+
+use data_encoding::BASE64URL_NOPAD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Longest text of a cursor: the longest keys, and what encoding adds to them.
+const LONGEST_TEXT: usize = 32 * 1024;
+
+/// The position of the last row that a read returned.
+///
+/// It is opaque: keep its text as it is, and give it to `.after(..)` of the same kind of read of
+/// the same subject. The text is URL-safe, holds keys but no data, and isn't secret.
+///
+/// ```
+/// # fn example(history: &eventdb::History) -> Result<(), Box<dyn std::error::Error>> {
+/// if let Some(cursor) = &history.cursor {
+///     let kept: String = cursor.to_string();
+///     let again: eventdb::Cursor = kept.parse()?;
+///     assert_eq!(&again, cursor);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor(pub(crate) Position);
+
+/// The keys of a row, by the index that was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Position {
+    #[serde(rename = "s")]
+    Subject { subject: String, time_type: String },
+    #[serde(rename = "t")]
+    SubjectAndType { subject: String, ty: String, time_type: String },
+    #[serde(rename = "a")]
+    All { time: i64, subject: String, time_type: String },
+}
+
+/// A text that is no cursor, or a cursor of another read.
+///
+/// ```
+/// assert!("no cursor".parse::<eventdb::Cursor>().is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CursorError {
+    /// The text was not written by this store, or was cut or changed since.
+    #[error("this text is no cursor; allowed is only what an earlier read returned")]
+    Malformed,
+    /// The cursor belongs to another kind of read, or to one of another subject or type.
+    #[error("the cursor belongs to another read; allowed is only one of the same kind and subject")]
+    OtherRead,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let json = serde_json::to_vec(&self.0).map_err(|_| fmt::Error)?;
+        formatter.write_str(&BASE64URL_NOPAD.encode(&json))
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = CursorError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.len() > LONGEST_TEXT {
+            return Err(CursorError::Malformed);
+        }
+        let json = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| CursorError::Malformed)?;
+        serde_json::from_slice(&json).map(Self).map_err(|_| CursorError::Malformed)
+    }
+}
+
+impl Serialize for Cursor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cursor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{Strategy, any, prop_assert_eq, prop_oneof, proptest};
+
+    fn position() -> impl Strategy<Value = Position> {
+        prop_oneof![
+            any::<(String, String)>()
+                .prop_map(|(subject, time_type)| Position::Subject { subject, time_type }),
+            any::<(String, String, String)>().prop_map(|(subject, ty, time_type)| {
+                Position::SubjectAndType { subject, ty, time_type }
+            }),
+            any::<(i64, String, String)>().prop_map(|(time, subject, time_type)| {
+                Position::All { time, subject, time_type }
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_cursor_survives_as_text(position in position()) {
+            let cursor = Cursor(position);
+            prop_assert_eq!(cursor.to_string().parse::<Cursor>(), Ok(cursor));
+        }
+
+        #[test]
+        fn any_text_is_read_without_panic(text in ".*") {
+            let _ = text.parse::<Cursor>();
+        }
+
+        #[test]
+        fn any_decoded_text_is_read_without_panic(bytes in any::<Vec<u8>>()) {
+            let _ = BASE64URL_NOPAD.encode(&bytes).parse::<Cursor>();
+        }
+    }
+
+    #[test]
+    fn a_cut_or_overlong_text_is_malformed() {
+        let text = Cursor(Position::Subject {
+            subject: "book:123".to_owned(),
+            time_type: "1738074600000_book.borrowed".to_owned(),
+        })
+        .to_string();
+        let cut = text.get(..text.len() - 2).expect("ASCII");
+        assert_eq!(cut.parse::<Cursor>(), Err(CursorError::Malformed));
+        assert_eq!("A".repeat(LONGEST_TEXT + 1).parse::<Cursor>(), Err(CursorError::Malformed));
+        assert_eq!("".parse::<Cursor>(), Err(CursorError::Malformed));
+    }
+}

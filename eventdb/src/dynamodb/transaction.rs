@@ -1,0 +1,386 @@
+//! The transaction of an append: built purely, before anything is sent.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConditionCheck, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+    Update,
+};
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::head::{self, SdkItem};
+use super::query::{number, string};
+use crate::error::Error;
+use crate::event::Event;
+use crate::item;
+use crate::precondition::{ExpectedState, Precondition};
+use crate::schema::{self, attribute, limit};
+use crate::validation::{self, Faults};
+
+/// What a caller wants appended. Ids are fixed; times and revisions depend on the [`Base`]s.
+#[derive(Debug, Clone)]
+pub(super) struct Append {
+    pub(super) events: Vec<Event>,
+    /// Whether the times are the caller's, and not ours to give.
+    pub(super) times_are_given: bool,
+    /// Whether the ids are guarded, so that a repetition is recognised by them.
+    pub(super) ids_are_guarded: bool,
+    pub(super) preconditions: Vec<Precondition>,
+}
+
+/// Where the history of a written subject is believed to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Base {
+    pub(super) revision: u64,
+    /// Milliseconds; `None` when it isn't known, and the condition has to tell.
+    pub(super) last_time: Option<i64>,
+}
+
+/// One action of a transaction, in terms of the store.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Action {
+    /// Moves the head of a written subject.
+    MoveHead {
+        subject: String,
+        base: u64,
+        first_time: i64,
+        revision: u64,
+        last_time: i64,
+        last_id: String,
+        expected: Vec<ExpectedState>,
+    },
+    /// Stores an event, never over another.
+    PutEvent { index: usize },
+    /// Guards the id of an event, never twice.
+    GuardId { index: usize },
+    /// Checks a subject that isn't written.
+    Check { subject: String, expected: Vec<ExpectedState> },
+}
+
+/// An append on certain bases, ready to be sent as often as it takes.
+#[derive(Debug, Clone)]
+pub(super) struct Transaction {
+    /// The events as they will be stored.
+    pub(super) events: Vec<Event>,
+    pub(super) actions: Vec<Action>,
+}
+
+impl Append {
+    /// The written subjects, each once.
+    pub(super) fn subjects(&self) -> BTreeMap<&str, Vec<&ExpectedState>> {
+        self.events
+            .iter()
+            .map(|event| {
+                let preconditions = self.preconditions.iter();
+                let expected = preconditions
+                    .filter(|precondition| precondition.subject == event.subject)
+                    .map(|precondition| &precondition.expected);
+                (event.subject.as_str(), expected.collect())
+            })
+            .collect()
+    }
+
+    /// The subjects that are only checked, each once.
+    pub(super) fn checked_subjects(&self) -> BTreeMap<&str, Vec<&ExpectedState>> {
+        let written = self.subjects();
+        let mut checked = BTreeMap::<_, Vec<_>>::new();
+        for precondition in &self.preconditions {
+            if !written.contains_key(precondition.subject.as_str()) {
+                checked
+                    .entry(precondition.subject.as_str())
+                    .or_default()
+                    .push(&precondition.expected);
+            }
+        }
+        checked
+    }
+
+    /// Refuses what no transaction can hold, before anything is sent.
+    ///
+    /// Revisions aren't known yet, so each is counted at its widest: a few bytes more.
+    pub(super) fn check_size(&self) -> Result<(), Error> {
+        let heads = self.subjects().len();
+        let guards = if self.ids_are_guarded { self.events.len() } else { 0 };
+        let actions = heads + self.checked_subjects().len() + self.events.len() + guards;
+        if actions > limit::TRANSACTION_ACTIONS {
+            return Err(Error::TooLarge {
+                what: "actions",
+                actual: actions,
+                allowed: limit::TRANSACTION_ACTIONS,
+            });
+        }
+        let widest = Append {
+            events: self
+                .events
+                .iter()
+                .map(|event| Event { revision: Some(u64::MAX), ..event.clone() })
+                .collect(),
+            ..self.clone()
+        };
+        let transaction = widest.on(&HashMap::new(), 0)?;
+        let bytes: usize = transaction
+            .actions
+            .iter()
+            .map(|action| match action {
+                Action::PutEvent { index } => {
+                    widest.events.get(*index).map_or(0, |event| item::size(&item::encode(event)))
+                }
+                Action::GuardId { index } => {
+                    transaction.events.get(*index).map_or(0, |event| size(&guard_item(event)))
+                }
+                Action::MoveHead { subject, last_id, .. } => {
+                    // Its two numbers are at most 20 and 13 digits.
+                    let numbers = 11 + 8 + attribute::REVISION.len() + attribute::LAST_TIME.len();
+                    size(&head::key(subject)) + attribute::LAST_ID.len() + last_id.len() + numbers
+                }
+                Action::Check { subject, .. } => size(&head::key(subject)),
+            })
+            .sum();
+        if bytes > limit::TRANSACTION_BYTES {
+            return Err(Error::TooLarge {
+                what: "bytes",
+                actual: bytes,
+                allowed: limit::TRANSACTION_BYTES,
+            });
+        }
+        Ok(())
+    }
+
+    /// The transaction on the given bases; a subject that has none there is taken to be pristine.
+    ///
+    /// Fails when a subject's last event is so late that none can follow it.
+    pub(super) fn on(
+        &self,
+        bases: &HashMap<String, Base>,
+        now: i64,
+    ) -> Result<Transaction, Faults> {
+        let mut events = self.events.clone();
+        let mut actions = Vec::new();
+        for (subject, expected) in self.subjects() {
+            let base = bases.get(subject).copied().unwrap_or_default();
+            let mut revision = base.revision;
+            let mut time = base.last_time.map_or(now, |last| now.max(last.saturating_add(1)));
+            let mut first_time = None;
+            let mut last = (time, "");
+            for (event, given) in events.iter_mut().zip(&self.events) {
+                if event.subject != subject {
+                    continue;
+                }
+                // A revision that a caller states may be any; its condition fails then.
+                revision = revision.saturating_add(1);
+                event.revision = Some(revision);
+                if self.times_are_given {
+                    time = event.time.timestamp_millis();
+                } else {
+                    event.time = DateTime::<Utc>::from_timestamp_millis(time).unwrap_or_default();
+                }
+                first_time.get_or_insert(time);
+                last = (time, &given.id);
+                if !self.times_are_given {
+                    time = time.saturating_add(1);
+                }
+            }
+            actions.push(Action::MoveHead {
+                subject: subject.to_owned(),
+                base: base.revision,
+                first_time: first_time.unwrap_or(time),
+                revision,
+                last_time: last.0,
+                last_id: last.1.to_owned(),
+                expected: expected.into_iter().cloned().collect(),
+            });
+        }
+        actions.extend((0..events.len()).map(|index| Action::PutEvent { index }));
+        if self.ids_are_guarded {
+            actions.extend((0..events.len()).map(|index| Action::GuardId { index }));
+        }
+        for (subject, expected) in self.checked_subjects() {
+            actions.push(Action::Check {
+                subject: subject.to_owned(),
+                expected: expected.into_iter().cloned().collect(),
+            });
+        }
+        if !self.times_are_given {
+            validation::check_times(&events)?;
+        }
+        Ok(Transaction { events, actions })
+    }
+}
+
+impl Transaction {
+    /// The same for the same transaction only, so that DynamoDB recognises it for ten minutes.
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html#DDB-TransactWriteItems-request-ClientRequestToken>
+    pub(super) fn token(&self) -> String {
+        /// Of no meaning but to be ours.
+        const NAMESPACE: Uuid = Uuid::from_u128(0x6b1f_3a52_0e0b_4b5c_9f65_21b8_5a3c_7d10);
+        let mut text = format!("{:?}", self.actions);
+        for event in &self.events {
+            text.push_str(&serde_json::to_string(event).unwrap_or_default());
+        }
+        Uuid::new_v5(&NAMESPACE, text.as_bytes()).to_string()
+    }
+
+    /// The actions as the client takes them.
+    pub(super) fn to_sdk(
+        &self,
+        table: &str,
+    ) -> Result<Vec<TransactWriteItem>, aws_sdk_dynamodb::error::BuildError> {
+        self.actions.iter().map(|action| self.action_to_sdk(action, table)).collect()
+    }
+
+    fn action_to_sdk(
+        &self,
+        action: &Action,
+        table: &str,
+    ) -> Result<TransactWriteItem, aws_sdk_dynamodb::error::BuildError> {
+        let write = TransactWriteItem::builder();
+        let put = |item: SdkItem| {
+            Put::builder()
+                .table_name(table)
+                .set_item(Some(item))
+                .condition_expression("attribute_not_exists(#subject)")
+                .expression_attribute_names("#subject", attribute::SUBJECT)
+                .return_values_on_condition_check_failure(
+                    ReturnValuesOnConditionCheckFailure::AllOld,
+                )
+                .build()
+        };
+        let event = |index: &usize| self.events.get(*index);
+        Ok(match action {
+            Action::MoveHead {
+                subject,
+                base,
+                first_time,
+                revision,
+                last_time,
+                last_id,
+                expected,
+            } => {
+                let mut condition = Condition::default();
+                condition.on_base(*base, *first_time);
+                condition.all(expected);
+                condition.value(":new_revision", number(*revision));
+                condition.value(":new_last_time", number(*last_time));
+                condition.value(":new_last_id", string(last_id));
+                condition.name("#revision", attribute::REVISION);
+                condition.name("#last_time", attribute::LAST_TIME);
+                condition.name("#last_id", attribute::LAST_ID);
+                let update = Update::builder()
+                    .table_name(table)
+                    .set_key(Some(head::key(subject)))
+                    .update_expression(
+                        "SET #revision = :new_revision, #last_time = :new_last_time, \
+                         #last_id = :new_last_id",
+                    )
+                    .condition_expression(condition.expression())
+                    .set_expression_attribute_names(Some(condition.names))
+                    .set_expression_attribute_values(Some(condition.values))
+                    .return_values_on_condition_check_failure(
+                        ReturnValuesOnConditionCheckFailure::AllOld,
+                    );
+                write.update(update.build()?).build()
+            }
+            Action::Check { subject, expected } => {
+                let mut condition = Condition::default();
+                condition.all(expected);
+                let check = ConditionCheck::builder()
+                    .table_name(table)
+                    .set_key(Some(head::key(subject)))
+                    .condition_expression(condition.expression())
+                    .set_expression_attribute_names(Some(condition.names))
+                    .set_expression_attribute_values(
+                        (!condition.values.is_empty()).then_some(condition.values),
+                    )
+                    .return_values_on_condition_check_failure(
+                        ReturnValuesOnConditionCheckFailure::AllOld,
+                    );
+                write.condition_check(check.build()?).build()
+            }
+            Action::PutEvent { index } => {
+                let item = event(index).map(|event| item::encode(event).into()).unwrap_or_default();
+                write.put(put(item)?).build()
+            }
+            Action::GuardId { index } => {
+                let item = event(index).map(guard_item).unwrap_or_default();
+                write.put(put(item)?).build()
+            }
+        })
+    }
+}
+
+/// The item that guards the id of an event, and leads to the event. It has no attribute of an
+/// index, so that no index holds it.
+fn guard_item(event: &Event) -> SdkItem {
+    let partition_key = item::id_guard_partition_key(&event.source, &event.id);
+    let text = |name: &str, value: String| (name.to_owned(), string(value));
+    HashMap::from([
+        text(attribute::SUBJECT, partition_key),
+        text(attribute::TIME_TYPE, schema::ID_GUARD_SORT_KEY.to_owned()),
+        text(attribute::EVENT_SUBJECT, event.subject.clone()),
+        text(attribute::EVENT_TIME_TYPE, item::time_type(event.time, &event.ty)),
+    ])
+}
+
+fn size(item: &SdkItem) -> usize {
+    item.iter().map(|(name, value)| name.len() + value.as_s().map_or(0, String::len)).sum()
+}
+
+/// A condition expression with its names and values.
+#[derive(Default)]
+struct Condition {
+    parts: Vec<String>,
+    names: HashMap<String, String>,
+    values: HashMap<String, AttributeValue>,
+}
+
+impl Condition {
+    fn name(&mut self, alias: &str, name: &str) {
+        self.names.insert(alias.to_owned(), name.to_owned());
+    }
+
+    fn value(&mut self, alias: &str, value: AttributeValue) {
+        self.values.insert(alias.to_owned(), value);
+    }
+
+    fn expression(&self) -> String {
+        self.parts.join(" AND ")
+    }
+
+    fn exists(&mut self, exists: bool) {
+        self.name("#subject", attribute::SUBJECT);
+        let function = if exists { "attribute_exists" } else { "attribute_not_exists" };
+        self.parts.push(format!("{function}(#subject)"));
+    }
+
+    /// The head is still where the transaction builds on, and its last event is older.
+    fn on_base(&mut self, revision: u64, first_time: i64) {
+        if revision == 0 {
+            return self.exists(false);
+        }
+        self.value(":base", number(revision));
+        self.value(":first_time", number(first_time));
+        self.parts.push("#revision = :base AND #last_time < :first_time".to_owned());
+    }
+
+    fn all(&mut self, expected: &[ExpectedState]) {
+        for (index, state) in expected.iter().enumerate() {
+            match state {
+                ExpectedState::Pristine | ExpectedState::Revision(0) => self.exists(false),
+                ExpectedState::Populated => self.exists(true),
+                ExpectedState::Revision(revision) => {
+                    self.name("#revision", attribute::REVISION);
+                    let alias = format!(":revision{index}");
+                    self.parts.push(format!("#revision = {alias}"));
+                    self.value(&alias, number(*revision));
+                }
+                ExpectedState::EventId(id) => {
+                    self.name("#last_id", attribute::LAST_ID);
+                    let alias = format!(":last_id{index}");
+                    self.parts.push(format!("#last_id = {alias}"));
+                    self.value(&alias, string(id));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! DynamoDB inside the process, for trying things out and for tests.
+
+use std::path::Path;
+
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::{Client, Config};
+use dynoxide::Database;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A DynamoDB that runs in this process, on a free port of 127.0.0.1, for the unmodified AWS client.
+///
+/// It is [dynoxide](https://docs.rs/dynoxide-rs), an emulator on SQLite, and not the real thing: it
+/// never throttles, its indexes are never late, and it takes any credentials. It stops when dropped.
+///
+/// ```
+/// use eventdb::{EmbeddedDynamoDb, EventDb};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let dynamodb = EmbeddedDynamoDb::in_memory().await?;
+/// EventDb::create_table(&dynamodb.client(), "TestEvents").await?;
+/// let db = EventDb::new(dynamodb.client(), "TestEvents");
+/// assert!(db.fetch_events_for_subject("book:123").await?.events.is_empty());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct EmbeddedDynamoDb {
+    endpoint: String,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+}
+
+/// The embedded database could not be opened or served.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let error = eventdb::EmbeddedDynamoDb::file("/nowhere/at/all.sqlite").await.unwrap_err();
+/// assert!(error.to_string().contains("/nowhere/at/all.sqlite"));
+/// # }
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmbeddedError {
+    /// The file can't be opened as a database, or the one in memory can't be made.
+    #[error("the embedded database {place} can't be opened: {reason}")]
+    Open {
+        /// The file, or `in memory`.
+        place: String,
+        /// What the database says.
+        reason: String,
+    },
+    /// No port of 127.0.0.1 can be listened on.
+    #[error("the embedded database can't listen on 127.0.0.1")]
+    Listen(#[from] std::io::Error),
+}
+
+impl EmbeddedDynamoDb {
+    /// An empty database that is gone when it stops.
+    ///
+    /// # Errors
+    /// See [`EmbeddedError`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), eventdb::EmbeddedError> {
+    /// let dynamodb = eventdb::EmbeddedDynamoDb::in_memory().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn in_memory() -> Result<Self, EmbeddedError> {
+        Self::serve("in memory".to_owned(), Database::memory()).await
+    }
+
+    /// The database in a file, made if it isn't there.
+    ///
+    /// # Errors
+    /// See [`EmbeddedError`].
+    ///
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), eventdb::EmbeddedError> {
+    /// let dynamodb = eventdb::EmbeddedDynamoDb::file("library.sqlite").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn file(path: impl AsRef<Path>) -> Result<Self, EmbeddedError> {
+        let path = path.as_ref();
+        let place = path.display().to_string();
+        let Some(text) = path.to_str() else {
+            return Err(EmbeddedError::Open { place, reason: "its name is no Unicode".to_owned() });
+        };
+        Self::serve(place, Database::new(text)).await
+    }
+
+    async fn serve(
+        place: String,
+        database: dynoxide::Result<Database>,
+    ) -> Result<Self, EmbeddedError> {
+        let database =
+            database.map_err(|error| EmbeddedError::Open { place, reason: error.to_string() })?;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let endpoint = format!("http://{}", listener.local_addr()?);
+        let (stop, stopped) = oneshot::channel();
+        let server = tokio::spawn(async move {
+            let stopped = async {
+                // An error means that the handle was dropped, which stops the server as well.
+                let _ = stopped.await;
+            };
+            if let Err(reason) =
+                dynoxide::server::serve_with_shutdown(listener, database, stopped).await
+            {
+                tracing::error!(target: "eventdb", reason, "the embedded database stopped");
+            }
+        });
+        Ok(Self { endpoint, stop, server })
+    }
+
+    /// Where it listens, such as `http://127.0.0.1:40123`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), eventdb::EmbeddedError> {
+    /// let dynamodb = eventdb::EmbeddedDynamoDb::in_memory().await?;
+    /// assert!(dynamodb.endpoint().starts_with("http://127.0.0.1:"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// A client for it, with made-up credentials and region.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let dynamodb = eventdb::EmbeddedDynamoDb::in_memory().await?;
+    /// assert!(dynamodb.client().list_tables().send().await?.table_names().is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn client(&self) -> Client {
+        let credentials = Credentials::new("embedded", "embedded", None, None, "embedded");
+        Client::from_conf(
+            Config::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::from_static("eu-west-1"))
+                .credentials_provider(credentials)
+                .endpoint_url(&self.endpoint)
+                .build(),
+        )
+    }
+
+    /// Stops it and waits until requests under way have ended and a file is closed. Drop the
+    /// clients first: an idle connection ends at once, a busy one when its request does.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), eventdb::EmbeddedError> {
+    /// let dynamodb = eventdb::EmbeddedDynamoDb::in_memory().await?;
+    /// dynamodb.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn stop(self) {
+        let _ = self.stop.send(());
+        let _ = self.server.await;
+    }
+}

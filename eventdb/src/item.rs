@@ -1,0 +1,415 @@
+//! The codec between an [`Event`] and its item in the table.
+//!
+//! It works on [`serde_dynamo`]'s item, which is what Lambda's stream records hold and what the AWS
+//! client's items convert from, so it needs no DynamoDB client.
+//!
+//! Beside our own items it reads those of the ancestor: rows without a revision, sort keys whose
+//! time isn't padded, and sets or binary values inside `data` (read as arrays and Base64 text).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use data_encoding::BASE64;
+use serde_dynamo::{AttributeValue, Item};
+use serde_json::{Map, Value};
+
+use crate::decimal::{self, Decimal};
+use crate::event::{Event, ExtensionValue};
+use crate::schema::{self, attribute, limit};
+
+/// A row of the table that can't be read as an event, handed back whole.
+///
+/// Its [`Display`](fmt::Display) and [`Debug`](fmt::Debug) forms name the key and the reason, never
+/// the contents, so that they may be logged.
+///
+/// ```
+/// use eventdb::item;
+///
+/// let mut row = serde_dynamo::Item::default();
+/// row.insert("subject".into(), serde_dynamo::AttributeValue::S("book:123".into()));
+/// let invalid = item::decode(row).unwrap_err();
+/// assert_eq!(invalid.subject(), Some("book:123"));
+/// assert!(invalid.to_string().contains("`time_type` is missing"));
+/// ```
+#[derive(Clone, PartialEq)]
+#[non_exhaustive]
+pub struct InvalidItem {
+    /// The row as it is in the table.
+    pub item: Item,
+    /// What is wrong with it: the attribute and what was expected there.
+    pub reason: String,
+}
+
+impl InvalidItem {
+    /// The row's partition key, if it is text.
+    ///
+    /// ```
+    /// # let row = serde_dynamo::Item::default();
+    /// assert_eq!(eventdb::item::decode(row).unwrap_err().subject(), None);
+    /// ```
+    pub fn subject(&self) -> Option<&str> {
+        text(&self.item, attribute::SUBJECT)
+    }
+
+    /// The row's sort key, if it is text.
+    ///
+    /// ```
+    /// # let row = serde_dynamo::Item::default();
+    /// assert_eq!(eventdb::item::decode(row).unwrap_err().time_type(), None);
+    /// ```
+    pub fn time_type(&self) -> Option<&str> {
+        text(&self.item, attribute::TIME_TYPE)
+    }
+}
+
+impl fmt::Display for InvalidItem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "the row with the key ({:?}, {:?}) is no event: {}",
+            self.subject().unwrap_or("?"),
+            self.time_type().unwrap_or("?"),
+            self.reason
+        )
+    }
+}
+
+impl fmt::Debug for InvalidItem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("InvalidItem")
+            .field("subject", &self.subject())
+            .field("time_type", &self.time_type())
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for InvalidItem {}
+
+/// The sort key of an event: its time in milliseconds, padded to 13 digits, `_`, and its type.
+///
+/// ```
+/// use chrono::{TimeZone, Utc};
+/// let time = Utc.timestamp_millis_opt(12).unwrap();
+/// assert_eq!(eventdb::item::time_type(time, "book.lost"), "0000000000012_book.lost");
+/// ```
+pub fn time_type(time: DateTime<Utc>, ty: &str) -> String {
+    format!("{:013}_{ty}", time.timestamp_millis())
+}
+
+/// The item of an event, every attribute of the article's schema included.
+///
+/// The event should have passed the store's validation: a number in its data which DynamoDB can't
+/// hold is written as it stands, for DynamoDB to refuse.
+///
+/// ```
+/// # let event: eventdb::Event = serde_json::from_str(r#"{"specversion":"1.0","id":"evt-1",
+/// #   "source":"https://library.example.com","type":"book.returned","subject":"book:123",
+/// #   "time":"2025-01-28T14:30:00.000Z","data":{"userId":"user:456"}}"#)?;
+/// let item = eventdb::item::encode(&event);
+/// assert_eq!(eventdb::item::decode(item).as_ref(), Ok(&event));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+pub fn encode(event: &Event) -> Item {
+    let string = |value: &str| AttributeValue::S(value.to_owned());
+    let mut item = Item::default();
+    let mut put = |name: &str, value| item.insert(name.to_owned(), value);
+    put(attribute::SUBJECT, string(&event.subject));
+    put(attribute::TIME_TYPE, AttributeValue::S(time_type(event.time, &event.ty)));
+    put(attribute::ID, string(&event.id));
+    put(attribute::TYPE, string(&event.ty));
+    put(attribute::SOURCE, string(&event.source));
+    put(attribute::TIME, AttributeValue::N(event.time.timestamp_millis().to_string()));
+    put(attribute::PK_ALL, string(schema::ALL_EVENTS));
+    put(attribute::DATA, to_attribute(&event.data));
+    if let Some(revision) = event.revision {
+        put(attribute::REVISION, AttributeValue::N(revision.to_string()));
+    }
+    if let Some(media_type) = &event.datacontenttype {
+        put(attribute::DATACONTENTTYPE, string(media_type));
+    }
+    if let Some(uri) = &event.dataschema {
+        put(attribute::DATASCHEMA, string(uri));
+    }
+    if !event.extensions.is_empty() {
+        let extensions = event
+            .extensions
+            .iter()
+            .map(|(name, value)| (name.clone(), extension_to_attribute(value)))
+            .collect();
+        put(attribute::EXTENSIONS, AttributeValue::M(extensions));
+    }
+    item
+}
+
+/// The event of an item, ours or the ancestor's; unknown attributes are left out.
+///
+/// # Errors
+/// The row itself and the reason, when it can't be read as an event without loss.
+///
+/// ```
+/// # let row = serde_dynamo::Item::default();
+/// let invalid = eventdb::item::decode(row).unwrap_err();
+/// assert_eq!(invalid.reason, "`subject` is missing; allowed is text");
+/// ```
+pub fn decode(item: Item) -> Result<Event, InvalidItem> {
+    match read(&item) {
+        Ok(event) => Ok(event),
+        Err(reason) => Err(InvalidItem { item, reason }),
+    }
+}
+
+/// Partition key of the item that guards an id of a caller's own against being stored twice.
+#[cfg(feature = "dynamodb")]
+pub(crate) fn id_guard_partition_key(source: &str, id: &str) -> String {
+    // A source may hold a `#` of its own; escaped, the first one always separates.
+    let source = source.replace('%', "%25").replace('#', "%23");
+    format!("{}{source}#{id}", schema::ID_GUARD_PREFIX)
+}
+
+/// Bytes of an item as DynamoDB counts them, without its copies in the indexes.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>
+pub(crate) fn size(item: &Item) -> usize {
+    item.iter().map(|(name, value)| name.len() + value_size(value)).sum()
+}
+
+fn value_size(value: &AttributeValue) -> usize {
+    let number = |text: &String| Decimal::parse(text).map_or(text.len(), |decimal| decimal.size());
+    match value {
+        AttributeValue::S(text) => text.len(),
+        AttributeValue::N(text) => number(text),
+        AttributeValue::B(bytes) => bytes.len(),
+        AttributeValue::Bool(_) | AttributeValue::Null(_) => 1,
+        AttributeValue::L(values) => {
+            3 + values.iter().map(|value| 1 + value_size(value)).sum::<usize>()
+        }
+        AttributeValue::M(map) => {
+            3 + map.iter().map(|(name, value)| 1 + name.len() + value_size(value)).sum::<usize>()
+        }
+        AttributeValue::Ss(texts) => texts.iter().map(String::len).sum(),
+        AttributeValue::Ns(numbers) => numbers.iter().map(number).sum(),
+        AttributeValue::Bs(blobs) => blobs.iter().map(Vec::len).sum(),
+    }
+}
+
+fn read(item: &Item) -> Result<Event, String> {
+    let subject = required(item, attribute::SUBJECT)?;
+    required(item, attribute::TIME_TYPE)?;
+    if required(item, attribute::PK_ALL)? != schema::ALL_EVENTS {
+        return Err(wrong(attribute::PK_ALL, "is something else", "the text `all`"));
+    }
+    let data = match item.get(attribute::DATA) {
+        Some(AttributeValue::M(map)) => {
+            Value::Object(to_object(map, &mut Path::new(attribute::DATA))?)
+        }
+        Some(other) => return Err(mismatch(attribute::DATA, other, "a map")),
+        None => return Err(wrong(attribute::DATA, "is missing", "a map")),
+    };
+    Ok(Event {
+        subject,
+        id: required(item, attribute::ID)?,
+        source: required(item, attribute::SOURCE)?,
+        ty: required(item, attribute::TYPE)?,
+        time: time(item)?,
+        data,
+        revision: revision(item)?,
+        datacontenttype: optional(item, attribute::DATACONTENTTYPE)?,
+        dataschema: optional(item, attribute::DATASCHEMA)?,
+        extensions: extensions(item)?,
+    })
+}
+
+fn wrong(name: &str, problem: &str, allowed: &str) -> String {
+    format!("`{name}` {problem}; allowed is {allowed}")
+}
+
+fn mismatch(name: &str, value: &AttributeValue, allowed: &str) -> String {
+    let kind = match value {
+        AttributeValue::S(_) => "text",
+        AttributeValue::N(_) => "a number",
+        AttributeValue::B(_) => "binary",
+        AttributeValue::Bool(_) => "true or false",
+        AttributeValue::Null(_) => "null",
+        AttributeValue::L(_) => "a list",
+        AttributeValue::M(_) => "a map",
+        AttributeValue::Ss(_) | AttributeValue::Ns(_) | AttributeValue::Bs(_) => "a set",
+    };
+    wrong(name, &format!("is {kind}"), allowed)
+}
+
+fn text<'item>(item: &'item Item, name: &str) -> Option<&'item str> {
+    match item.get(name) {
+        Some(AttributeValue::S(text)) => Some(text),
+        _ => None,
+    }
+}
+
+fn optional(item: &Item, name: &str) -> Result<Option<String>, String> {
+    match item.get(name) {
+        Some(AttributeValue::S(text)) => Ok(Some(text.clone())),
+        Some(other) => Err(mismatch(name, other, "text")),
+        None => Ok(None),
+    }
+}
+
+fn required(item: &Item, name: &str) -> Result<String, String> {
+    match optional(item, name)? {
+        Some(text) if text.is_empty() => Err(wrong(name, "is empty", "text")),
+        Some(text) => Ok(text),
+        None => Err(wrong(name, "is missing", "text")),
+    }
+}
+
+fn time(item: &Item) -> Result<DateTime<Utc>, String> {
+    let allowed = "a whole number of milliseconds from 0 to 9999999999999";
+    let wrong_time = || wrong(attribute::TIME, "is out of range or no whole number", allowed);
+    match item.get(attribute::TIME) {
+        Some(AttributeValue::N(text)) => {
+            let milliseconds = decimal::to_json(text)
+                .and_then(|number| number.as_i64())
+                .filter(|milliseconds| (0..=limit::TIME_MILLISECONDS).contains(milliseconds))
+                .ok_or_else(wrong_time)?;
+            DateTime::from_timestamp_millis(milliseconds).ok_or_else(wrong_time)
+        }
+        Some(other) => Err(mismatch(attribute::TIME, other, allowed)),
+        None => Err(wrong(attribute::TIME, "is missing", allowed)),
+    }
+}
+
+fn revision(item: &Item) -> Result<Option<u64>, String> {
+    let allowed = "a whole number from 1";
+    match item.get(attribute::REVISION) {
+        None => Ok(None),
+        Some(AttributeValue::N(text)) => decimal::to_json(text)
+            .and_then(|number| number.as_u64())
+            .filter(|revision| *revision >= 1)
+            .map(Some)
+            .ok_or_else(|| wrong(attribute::REVISION, "is no revision", allowed)),
+        Some(other) => Err(mismatch(attribute::REVISION, other, allowed)),
+    }
+}
+
+fn extensions(item: &Item) -> Result<BTreeMap<String, ExtensionValue>, String> {
+    let allowed = "a map of text, true or false, and whole numbers of 32 bits";
+    let map = match item.get(attribute::EXTENSIONS) {
+        None => return Ok(BTreeMap::new()),
+        Some(AttributeValue::M(map)) => map,
+        Some(other) => return Err(mismatch(attribute::EXTENSIONS, other, allowed)),
+    };
+    map.iter()
+        .map(|(name, value)| {
+            let path = format!("{}.{name}", attribute::EXTENSIONS);
+            let value = match value {
+                AttributeValue::S(text) => ExtensionValue::String(text.clone()),
+                AttributeValue::Bool(value) => ExtensionValue::Boolean(*value),
+                AttributeValue::N(text) => decimal::to_json(text)
+                    .and_then(|number| number.as_i64())
+                    .and_then(|number| i32::try_from(number).ok())
+                    .map(ExtensionValue::Integer)
+                    .ok_or_else(|| wrong(&path, "is no whole number of 32 bits", allowed))?,
+                other => return Err(mismatch(&path, other, allowed)),
+            };
+            Ok((name.clone(), value))
+        })
+        .collect()
+}
+
+fn extension_to_attribute(value: &ExtensionValue) -> AttributeValue {
+    match value {
+        ExtensionValue::String(text) => AttributeValue::S(text.clone()),
+        ExtensionValue::Boolean(value) => AttributeValue::Bool(*value),
+        ExtensionValue::Integer(number) => AttributeValue::N(number.to_string()),
+    }
+}
+
+fn to_attribute(value: &Value) -> AttributeValue {
+    match value {
+        Value::Null => AttributeValue::Null(true),
+        Value::Bool(value) => AttributeValue::Bool(*value),
+        Value::Number(number) => {
+            AttributeValue::N(decimal::from_json(number).unwrap_or_else(|| number.to_string()))
+        }
+        Value::String(text) => AttributeValue::S(text.clone()),
+        Value::Array(values) => AttributeValue::L(values.iter().map(to_attribute).collect()),
+        Value::Object(object) => AttributeValue::M(
+            object.iter().map(|(name, value)| (name.clone(), to_attribute(value))).collect(),
+        ),
+    }
+}
+
+/// Where in the payload we are, for messages; parts are joined only when one is written.
+struct Path<'item> {
+    parts: Vec<std::borrow::Cow<'item, str>>,
+}
+
+impl<'item> Path<'item> {
+    fn new(root: &'item str) -> Self {
+        Self { parts: vec![root.into()] }
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.parts.join("."))
+    }
+}
+
+fn to_object<'item>(
+    map: &'item std::collections::HashMap<String, AttributeValue>,
+    path: &mut Path<'item>,
+) -> Result<Map<String, Value>, String> {
+    let mut object = Map::with_capacity(map.len());
+    for (name, value) in map {
+        path.parts.push(name.into());
+        object.insert(name.clone(), to_value(value, path)?);
+        path.parts.pop();
+    }
+    Ok(object)
+}
+
+fn to_array<'item, T>(
+    values: &'item [T],
+    path: &mut Path<'item>,
+    convert: impl Fn(&'item T, &mut Path<'item>) -> Result<Value, String>,
+) -> Result<Value, String> {
+    let mut array = Vec::with_capacity(values.len());
+    for (index, value) in values.iter().enumerate() {
+        path.parts.push(index.to_string().into());
+        array.push(convert(value, path)?);
+        path.parts.pop();
+    }
+    Ok(Value::Array(array))
+}
+
+fn to_value<'item>(value: &'item AttributeValue, path: &mut Path<'item>) -> Result<Value, String> {
+    // DynamoDB itself nests no deeper; a stream record made elsewhere must not exhaust the stack.
+    if path.parts.len() > limit::NESTING_LEVELS {
+        return Err(format!("`data` nests deeper than {} levels", limit::NESTING_LEVELS));
+    }
+    let to_number = |text: &String, path: &mut Path<'item>| {
+        decimal::to_json(text).map(Value::Number).ok_or_else(|| {
+            wrong(
+                &path.to_string(),
+                "is a number that JSON can't hold exactly",
+                "a whole number of 64 bits or a double",
+            )
+        })
+    };
+    let binary = |bytes: &Vec<u8>| Value::String(BASE64.encode(bytes));
+    match value {
+        AttributeValue::S(text) => Ok(Value::String(text.clone())),
+        AttributeValue::N(text) => to_number(text, path),
+        AttributeValue::B(bytes) => Ok(binary(bytes)),
+        AttributeValue::Bool(value) => Ok(Value::Bool(*value)),
+        AttributeValue::Null(_) => Ok(Value::Null),
+        AttributeValue::M(map) => to_object(map, path).map(Value::Object),
+        AttributeValue::L(values) => to_array(values, path, to_value),
+        AttributeValue::Ss(texts) => {
+            to_array(texts, path, |text, _| Ok(Value::String(text.clone())))
+        }
+        AttributeValue::Ns(numbers) => to_array(numbers, path, to_number),
+        AttributeValue::Bs(blobs) => to_array(blobs, path, |bytes, _| Ok(binary(bytes))),
+    }
+}
