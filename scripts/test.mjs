@@ -82,6 +82,12 @@ const steps = [
   },
   { name: 'Rust: advisories', run: advisories },
   { name: 'Rust: package', run: cargoPackage },
+  { name: 'README: the table of costs', run: costTable },
+  { name: 'TypeScript: lint and format', run: () => npmRun('lint') },
+  { name: 'TypeScript: types', run: () => npmRun('types') },
+  { name: 'TypeScript: tests of the constructs', run: () => npmRun('test:infra') },
+  { name: 'TypeScript: templates, by cfn-lint', run: () => npmRun('lint:templates') },
+  { name: 'TypeScript: package, in a fresh app', run: () => npmRun('test:package') },
 ];
 
 async function npmPackages() {
@@ -167,6 +173,26 @@ async function advisories() {
 async function cargoPackage() {
   const dirty = process.env['CI'] ? '' : ' --allow-dirty';
   await cargo(`package --package eventdb --locked${dirty}`);
+}
+
+/** The README's table is what the program prints. */
+async function costTable() {
+  const printed = output(
+    'cargo',
+    'run --quiet --package eventdb --example capacity --locked'.split(' '),
+  );
+  const readme = readFileSync(join(REPOSITORY, 'README.md'), 'utf8');
+  const table = /<!-- capacity:[^>]*-->\s*(.*?)\s*<!-- \/capacity -->/s.exec(readme)?.[1];
+  if (printed.trim() === '' || table !== printed.trim()) {
+    throw new Error(
+      "the table of costs in README.md isn't what `cargo run -p eventdb --example capacity` prints: put that there",
+    );
+  }
+}
+
+/** @param {string} script */
+function npmRun(script) {
+  return command('npm', ['run', '--silent', script]);
 }
 
 /**
