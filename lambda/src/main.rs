@@ -1,0 +1,57 @@
+//! The publisher function. What it does is in the library beside it.
+
+use std::io::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use eventdb_publisher::configuration::Configuration;
+use eventdb_publisher::handler::handle;
+use eventdb_publisher::sns::SnsTopic;
+use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+use tracing::{Instrument, Level};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Kept free at the end of an invocation for the answer: whoever misses Lambda's time limit has
+/// reported nothing, and everything is delivered again.
+const MARGIN: Duration = Duration::from_secs(1);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    let configuration = Configuration::from_environment();
+    start_logging(configuration.as_ref().map_or(Level::INFO, |settings| settings.log_level));
+    let configuration =
+        configuration.inspect_err(|error| tracing::error!(%error, "the function can't start"))?;
+    let topic = SnsTopic::new(&configuration);
+    let (topic, function_name) = (&topic, configuration.function_name.as_str());
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Box<RawValue>>| {
+        let invocation = tracing::info_span!("invocation", request_id = event.context.request_id);
+        let left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+        let deadline = Instant::now() + left.saturating_sub(MARGIN);
+        let (answer, metrics) =
+            handle(topic, event.payload.get(), deadline).instrument(invocation).await;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let timestamp = u64::try_from(now.as_millis()).unwrap_or_default();
+        // The metrics are worth less than the answer: if they can't be written, so be it.
+        let _ = writeln!(std::io::stdout(), "{}", metrics.embedded(function_name, timestamp));
+        answer.map_err(Diagnostic::from)
+    }))
+    .await
+}
+
+/// Logs as JSON lines. The level is for this project's own lines: the AWS client would write whole
+/// messages, events included, at its lowest level.
+fn start_logging(level: Level) {
+    let targets = Targets::new()
+        .with_default(Level::WARN.min(level))
+        .with_target("eventdb", level)
+        .with_target("eventdb_publisher", level);
+    let lines = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_span_list(false)
+        .with_target(false);
+    tracing_subscriber::registry().with(lines).with(targets).init();
+}

@@ -1,0 +1,83 @@
+//! Counts of one invocation, as a log line from which CloudWatch makes metrics. No I/O.
+
+use eventdb::schema::metric;
+use serde_json::{Value, json};
+
+/// Most values of one metric in a line of the [embedded metric format].
+///
+/// [embedded metric format]: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+pub const VALUES: usize = 100;
+
+/// What one invocation has done.
+///
+/// ```
+/// use eventdb_publisher::metrics::Metrics;
+///
+/// let metrics = Metrics { published: 2, lags: vec![180, 120], ..Metrics::default() };
+/// let line = metrics.embedded("publisher", 1_738_074_600_000);
+/// assert_eq!(line["PublishedEvents"], 2);
+/// assert_eq!(line["PublishLag"], serde_json::json!([120, 180]));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// Events which the topic has accepted.
+    pub published: usize,
+    /// Records that are no new events.
+    pub skipped: usize,
+    /// Records that were not published though they should have been.
+    pub failed: usize,
+    /// For each published event, the milliseconds from its time to its publication.
+    pub lags: Vec<u64>,
+}
+
+impl Metrics {
+    /// The metrics in embedded metric format, at a time in milliseconds since 1970.
+    ///
+    /// Of more than [`VALUES`] lags, that many are given, evenly from the sorted ones, so that
+    /// minimum, maximum and percentiles stay right.
+    ///
+    /// ```
+    /// # use eventdb_publisher::metrics::Metrics;
+    /// let line = Metrics::default().embedded("publisher", 0);
+    /// assert_eq!(line["FunctionName"], "publisher");
+    /// assert!(line.get("PublishLag").is_none(), "nothing was published");
+    /// ```
+    pub fn embedded(&self, function_name: &str, timestamp: u64) -> Value {
+        let mut definitions = vec![
+            json!({ "Name": metric::PUBLISHED_EVENTS, "Unit": "Count" }),
+            json!({ "Name": metric::SKIPPED_RECORDS, "Unit": "Count" }),
+            json!({ "Name": metric::FAILED_RECORDS, "Unit": "Count" }),
+        ];
+        if !self.lags.is_empty() {
+            definitions.push(json!({ "Name": metric::PUBLISH_LAG, "Unit": "Milliseconds" }));
+        }
+        let mut line = json!({
+            "_aws": {
+                "Timestamp": timestamp,
+                "CloudWatchMetrics": [{
+                    "Namespace": metric::NAMESPACE,
+                    "Dimensions": [[metric::FUNCTION_NAME_DIMENSION]],
+                    "Metrics": definitions,
+                }],
+            },
+            metric::FUNCTION_NAME_DIMENSION: function_name,
+            metric::PUBLISHED_EVENTS: self.published,
+            metric::SKIPPED_RECORDS: self.skipped,
+            metric::FAILED_RECORDS: self.failed,
+        });
+        if let (Some(fields), false) = (line.as_object_mut(), self.lags.is_empty()) {
+            fields.insert(metric::PUBLISH_LAG.to_owned(), json!(sample(&self.lags)));
+        }
+        line
+    }
+}
+
+fn sample(values: &[u64]) -> Vec<u64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    if sorted.len() <= VALUES {
+        return sorted;
+    }
+    let last = sorted.len() - 1;
+    (0..VALUES).filter_map(|step| sorted.get(step * last / (VALUES - 1)).copied()).collect()
+}

@@ -1,0 +1,154 @@
+//! The order in which events may be sent, and how they are packed into requests. No I/O.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+
+use crate::record::Unpublishable;
+use crate::topic::{Entry, limit};
+
+/// The events of a batch, queued by subject.
+///
+/// A subject is always in one of three states: ready (its first event may be sent), under way (an
+/// event of it is being sent), or failed (nothing of it is sent any more).
+///
+/// ```
+/// use eventdb_publisher::queues::Queues;
+///
+/// let mut queues = Queues::new(Vec::new(), &[]);
+/// assert!(queues.next_request().is_none());
+/// assert!(queues.into_failed().is_empty());
+/// ```
+#[derive(Debug)]
+pub struct Queues {
+    waiting: HashMap<String, VecDeque<Entry>>,
+    /// Longest queue first: a subject with many events sets the number of requests, so it must
+    /// never wait for others. Then by position in the batch.
+    ready: BinaryHeap<(usize, Reverse<usize>, String)>,
+    failed: Vec<usize>,
+}
+
+impl Queues {
+    /// Queues the events of a batch in which some rows can't be published.
+    ///
+    /// A subject's events are sorted by revision, since DynamoDB orders its stream by item and not
+    /// by subject. Legacy rows, which have none, come first, by their key.
+    ///
+    /// An unpublishable row fails at once, and with it every later event of its subject.
+    ///
+    /// ```
+    /// use eventdb_publisher::queues::Queues;
+    /// use eventdb_publisher::record::Unpublishable;
+    ///
+    /// let row = Unpublishable { position: 3, subject: None, time_type: None, reason: "…".to_owned() };
+    /// assert_eq!(Queues::new(Vec::new(), &[row]).into_failed(), [3]);
+    /// ```
+    pub fn new(entries: Vec<Entry>, unpublishable: &[Unpublishable]) -> Self {
+        let mut queues = Self {
+            waiting: HashMap::new(),
+            ready: BinaryHeap::new(),
+            failed: unpublishable.iter().map(|row| row.position).collect(),
+        };
+        // Per subject, the first sort key that can't be published. Within a subject the order of sort
+        // keys is the order of events, and unlike the revision the key of a row is always there;
+        // a row without one is taken to come before everything.
+        let mut barriers: HashMap<&str, &str> = HashMap::new();
+        for row in unpublishable {
+            let Some(subject) = &row.subject else { continue };
+            let key = row.time_type.as_deref().unwrap_or_default();
+            let barrier = barriers.entry(subject).or_insert(key);
+            *barrier = key.min(barrier);
+        }
+        for entry in entries {
+            queues.waiting.entry(entry.subject.clone()).or_default().push_back(entry);
+        }
+        for (subject, queue) in &mut queues.waiting {
+            let queue_in_order = queue.make_contiguous();
+            queue_in_order.sort_by(|one, other| order(one).cmp(&order(other)));
+            let barrier = barriers.get(subject.as_str());
+            let sendable = queue
+                .iter()
+                .take_while(|entry| barrier.is_none_or(|key| entry.time_type.as_str() < *key))
+                .count();
+            queues.failed.extend(queue.drain(sendable..).map(|entry| entry.position));
+            queues.ready.extend(readiness(subject, queue));
+        }
+        queues
+    }
+
+    /// Takes the entries of the next request: the first events of subjects that are ready, at most
+    /// [`limit::ENTRIES`] and [`limit::BYTES`]. Their subjects are under way until
+    /// [`accepted`](Self::accepted) or [`failed`](Self::failed) is called for each.
+    ///
+    /// ```
+    /// # let mut queues = eventdb_publisher::queues::Queues::new(Vec::new(), &[]);
+    /// while let Some(entries) = queues.next_request() {
+    ///     assert!(entries.len() <= eventdb_publisher::topic::limit::ENTRIES);
+    /// #   entries.iter().for_each(|entry| queues.accepted(entry));
+    /// }
+    /// ```
+    pub fn next_request(&mut self) -> Option<Vec<Entry>> {
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        while entries.len() < limit::ENTRIES {
+            let Some((_, _, subject)) = self.ready.peek() else { break };
+            let Some(queue) = self.waiting.get_mut(subject) else { break };
+            let fits = |entry: &mut Entry| bytes + entry.message.size() <= limit::BYTES;
+            // What doesn't fit is the first of the next request.
+            let Some(entry) = queue.pop_front_if(fits) else { break };
+            bytes += entry.message.size();
+            entries.push(entry);
+            self.ready.pop();
+        }
+        (!entries.is_empty()).then_some(entries)
+    }
+
+    /// The topic has accepted an entry: the next event of its subject may be sent.
+    ///
+    /// ```
+    /// # let mut queues = eventdb_publisher::queues::Queues::new(Vec::new(), &[]);
+    /// # let entries: Vec<eventdb_publisher::topic::Entry> = Vec::new();
+    /// for entry in &entries {
+    ///     queues.accepted(entry);
+    /// }
+    /// ```
+    pub fn accepted(&mut self, entry: &Entry) {
+        if let Some(queue) = self.waiting.get(&entry.subject) {
+            self.ready.extend(readiness(&entry.subject, queue));
+        }
+    }
+
+    /// An entry has failed for good: nothing else of its subject is sent.
+    ///
+    /// ```
+    /// # let mut queues = eventdb_publisher::queues::Queues::new(Vec::new(), &[]);
+    /// # let entries: Vec<eventdb_publisher::topic::Entry> = Vec::new();
+    /// for entry in &entries {
+    ///     queues.failed(entry);
+    /// }
+    /// ```
+    pub fn failed(&mut self, entry: &Entry) {
+        self.failed.push(entry.position);
+        let held_back = self.waiting.remove(&entry.subject).unwrap_or_default();
+        self.failed.extend(held_back.iter().map(|entry| entry.position));
+    }
+
+    /// Positions of all records that were not published: failed, or never sent.
+    ///
+    /// ```
+    /// let queues = eventdb_publisher::queues::Queues::new(Vec::new(), &[]);
+    /// assert!(queues.into_failed().is_empty());
+    /// ```
+    pub fn into_failed(self) -> Vec<usize> {
+        let never_sent = self.waiting.values().flatten().map(|entry| entry.position);
+        self.failed.iter().copied().chain(never_sent).collect()
+    }
+}
+
+fn order(entry: &Entry) -> (Option<u64>, &str, usize) {
+    (entry.revision, &entry.time_type, entry.position)
+}
+
+fn readiness(subject: &str, queue: &VecDeque<Entry>) -> Option<(usize, Reverse<usize>, String)> {
+    let first = queue.front()?;
+    Some((queue.len(), Reverse(first.position), subject.to_owned()))
+}

@@ -1,0 +1,212 @@
+//! The topic in SNS. The only place that knows the AWS client.
+
+use std::time::Duration;
+
+use aws_sdk_sns::config::retry::RetryConfig;
+use aws_sdk_sns::config::timeout::TimeoutConfig;
+use aws_sdk_sns::config::{
+    BehaviorVersion, Config, Credentials, Region, SharedHttpClient, StalledStreamProtectionConfig,
+};
+use aws_sdk_sns::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sns::operation::publish_batch::PublishBatchError;
+use aws_sdk_sns::types::{
+    BatchResultErrorEntry, MessageAttributeValue, PublishBatchRequestEntry, PublishBatchResultEntry,
+};
+use aws_sdk_sns::{Client, error::BuildError};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use data_encoding::HEXLOWER;
+use eventdb::{ATTRIBUTE_TYPE, Message};
+use sha2::{Digest, Sha256};
+
+use crate::configuration::Configuration;
+use crate::topic::{Answer, Entry, Fault, FaultKind, Topic};
+
+/// Longest time for making a connection, of the whole time that a request may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Most characters of a message group's id and of a deduplication id:
+/// <https://docs.aws.amazon.com/sns/latest/api/API_PublishBatchRequestEntry.html>
+const FIFO_ID_CHARACTERS: usize = 128;
+
+/// The topic of the configuration, standard or FIFO.
+#[derive(Debug, Clone)]
+pub struct SnsTopic {
+    client: Client,
+    arn: String,
+    fifo: bool,
+}
+
+impl SnsTopic {
+    /// Makes the client; nothing is sent yet.
+    ///
+    /// ```
+    /// # use eventdb_publisher::configuration::Configuration;
+    /// use eventdb_publisher::sns::SnsTopic;
+    ///
+    /// # let configuration = Configuration::read(|name| match name {
+    /// #     "EVENT_TOPIC_ARN" => Some("arn:aws:sns:eu-west-1:123456789012:Events".to_owned()),
+    /// #     "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("test".to_owned()),
+    /// #     _ => None,
+    /// # })?;
+    /// let topic = SnsTopic::new(&configuration);
+    /// # Ok::<(), eventdb_publisher::configuration::ConfigurationError>(())
+    /// ```
+    pub fn new(configuration: &Configuration) -> Self {
+        let credentials = &configuration.credentials;
+        let credentials = Credentials::new(
+            &credentials.access_key_id,
+            &credentials.secret_access_key,
+            credentials.session_token.clone(),
+            None,
+            "Lambda environment",
+        );
+        let mut config = Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(configuration.region.clone()))
+            .credentials_provider(credentials)
+            .http_client(https_client())
+            // Repetitions are the publisher's, which knows the order and the time that is left.
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
+            // For large downloads; our answers are small and every request has a time limit.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        config.set_endpoint_url(configuration.endpoint.clone());
+        Self {
+            client: Client::from_conf(config.build()),
+            arn: configuration.topic_arn.clone(),
+            fifo: configuration.is_fifo(),
+        }
+    }
+}
+
+/// `docs/decisions/0022-tls-with-ring.md` has the reasons for the provider.
+fn https_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https()
+}
+
+impl Topic for SnsTopic {
+    async fn publish_batch(&self, entries: &[Entry]) -> Result<Answer, Fault> {
+        let entries: Result<Vec<_>, _> = entries
+            .iter()
+            .enumerate()
+            .map(|(index, entry)| request_entry(index, entry, self.fifo))
+            .collect();
+        let entries = entries
+            .map_err(|_| Fault { kind: FaultKind::Sender, code: "IncompleteEntry".to_owned() })?;
+        let request = self.client.publish_batch().topic_arn(&self.arn);
+        match request.set_publish_batch_request_entries(Some(entries)).send().await {
+            Ok(output) => Ok(answer(output.successful(), output.failed())),
+            Err(error) => Err(fault(&error)),
+        }
+    }
+}
+
+fn request_entry(
+    index: usize,
+    entry: &Entry,
+    fifo: bool,
+) -> Result<PublishBatchRequestEntry, BuildError> {
+    let Message { body, attributes, .. } = &entry.message;
+    let mut request = PublishBatchRequestEntry::builder().id(index.to_string()).message(body);
+    for (name, value) in attributes {
+        let value = MessageAttributeValue::builder()
+            .data_type(ATTRIBUTE_TYPE)
+            .string_value(value)
+            .build()?;
+        request = request.message_attributes(*name, value);
+    }
+    if fifo {
+        request = request
+            .message_group_id(message_group_id(&entry.subject))
+            .message_deduplication_id(deduplication_id(&entry.source, &entry.id));
+    }
+    request.build()
+}
+
+/// The subject itself if SNS allows it as the id of a group, else its hash.
+fn message_group_id(subject: &str) -> String {
+    // "Alphanumeric characters and punctuation", all of them in ASCII.
+    if subject.len() <= FIFO_ID_CHARACTERS && subject.bytes().all(|byte| byte.is_ascii_graphic()) {
+        subject.to_owned()
+    } else {
+        HEXLOWER.encode(&Sha256::digest(subject))
+    }
+}
+
+/// An event is identified by its source and id together. The length in front keeps pairs apart
+/// that are the same when joined.
+fn deduplication_id(source: &str, id: &str) -> String {
+    let hash = Sha256::new()
+        .chain_update(source.len().to_be_bytes())
+        .chain_update(source)
+        .chain_update(id)
+        .finalize();
+    HEXLOWER.encode(&hash)
+}
+
+fn answer(accepted: &[PublishBatchResultEntry], failed: &[BatchResultErrorEntry]) -> Answer {
+    // An id that we didn't give can't be told to an entry, which then counts as failed.
+    let accepted = accepted.iter().filter_map(|entry| entry.id()?.parse().ok()).collect();
+    let failed = failed
+        .iter()
+        .filter_map(|entry| Some((entry.id().parse().ok()?, entry_fault(entry))))
+        .collect();
+    Answer { accepted, failed }
+}
+
+fn entry_fault(entry: &BatchResultErrorEntry) -> Fault {
+    // Throttling may be called the sender's fault, and yet it passes.
+    let kind = match entry.sender_fault() && !is_throttling(entry.code()) {
+        true => FaultKind::Sender,
+        false => FaultKind::Passing,
+    };
+    Fault { kind, code: entry.code().to_owned() }
+}
+
+fn fault(error: &SdkError<PublishBatchError>) -> Fault {
+    let (kind, code) = match error {
+        SdkError::ServiceError(service) => {
+            let code = service.err().code().unwrap_or("Unknown");
+            (kind_of(code, service.raw().status().as_u16()), code)
+        }
+        SdkError::ConstructionFailure(_) => (FaultKind::Sender, "ConstructionFailure"),
+        SdkError::TimeoutError(_) => (FaultKind::Passing, "Timeout"),
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => {
+            (FaultKind::Passing, "ConnectTimeout")
+        }
+        SdkError::DispatchFailure(failure) if failure.is_io() => {
+            (FaultKind::Passing, "ConnectionFailure")
+        }
+        SdkError::DispatchFailure(_) => (FaultKind::Passing, "DispatchFailure"),
+        SdkError::ResponseError(_) => (FaultKind::Passing, "UnreadableResponse"),
+        _ => (FaultKind::Passing, "Unknown"),
+    };
+    Fault { kind, code: code.to_owned() }
+}
+
+/// What can be done about an error of a whole request:
+/// <https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html#API_PublishBatch_Errors>
+fn kind_of(code: &str, status: u16) -> FaultKind {
+    match code {
+        // Each of these is about some entry.
+        "BatchRequestTooLong"
+        | "InvalidBatchEntryId"
+        | "InvalidParameter"
+        | "InvalidParameterValue"
+        | "ParameterValueInvalid"
+        | "ValidationException"
+        | "ValidationError" => FaultKind::Sender,
+        _ if is_throttling(code) || status >= 500 || status == 408 || status == 429 => {
+            FaultKind::Passing
+        }
+        _ => FaultKind::Denied,
+    }
+}
+
+/// Throttling has many names, which the entries of a batch bear as well:
+/// <https://docs.aws.amazon.com/sns/latest/api/CommonErrors.html>
+fn is_throttling(code: &str) -> bool {
+    code.contains("Throttl") || code.contains("LimitExceeded") || code.contains("SlowDown")
+}

@@ -1,0 +1,284 @@
+//! Whole batches through the handler: checkpoints, order, packing, repetitions.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test that panics has done its work"
+)]
+
+mod common;
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use common::{
+    ScriptedTopic, Step, deadline, event_record, event_record_with, payload, poison_record, record,
+    sequence_number,
+};
+use eventdb_publisher::handler::{HandlerError, handle};
+use eventdb_publisher::publish::{ATTEMPTS, REQUESTS_IN_FLIGHT};
+use eventdb_publisher::topic::limit;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+/// Handles the records and returns the position to resume from, if there is one.
+async fn resume_position(topic: &ScriptedTopic, records: &[Value]) -> Option<usize> {
+    let (checkpoint, metrics) = handle(topic, &payload(records), deadline()).await;
+    let checkpoint = checkpoint.unwrap();
+    let number = checkpoint.sequence_number()?;
+    assert!(metrics.failed > 0);
+    (0..records.len()).find(|position| sequence_number(*position) == number)
+}
+
+fn distinct_subjects(count: usize) -> Vec<Value> {
+    (0..count).map(|position| event_record(position, &format!("book:{position}"), 1)).collect()
+}
+
+#[tokio::test]
+async fn an_empty_batch_succeeds_without_a_request() {
+    let topic = ScriptedTopic::default();
+    let (checkpoint, metrics) = handle(&topic, r#"{"Records":[]}"#, deadline()).await;
+    assert_eq!(serde_json::to_string(&checkpoint.unwrap()).unwrap(), r#"{"batchItemFailures":[]}"#);
+    assert_eq!((metrics.published, metrics.skipped, metrics.failed), (0, 0, 0));
+    assert!(topic.requests().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_no_new_event_is_skipped() {
+    let image =
+        |subject: &str| json!({ "subject": { "S": subject }, "time_type": { "S": "$head" } });
+    let event = event_record(2, "book:1", 1)["dynamodb"]["NewImage"].clone();
+    let mut other = event.clone();
+    other["pk_all"] = json!({ "S": "snapshots" });
+    let records = [
+        record(0, "INSERT", &image("$head/book:1")),
+        record(1, "INSERT", &image("$id/https://library.example.com#1")),
+        record(2, "MODIFY", &event),
+        record(3, "REMOVE", &event),
+        record(4, "INSERT", &other),
+        event_record(5, "book:1", 1),
+    ];
+    let topic = ScriptedTopic::default();
+    let (checkpoint, metrics) = handle(&topic, &payload(&records), deadline()).await;
+    assert_eq!(checkpoint.unwrap().sequence_number(), None);
+    assert_eq!((metrics.published, metrics.skipped, metrics.failed), (1, 5, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_at_any_position_gives_exactly_that_checkpoint() {
+    for position in 0..25 {
+        for step in [Step::Refuse, Step::Pass, Step::Omit, Step::RefuseRequest] {
+            let topic = ScriptedTopic::with_always(&format!("book:{position}#1"), step);
+            let resume = resume_position(&topic, &distinct_subjects(25)).await;
+            assert_eq!(resume, Some(position), "{step:?}");
+            assert_eq!(topic.accepted().len(), 24, "the others are published, {step:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unreadable_row_at_any_position_gives_exactly_that_checkpoint() {
+    for position in 0..25 {
+        let mut records = distinct_subjects(25);
+        records[position] = poison_record(position, "book:x", 1);
+        let topic = ScriptedTopic::default();
+        assert_eq!(resume_position(&topic, &records).await, Some(position));
+        assert_eq!(topic.accepted().len(), 24);
+    }
+}
+
+#[tokio::test]
+async fn an_unreadable_row_holds_back_the_later_events_of_its_subject_only() {
+    let records = [
+        event_record(0, "book:1", 1),
+        event_record(1, "book:1", 3),
+        poison_record(2, "book:1", 2),
+        event_record(3, "book:2", 1),
+        event_record(4, "book:1", 4),
+    ];
+    let topic = ScriptedTopic::default();
+    // Revision 3 arrived before the unreadable revision 2, so the batch must be resumed there.
+    assert_eq!(resume_position(&topic, &records).await, Some(1));
+    let accepted: HashSet<_> = topic.accepted().into_iter().collect();
+    assert_eq!(accepted, HashSet::from(["book:1#1".to_owned(), "book:2#1".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_row_without_an_image_is_no_success() {
+    let mut record = event_record(0, "book:1", 1);
+    record["dynamodb"].as_object_mut().unwrap().remove("NewImage");
+    assert_eq!(resume_position(&ScriptedTopic::default(), &[record]).await, Some(0));
+}
+
+#[tokio::test]
+async fn swapped_revisions_are_sent_in_order() {
+    let records = [(0, 8), (1, 9), (2, 10), (3, 7)]
+        .map(|(position, revision)| event_record(position, "book:1", revision));
+    let topic = ScriptedTopic::default();
+    assert_eq!(resume_position(&topic, &records).await, None);
+    assert_eq!(topic.accepted(), ["book:1#7", "book:1#8", "book:1#9", "book:1#10"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_after_an_earlier_failure_of_its_subject() {
+    let records = [
+        event_record(0, "book:1", 8),
+        event_record(1, "book:2", 1),
+        event_record(2, "book:3", 1),
+        event_record(3, "book:1", 7),
+    ];
+    for step in [Step::Refuse, Step::Pass, Step::Omit, Step::RefuseRequest] {
+        let topic = ScriptedTopic::with_always("book:1#7", step);
+        assert_eq!(resume_position(&topic, &records).await, Some(0), "{step:?}");
+        assert!(!topic.accepted().contains(&"book:1#8".to_owned()), "{step:?}");
+    }
+}
+
+#[tokio::test]
+async fn legacy_rows_are_sent_in_the_order_of_their_keys() {
+    let mut records =
+        [event_record(0, "book:1", 2), event_record(1, "book:1", 1), event_record(2, "book:1", 3)];
+    for record in &mut records[..2] {
+        record["dynamodb"]["NewImage"].as_object_mut().unwrap().remove("revision");
+    }
+    let topic = ScriptedTopic::default();
+    assert_eq!(resume_position(&topic, &records).await, None);
+    assert_eq!(topic.accepted(), ["book:1#1", "book:1#2", "book:1#3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_passing_failure_is_repeated_within_the_call() {
+    for step in [Step::Pass, Step::Omit, Step::FailBefore, Step::FailAfter] {
+        let topic = ScriptedTopic::with_script([step, Step::Accept, step]);
+        let records = [event_record(0, "book:1", 1), event_record(1, "book:2", 1)];
+        assert_eq!(resume_position(&topic, &records).await, None, "{step:?}");
+        let accepted: HashSet<_> = topic.accepted().into_iter().collect();
+        assert_eq!(accepted.len(), 2, "{step:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn repetitions_have_a_bound() {
+    let topic = ScriptedTopic::with_always("book:0#1", Step::Pass);
+    assert_eq!(resume_position(&topic, &distinct_subjects(1)).await, Some(0));
+    assert_eq!(topic.requests().len(), ATTEMPTS as usize);
+}
+
+#[tokio::test]
+async fn a_refused_entry_is_sent_once() {
+    let topic = ScriptedTopic::with_always("book:0#1", Step::Refuse);
+    assert_eq!(resume_position(&topic, &distinct_subjects(10)).await, Some(0));
+    assert_eq!(topic.requests(), [10]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_takes_nothing_is_not_pressed() {
+    for (step, most) in [(Step::Deny, REQUESTS_IN_FLIGHT), (Step::FailBefore, 4 * 6)] {
+        let script = std::iter::repeat_n(step, 100_000);
+        let topic = ScriptedTopic::with_script(script);
+        assert_eq!(resume_position(&topic, &distinct_subjects(1_000)).await, Some(0));
+        assert!(topic.requests().len() <= most, "{step:?}: {}", topic.requests().len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_is_kept_and_what_was_not_sent_is_reported() {
+    let topic = ScriptedTopic { latency: Duration::from_secs(1), ..ScriptedTopic::default() };
+    let records: Vec<_> =
+        (0..30).map(|position| event_record(position, "book:1", position as u64 + 1)).collect();
+    let started = Instant::now();
+    let deadline = started + Duration::from_millis(3_500);
+    let (checkpoint, metrics) = handle(&topic, &payload(&records), deadline).await;
+    assert_eq!(started.elapsed(), Duration::from_millis(3_500));
+    assert_eq!(checkpoint.unwrap().sequence_number(), Some(sequence_number(3).as_str()));
+    assert_eq!((metrics.published, metrics.failed), (3, 27));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_in_the_past_sends_nothing() {
+    let topic = ScriptedTopic::default();
+    let (checkpoint, _) = handle(&topic, &payload(&distinct_subjects(3)), Instant::now()).await;
+    assert_eq!(checkpoint.unwrap().sequence_number(), Some(sequence_number(0).as_str()));
+    assert!(topic.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_failure_without_a_sequence_number_fails_the_invocation() {
+    for number in [Value::Null, json!("")] {
+        let mut records = [event_record(0, "book:1", 1), poison_record(1, "book:2", 1)];
+        records[1]["dynamodb"]["SequenceNumber"] = number;
+        let (result, metrics) =
+            handle(&ScriptedTopic::default(), &payload(&records), deadline()).await;
+        assert!(matches!(result, Err(HandlerError::MissingSequenceNumber(_))));
+        assert_eq!(metrics.published, 1, "the metrics are there all the same");
+    }
+    let mut record = event_record(0, "book:1", 1);
+    record["dynamodb"]["SequenceNumber"] = Value::Null;
+    assert_eq!(resume_position(&ScriptedTopic::default(), &[record]).await, None);
+}
+
+#[tokio::test]
+async fn a_payload_that_is_no_batch_fails_without_being_quoted() {
+    let payload = r#"{"Records":[{"eventName":"INSERT","dynamodb":"secret"}]}"#;
+    let (result, _) = handle(&ScriptedTopic::default(), payload, deadline()).await;
+    let error = result.unwrap_err();
+    assert!(!error.to_string().contains("secret") && error.to_string().contains("column"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_records_take_a_tenth_of_the_requests() {
+    let topic = ScriptedTopic { latency: Duration::from_millis(5), ..ScriptedTopic::default() };
+    let records: Vec<_> = (0..10_000)
+        .map(|position| {
+            event_record(position, &format!("book:{}", position % 300), position as u64 / 300 + 1)
+        })
+        .collect();
+    assert_eq!(resume_position(&topic, &records).await, None);
+    assert_eq!(topic.accepted().len(), 10_000);
+    assert_eq!(topic.requests().len(), 1_000);
+    assert_eq!(topic.most_under_way.load(Ordering::SeqCst), REQUESTS_IN_FLIGHT);
+}
+
+#[tokio::test]
+async fn one_subject_is_sent_one_by_one() {
+    let records: Vec<_> =
+        (0..100).map(|position| event_record(position, "book:1", position as u64 + 1)).collect();
+    let topic = ScriptedTopic::default();
+    assert_eq!(resume_position(&topic, &records).await, None);
+    assert_eq!(topic.requests(), [1; 100]);
+    assert_eq!(topic.most_under_way.load(Ordering::SeqCst), 1);
+}
+
+/// Text that makes the message of an event of `book:{n}`, n of one digit, this large.
+fn filled(position: usize, size: usize) -> Value {
+    let subject = format!("book:{position}");
+    let record_of =
+        |text: &str| event_record_with(position, &subject, 1, &json!({ "text": { "S": text } }));
+    let size_of = |record: &Value| {
+        let image = serde_json::from_value(record["dynamodb"]["NewImage"].clone()).unwrap();
+        eventdb::Message::new(&eventdb::item::decode(image).unwrap()).size()
+    };
+    let record = record_of(&"x".repeat(size - size_of(&record_of(""))));
+    assert_eq!(size_of(&record), size);
+    record
+}
+
+#[tokio::test]
+async fn sizes_are_kept_to_the_byte() {
+    let topic = ScriptedTopic::default();
+    assert_eq!(resume_position(&topic, &[filled(0, limit::BYTES)]).await, None);
+
+    let too_large = [filled(0, 1_000), filled(1, limit::BYTES + 1), filled(2, 1_000)];
+    assert_eq!(resume_position(&topic, &too_large).await, Some(1));
+
+    let half = limit::BYTES / 2;
+    for (second, requests) in [(half, 1), (half + 1, 2)] {
+        let topic = ScriptedTopic::default();
+        assert_eq!(resume_position(&topic, &[filled(0, half), filled(1, second)]).await, None);
+        assert_eq!(topic.requests().len(), requests);
+    }
+}

@@ -1,0 +1,190 @@
+//! A topic that fails on demand, and batches as Lambda delivers them.
+#![allow(dead_code, reason = "each test file is a crate of its own and uses a part of this")]
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use eventdb_publisher::topic::{Answer, Entry, Fault, FaultKind, Topic, limit};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+/// What the topic does with one entry, or with a whole request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Accept,
+    /// The entry fails in passing.
+    Pass,
+    /// The entry is refused for good.
+    Refuse,
+    /// The entry isn't mentioned in the answer, and was not accepted.
+    Omit,
+    /// The whole request fails in passing, before the topic has it.
+    FailBefore,
+    /// The whole request fails in passing, after the topic has accepted it.
+    FailAfter,
+    /// The whole request is refused because of some entry.
+    RefuseRequest,
+    /// Permission denied.
+    Deny,
+}
+
+/// A topic that follows a script, entry by entry, and then accepts everything.
+#[derive(Debug, Default)]
+pub(crate) struct ScriptedTopic {
+    pub(crate) script: Mutex<VecDeque<Step>>,
+    /// Ids whose entries are always treated so.
+    pub(crate) always: Vec<(String, Step)>,
+    /// Ids in the order in which they were accepted, repetitions included.
+    pub(crate) accepted: Mutex<Vec<String>>,
+    /// Number of entries of each request, in the order of arrival.
+    pub(crate) requests: Mutex<Vec<usize>>,
+    pub(crate) bodies: Mutex<Vec<String>>,
+    pub(crate) latency: Duration,
+    pub(crate) under_way: AtomicUsize,
+    pub(crate) most_under_way: AtomicUsize,
+}
+
+impl ScriptedTopic {
+    pub(crate) fn with_script(script: impl IntoIterator<Item = Step>) -> Self {
+        Self { script: Mutex::new(script.into_iter().collect()), ..Self::default() }
+    }
+
+    pub(crate) fn with_always(id: &str, step: Step) -> Self {
+        Self { always: vec![(id.to_owned(), step)], ..Self::default() }
+    }
+
+    pub(crate) fn accepted(&self) -> Vec<String> {
+        self.accepted.lock().unwrap().clone()
+    }
+
+    pub(crate) fn requests(&self) -> Vec<usize> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    fn step(&self, entry: &Entry) -> Step {
+        match self.always.iter().find(|(id, _)| *id == entry.id) {
+            Some((_, step)) => *step,
+            None => self.script.lock().unwrap().pop_front().unwrap_or(Step::Accept),
+        }
+    }
+
+    fn accept(&self, entry: &Entry) {
+        self.accepted.lock().unwrap().push(entry.id.clone());
+        self.bodies.lock().unwrap().push(entry.message.body.clone());
+    }
+}
+
+pub(crate) fn fault(kind: FaultKind) -> Fault {
+    Fault { kind, code: format!("{kind:?}") }
+}
+
+impl Topic for ScriptedTopic {
+    async fn publish_batch(&self, entries: &[Entry]) -> Result<Answer, Fault> {
+        let bytes: usize = entries.iter().map(|entry| entry.message.size()).sum();
+        assert!(!entries.is_empty() && entries.len() <= limit::ENTRIES && bytes <= limit::BYTES);
+        self.requests.lock().unwrap().push(entries.len());
+        let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_under_way.fetch_max(under_way, Ordering::SeqCst);
+        tokio::time::sleep(self.latency).await;
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        let steps: Vec<_> = entries.iter().map(|entry| self.step(entry)).collect();
+        if steps.contains(&Step::Deny) {
+            return Err(fault(FaultKind::Denied));
+        }
+        if steps.contains(&Step::RefuseRequest) {
+            return Err(fault(FaultKind::Sender));
+        }
+        if steps.contains(&Step::FailBefore) {
+            return Err(fault(FaultKind::Passing));
+        }
+        if steps.contains(&Step::FailAfter) {
+            entries.iter().for_each(|entry| self.accept(entry));
+            return Err(fault(FaultKind::Passing));
+        }
+        let mut answer = Answer::default();
+        for (index, (entry, step)) in entries.iter().zip(steps).enumerate() {
+            match step {
+                Step::Pass => answer.failed.push((index, fault(FaultKind::Passing))),
+                Step::Refuse => answer.failed.push((index, fault(FaultKind::Sender))),
+                Step::Omit => {}
+                _ => {
+                    self.accept(entry);
+                    answer.accepted.push(index);
+                }
+            }
+        }
+        Ok(answer)
+    }
+}
+
+/// A sequence number as AWS gives them: more digits than any integer has.
+pub(crate) fn sequence_number(position: usize) -> String {
+    format!("4421584500000000017450439{position:09}")
+}
+
+/// The record of a new event whose id is `{subject}#{revision}`.
+pub(crate) fn event_record(position: usize, subject: &str, revision: u64) -> Value {
+    event_record_with(position, subject, revision, &json!({ "n": { "N": "1" } }))
+}
+
+/// The same with data as DynamoDB JSON.
+pub(crate) fn event_record_with(
+    position: usize,
+    subject: &str,
+    revision: u64,
+    data: &Value,
+) -> Value {
+    let time = 1_738_074_600_000 + revision;
+    record(
+        position,
+        "INSERT",
+        &json!({
+            "subject": { "S": subject },
+            "time_type": { "S": format!("{time}_book.borrowed") },
+            "id": { "S": format!("{subject}#{revision}") },
+            "type": { "S": "book.borrowed" },
+            "source": { "S": "https://library.example.com" },
+            "time": { "N": time.to_string() },
+            "pk_all": { "S": "all" },
+            "revision": { "N": revision.to_string() },
+            "data": { "M": data },
+        }),
+    )
+}
+
+/// The record of a row that should be an event but has no id.
+pub(crate) fn poison_record(position: usize, subject: &str, revision: u64) -> Value {
+    let mut record = event_record(position, subject, revision);
+    record["dynamodb"]["NewImage"].as_object_mut().unwrap().remove("id");
+    record
+}
+
+pub(crate) fn record(position: usize, event_name: &str, image: &Value) -> Value {
+    json!({
+        "eventID": format!("{position:032x}"),
+        "eventName": event_name,
+        "eventVersion": "1.1",
+        "eventSource": "aws:dynamodb",
+        "awsRegion": "eu-west-1",
+        "dynamodb": {
+            "ApproximateCreationDateTime": 1_738_074_600.0,
+            "Keys": { "subject": image["subject"], "time_type": image["time_type"] },
+            "NewImage": image,
+            "SequenceNumber": sequence_number(position),
+            "SizeBytes": 300,
+            "StreamViewType": "NEW_IMAGE",
+        },
+        "eventSourceARN": "arn:aws:dynamodb:eu-west-1:123456789012:table/Events/stream/2025-01-28T14:00:00.000",
+    })
+}
+
+pub(crate) fn payload(records: &[Value]) -> String {
+    json!({ "Records": records }).to_string()
+}
+
+/// A minute from now.
+pub(crate) fn deadline() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}

@@ -1,0 +1,198 @@
+//! At least once, and first copies in order: for any pattern of failures and deliveries.
+//!
+//! [`deliver`] is a **model** of Lambda's event source mapping, made after AWS's documentation, and
+//! not the real thing:
+//! - A reported failure is a checkpoint: what is before it is done, the rest is delivered again.
+//!   <https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html>
+//! - A batch that fails whole is split in two when bisecting is on; a record that still fails after
+//!   the bounded retries goes to the failure destination.
+//!   <https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html>
+//! - What the documentation leaves open is chosen by the test's input: whether a checkpoint at the
+//!   first record splits the batch, and whether an answer is lost, so that all is delivered again.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test that panics has done its work"
+)]
+
+mod common;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use common::{ScriptedTopic, Step, event_record, payload, poison_record, sequence_number};
+use eventdb_publisher::handler::handle;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::Value;
+use tokio::time::Instant;
+
+/// How often the model retries a batch before it gives up on it.
+const RETRIES: u32 = 3;
+
+#[derive(Debug, Clone)]
+struct Mapping {
+    batch_size: usize,
+    bisect: bool,
+    /// Whether a checkpoint at the first record counts as a failure of the whole batch.
+    split_at_first: bool,
+    /// For each invocation, whether its answer gets lost.
+    lost_answers: Vec<bool>,
+}
+
+/// Delivers the records as a stream mapping would; returns the positions in the failure destination.
+async fn deliver(topic: &ScriptedTopic, records: &[Value], mapping: &Mapping) -> HashSet<usize> {
+    let mut destination = HashSet::new();
+    let mut lost_answers = mapping.lost_answers.iter().copied();
+    let mut batches: VecDeque<(usize, usize, u32)> = (0..records.len())
+        .step_by(mapping.batch_size)
+        .map(|start| (start, records.len().min(start + mapping.batch_size), 0))
+        .collect();
+    while let Some((start, end, retries)) = batches.pop_front() {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let (answer, metrics) = handle(topic, &payload(&records[start..end]), deadline).await;
+        let answer = answer.unwrap();
+        let resume = match (lost_answers.next(), answer.sequence_number()) {
+            (Some(true), _) => start,
+            (_, None) => continue,
+            (_, Some(number)) => {
+                assert!(metrics.failed > 0);
+                (start..end).find(|position| sequence_number(*position) == number).unwrap()
+            }
+        };
+        if resume > start {
+            batches.push_front((resume, end, retries));
+        } else if mapping.bisect && mapping.split_at_first && end - start > 1 {
+            let middle = start + (end - start) / 2;
+            batches.push_front((middle, end, retries));
+            batches.push_front((start, middle, retries));
+        } else if retries < RETRIES {
+            batches.push_front((start, end, retries + 1));
+        } else {
+            destination.extend(start..end);
+        }
+    }
+    destination
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => Just(Step::Accept),
+        1 => Just(Step::Pass),
+        1 => Just(Step::Refuse),
+        1 => Just(Step::Omit),
+        1 => Just(Step::FailBefore),
+        1 => Just(Step::FailAfter),
+        1 => Just(Step::RefuseRequest),
+        1 => Just(Step::Deny),
+    ]
+}
+
+fn mapping() -> impl Strategy<Value = Mapping> {
+    (1..40_usize, any::<bool>(), any::<bool>(), vec(prop::bool::weighted(0.2), 0..20)).prop_map(
+        |(batch_size, bisect, split_at_first, lost_answers)| Mapping {
+            batch_size,
+            bisect,
+            split_at_first,
+            lost_answers,
+        },
+    )
+}
+
+/// Records of a few subjects, each subject's revisions in order; `true` makes a poison row.
+fn stream() -> impl Strategy<Value = Vec<(u8, bool)>> {
+    vec((0..6_u8, prop::bool::weighted(0.03)), 1..60)
+}
+
+fn run(topic: &ScriptedTopic, records: &[Value], mapping: &Mapping) -> HashSet<usize> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+        .block_on(deliver(topic, records, mapping))
+}
+
+fn revision(id: &str) -> (&str, u64) {
+    let (subject, revision) = id.split_once('#').unwrap();
+    (subject, revision.parse().unwrap())
+}
+
+fn assert_first_copies_in_order(accepted: &[String]) {
+    let mut seen = HashSet::new();
+    let mut last: HashMap<&str, u64> = HashMap::new();
+    for id in accepted.iter().filter(|id| seen.insert(id.as_str())) {
+        let (subject, revision) = revision(id);
+        let last = last.entry(subject).or_default();
+        assert!(*last < revision, "{id} came after revision {last}");
+        *last = revision;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn at_least_once_and_first_copies_in_order(
+        stream in stream(),
+        mapping in mapping(),
+        script in vec(step(), 0..120),
+    ) {
+        let mut revisions: HashMap<u8, u64> = HashMap::new();
+        let records: Vec<_> = stream
+            .iter()
+            .enumerate()
+            .map(|(position, &(subject, poison))| {
+                let revision = revisions.entry(subject).and_modify(|n| *n += 1).or_insert(1);
+                let subject = format!("book:{subject}");
+                if poison {
+                    poison_record(position, &subject, *revision)
+                } else {
+                    event_record(position, &subject, *revision)
+                }
+            })
+            .collect();
+        let topic = ScriptedTopic::with_script(script);
+        let destination = run(&topic, &records, &mapping);
+        let accepted = topic.accepted();
+        assert_first_copies_in_order(&accepted);
+        for (position, &(_, poison)) in stream.iter().enumerate() {
+            let id = records[position]["dynamodb"]["NewImage"]["id"]["S"].as_str();
+            let published = id.is_some_and(|id| accepted.iter().any(|other| other == id));
+            prop_assert!(published || destination.contains(&position), "{position} is lost");
+            prop_assert!(!poison || destination.contains(&position));
+        }
+    }
+
+    #[test]
+    fn swaps_within_a_batch_are_put_right(
+        order in Just((1..=30_u64).collect::<Vec<_>>()).prop_shuffle(),
+        script in vec(step(), 0..60),
+    ) {
+        let records: Vec<_> = order
+            .iter()
+            .enumerate()
+            .map(|(position, revision)| {
+                event_record(position, &format!("book:{}", revision % 3), revision / 3 + 1)
+            })
+            .collect();
+        // The failures stop before the model gives up, which would tear the batch apart.
+        let script: VecDeque<_> = script.into_iter().filter(|step| *step != Step::Deny).collect();
+        let topic = ScriptedTopic { script: Mutex::new(script), ..ScriptedTopic::default() };
+        let deadline = Duration::from_secs(30);
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap()
+            .block_on(async {
+                let (_, _) = handle(&topic, &payload(&records), Instant::now() + deadline).await;
+            });
+        assert_first_copies_in_order(&topic.accepted());
+    }
+}
