@@ -72,8 +72,23 @@ pub(crate) fn from_json(number: &Number) -> Option<String> {
     if !decimal.fits_dynamodb() {
         return None;
     }
-    // `1.0` is stored, and therefore read back, as `1`: write what will be read.
     to_json(&text).map(|number| number.to_string())
+}
+
+/// Makes every number of a payload the one that will be read back: `1.0` is stored as `1`.
+#[cfg(feature = "dynamodb")]
+pub(crate) fn make_canonical(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    match value {
+        Value::Number(number) => {
+            if let Some(canonical) = to_json(&number.to_string()) {
+                *number = canonical;
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(make_canonical),
+        Value::Object(object) => object.values_mut().for_each(make_canonical),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
 }
 
 fn whole(decimal: &Decimal) -> Option<Number> {

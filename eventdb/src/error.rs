@@ -98,11 +98,11 @@ pub enum Error {
     #[error(
         "no answer in {attempts} attempts: it is unknown whether the append of {} events happened; \
          give them to add_events to settle it",
-        events.len()
+        events.as_slice().len()
     )]
     OutcomeUnknown {
         /// The events, complete but for their revisions.
-        events: Vec<Event>,
+        events: UnsettledEvents,
         /// How often the request was sent.
         attempts: u32,
         /// The last failure.
@@ -117,6 +117,49 @@ pub enum Error {
         /// Its reason.
         source: BoxError,
     },
+}
+
+/// The events of an append whose outcome is unknown, for `db.add_events(events)`.
+///
+/// Errors are logged, so its debug form says how many they are and nothing of what they hold.
+///
+/// ```no_run
+/// # async fn example(db: eventdb::EventDb, error: eventdb::Error) -> Result<(), eventdb::Error> {
+/// match error {
+///     eventdb::Error::OutcomeUnknown { events, .. } => db.add_events(events).await.map(|_| ()),
+///     other => Err(other),
+/// }
+/// # }
+/// ```
+#[derive(Clone, PartialEq)]
+pub struct UnsettledEvents(pub(crate) Vec<Event>);
+
+impl UnsettledEvents {
+    /// The events in the order in which they were given.
+    ///
+    /// ```
+    /// # fn example(events: eventdb::UnsettledEvents) {
+    /// let ids: Vec<&str> = events.as_slice().iter().map(|event| event.id.as_str()).collect();
+    /// # }
+    /// ```
+    pub fn as_slice(&self) -> &[Event] {
+        &self.0
+    }
+}
+
+impl IntoIterator for UnsettledEvents {
+    type Item = Event;
+    type IntoIter = std::vec::IntoIter<Event>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl fmt::Debug for UnsettledEvents {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} events", self.0.len())
+    }
 }
 
 /// The cause of an [`Error`] in the layer below.

@@ -154,6 +154,17 @@ pub(crate) fn check_new_events(events: &[Event], own_ids: &[bool]) -> Result<(),
     check(events, false, findings)
 }
 
+/// Checks the times that the store itself gives: they run on from the subject's last event.
+#[cfg(feature = "dynamodb")]
+pub(crate) fn check_times(events: &[Event]) -> Result<(), Faults> {
+    let mut findings = Findings::default();
+    for (index, event) in events.iter().enumerate() {
+        findings.index = Some(index);
+        check_time(event, &mut findings);
+    }
+    findings.into_result()
+}
+
 fn check(events: &[Event], times_are_given: bool, mut findings: Findings) -> Result<(), Faults> {
     let mut positions = HashMap::new();
     let mut last_of_subject: HashMap<&str, (usize, &Event)> = HashMap::new();

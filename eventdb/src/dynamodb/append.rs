@@ -20,7 +20,8 @@ use super::failure::Failure;
 use super::fetch_events::decode;
 use super::query::string;
 use super::transaction::{Append, Base, Transaction};
-use crate::error::{BoxError, Error, IdReuse};
+use crate::decimal;
+use crate::error::{BoxError, Error, IdReuse, UnsettledEvents};
 use crate::event::Event;
 use crate::event_candidate::EventCandidate;
 use crate::precondition::{ExpectedState, Precondition};
@@ -184,7 +185,11 @@ enum Attempt {
 }
 
 impl EventDb {
-    async fn append(&self, append: Append) -> Result<Vec<Event>, Error> {
+    /// Carries out an append whose events have been checked.
+    async fn append(&self, mut append: Append) -> Result<Vec<Event>, Error> {
+        for event in &mut append.events {
+            decimal::make_canonical(&mut event.data);
+        }
         for precondition in &append.preconditions {
             validation::check_subject(&precondition.subject)?;
         }
@@ -194,7 +199,7 @@ impl EventDb {
         append.check_size()?;
         let mut looked_for_legacy = HashSet::new();
         let mut bases = self.bases(&append, &mut looked_for_legacy).await?;
-        let mut transaction = append.on(&bases, Utc::now().timestamp_millis());
+        let mut transaction = append.on(&bases, Utc::now().timestamp_millis())?;
         let mut pauses = pauses();
         let mut attempts = 0;
         let mut unanswered = false;
@@ -213,7 +218,7 @@ impl EventDb {
                     // unanswered can't happen any more, since its base is gone.
                     unanswered = false;
                     bases.extend(newer);
-                    transaction = append.on(&bases, Utc::now().timestamp_millis());
+                    transaction = append.on(&bases, Utc::now().timestamp_millis())?;
                     "other writers of the same subject were quicker each time".into()
                 }
                 Err(Error::Refused { source, .. }) if unanswered => {
@@ -379,7 +384,7 @@ fn unknown(transaction: Transaction, attempts: u32, source: BoxError) -> Error {
     for event in &mut events {
         event.revision = None;
     }
-    Error::OutcomeUnknown { events, attempts, source }
+    Error::OutcomeUnknown { events: UnsettledEvents(events), attempts, source }
 }
 
 /// The revision that the preconditions on a subject state, if one does.

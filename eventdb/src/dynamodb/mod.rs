@@ -106,10 +106,11 @@ impl EventDb {
     ///
     /// # Cost
     /// One transaction of one action per subject and one per event, at most 100 actions and 4 MB:
-    /// 4 write units for each KB of an event and 1 more for its id, and 2 per subject; an id of the
-    /// caller's own takes one action and 2 units more. One read unit per subject, unless its
-    /// revision is given as a precondition; one more for a subject's first event, which looks for
-    /// legacy rows.
+    /// 3 write units for each KB of an event and 2 more for its other index entries, and 2 per
+    /// subject; an id of the caller's own takes one action and 2 units more, and so does a
+    /// precondition on a subject that isn't written, but for a read unit where it is pristine. One
+    /// read unit per subject, unless its revision is stated by a precondition; one more for a
+    /// subject's first event, which looks for legacy rows.
     ///
     /// # Errors
     /// All but [`Error::NotNewer`], [`Error::Cursor`] and [`Error::InvalidItem`].

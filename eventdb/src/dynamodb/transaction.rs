@@ -16,6 +16,7 @@ use crate::event::Event;
 use crate::item;
 use crate::precondition::{ExpectedState, Precondition};
 use crate::schema::{self, attribute, limit};
+use crate::validation::{self, Faults};
 
 /// What a caller wants appended. Ids are fixed; times and revisions depend on the [`Base`]s.
 #[derive(Debug, Clone)]
@@ -115,9 +116,11 @@ impl Append {
                 .iter()
                 .map(|event| Event { revision: Some(u64::MAX), ..event.clone() })
                 .collect(),
-            ..self.clone()
+            preconditions: self.preconditions.clone(),
+            times_are_given: self.times_are_given,
+            ids_are_guarded: self.ids_are_guarded,
         };
-        let transaction = widest.on(&HashMap::new(), 0);
+        let transaction = widest.on(&HashMap::new(), 0)?;
         let bytes: usize = transaction
             .actions
             .iter()
@@ -147,7 +150,13 @@ impl Append {
     }
 
     /// The transaction on the given bases; a subject that has none there is taken to be pristine.
-    pub(super) fn on(&self, bases: &HashMap<String, Base>, now: i64) -> Transaction {
+    ///
+    /// Fails when a subject's last event is so late that none can follow it.
+    pub(super) fn on(
+        &self,
+        bases: &HashMap<String, Base>,
+        now: i64,
+    ) -> Result<Transaction, Faults> {
         let mut events = self.events.clone();
         let mut actions = Vec::new();
         for (subject, expected) in self.subjects() {
@@ -160,7 +169,8 @@ impl Append {
                 if event.subject != subject {
                     continue;
                 }
-                revision += 1;
+                // A revision that a caller states may be any; its condition fails then.
+                revision = revision.saturating_add(1);
                 event.revision = Some(revision);
                 if self.times_are_given {
                     time = event.time.timestamp_millis();
@@ -193,7 +203,10 @@ impl Append {
                 expected: expected.into_iter().cloned().collect(),
             });
         }
-        Transaction { events, actions }
+        if !self.times_are_given {
+            validation::check_times(&events)?;
+        }
+        Ok(Transaction { events, actions })
     }
 }
 

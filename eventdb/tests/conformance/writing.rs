@@ -1,0 +1,350 @@
+//! What an append stores.
+
+use std::collections::BTreeMap;
+
+use chrono::{TimeDelta, Utc};
+use eventdb::{Error, Event, EventCandidate, ExtensionValue, Precondition};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::support::{
+    SOURCE, assert_sound, at, candidate, candidate_of_type, event, revisions, with_store,
+};
+
+#[tokio::test]
+async fn a_new_event_gets_an_id_a_time_and_a_revision() {
+    with_store(|store| async move {
+        let before = Utc::now() - TimeDelta::milliseconds(1);
+        let stored = store
+            .db
+            .add_new_events([candidate("book:123", json!({ "userId": "user:456" }))])
+            .await
+            .unwrap();
+        let [stored] = stored.as_slice() else { panic!("{stored:?}") };
+        assert_eq!(stored.id.parse::<Uuid>().unwrap().get_version_num(), 7);
+        assert!(before <= stored.time && stored.time <= Utc::now());
+        assert_eq!(stored.revision, Some(1));
+        assert_eq!(store.subject("book:123").await, std::slice::from_ref(stored));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_attribute_comes_back_unchanged() {
+    with_store(|store| async move {
+        let candidate = EventCandidate::builder()
+            .source("/library/Z%C3%BCrich?shelf=7#top")
+            .ty("buch.ausgeliehen – 借りた 📚")
+            .subject("книга:٣/\u{1F4D5} ü")
+            .data(json!({
+                "text": "Zürich \u{0} \n \u{FFFF} \u{1F600}",
+                "empty": "", "null": null, "true": true, "false": false,
+                "numbers": [0, -1, 1.5, 1e-7, 9_007_199_254_740_993_u64, u64::MAX, i64::MIN, 1e100],
+                "nested": { "list": [[], {}, [null]], "ключ with spaces.and.dots": 1 },
+            }))
+            .datacontenttype("application/vnd.library+json; charset=utf-8")
+            .dataschema("https://library.example.com/schemas/borrowed#1")
+            .extension("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+            .extension("attempt", -7)
+            .extension("replayed", true)
+            .build();
+        let stored = store.db.add_new_events([candidate.clone()]).await.unwrap().remove(0);
+        let read = store.subject(&candidate.subject).await.remove(0);
+        assert_eq!(read, stored);
+        assert_eq!(read.source, candidate.source);
+        assert_eq!(read.ty, candidate.ty);
+        assert_eq!(read.data, candidate.data);
+        assert_eq!(read.datacontenttype, candidate.datacontenttype);
+        assert_eq!(read.dataschema, candidate.dataschema);
+        assert_eq!(read.extensions, candidate.extensions);
+        assert_eq!(store.db.fetch_event(&stored.id).await.unwrap(), Some(stored.clone()));
+        let of_type =
+            store.db.fetch_events_for_subject_and_type(&stored.subject, &stored.ty).await.unwrap();
+        assert_eq!(of_type.events, std::slice::from_ref(&stored));
+        assert_eq!(store.db.fetch_all_events().await.unwrap().events, [stored]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn equal_numbers_are_equal_however_they_were_written() {
+    with_store(|store| async move {
+        let data = json!({ "price": 1.0, "zero": -0.0, "thousand": 1e3 });
+        let stored = store.db.add_new_events([candidate("book:123", data)]).await.unwrap();
+        let read = store.subject("book:123").await;
+        assert_eq!(read, stored, "what was answered is what is read");
+        assert_eq!(read[0].data, json!({ "price": 1, "zero": 0, "thousand": 1000 }));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn revisions_have_no_gap_and_times_increase_over_appends_of_any_size() {
+    with_store(|store| async move {
+        for size in [1, 10, 1, 50, 3] {
+            let candidates = (0..size).map(|number| candidate("book:123", json!({ "n": number })));
+            store.db.add_new_events(candidates).await.unwrap();
+        }
+        let events = store.subject("book:123").await;
+        assert_eq!(events.len(), 65);
+        assert_sound(&events);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_append_over_several_subjects_keeps_the_given_order() {
+    with_store(|store| async move {
+        let subjects = ["book:2", "book:1", "book:2", "user:456", "book:1", "book:2"];
+        let stored = store
+            .db
+            .add_new_events(subjects.map(|subject| candidate(subject, json!({}))))
+            .await
+            .unwrap();
+        let order: Vec<_> = stored.iter().map(|event| event.subject.as_str()).collect();
+        assert_eq!(order, subjects);
+        assert_eq!(revisions(&stored), [1, 1, 2, 1, 2, 3]);
+        for subject in ["book:1", "book:2", "user:456"] {
+            let of_subject: Vec<_> =
+                stored.iter().filter(|event| event.subject == subject).cloned().collect();
+            assert_eq!(store.subject(subject).await, of_subject);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_append_over_several_subjects_happens_whole_or_not_at_all() {
+    with_store(|store| async move {
+        store.fill("book:2", 1).await;
+        let before = store.rows().await.len();
+        let error = store
+            .db
+            .add_new_events(["book:1", "book:2", "book:3"].map(|book| candidate(book, json!({}))))
+            .only_if(Precondition::subject_is_pristine("book:2"))
+            .await
+            .unwrap_err();
+        assert!(error.is_conflict(), "{error}");
+        assert_eq!(store.rows().await.len(), before);
+        assert_eq!(store.subject("book:1").await, []);
+        // The others are as pristine as before, not merely empty.
+        store
+            .db
+            .add_new_events(["book:1", "book:3"].map(|book| candidate(book, json!({}))))
+            .only_if(Precondition::subject_is_pristine("book:1"))
+            .only_if(Precondition::subject_is_pristine("book:3"))
+            .await
+            .unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_empty_append_succeeds_and_stores_nothing() {
+    with_store(|store| async move {
+        assert_eq!(store.db.add_new_events([]).await.unwrap(), []);
+        assert_eq!(store.db.add_events([]).await.unwrap(), []);
+        assert_eq!(store.rows().await, []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn events_of_one_millisecond_and_type_are_all_kept() {
+    with_store(|store| async move {
+        let candidates: Vec<_> =
+            (0..99).map(|n| candidate("book:123", json!({ "n": n }))).collect();
+        store.db.add_new_events(candidates).await.unwrap();
+        let numbers: Vec<_> = store
+            .subject("book:123")
+            .await
+            .iter()
+            .map(|event| event.data["n"].as_i64().unwrap())
+            .collect();
+        assert_eq!(numbers, (0..99).collect::<Vec<_>>());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn complete_events_keep_their_id_and_time() {
+    with_store(|store| async move {
+        let given = [
+            event("book:123", "evt-1", 1_738_074_600_000, json!({ "n": 1 })),
+            event("book:123", "evt-2", 1_738_074_600_001, json!({ "n": 2 })),
+        ];
+        let stored = store.db.add_events(given.clone()).await.unwrap();
+        assert_eq!(stored, [with_revision(&given[0], 1), with_revision(&given[1], 2)]);
+        assert_eq!(store.subject("book:123").await, stored);
+    })
+    .await;
+}
+
+fn with_revision(event: &Event, revision: u64) -> Event {
+    let mut event = event.clone();
+    event.revision = Some(revision);
+    event
+}
+
+#[tokio::test]
+async fn a_complete_event_that_is_not_newer_is_refused_and_named() {
+    with_store(|store| async move {
+        let last = event("book:123", "evt-1", 1_738_074_600_000, json!({}));
+        store.db.add_events([last.clone()]).await.unwrap();
+        for milliseconds in [1_738_074_600_000, 1_738_074_599_999, 0] {
+            let error = store
+                .db
+                .add_events([
+                    event("book:9", "evt-2", 5, json!({})),
+                    event("book:123", "evt-3", milliseconds, json!({})),
+                ])
+                .await
+                .unwrap_err();
+            match &error {
+                Error::NotNewer { index, subject, last_time } => {
+                    assert_eq!((*index, subject.as_str()), (1, "book:123"));
+                    assert_eq!(*last_time, last.time);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(store.subject("book:123").await.len(), 1);
+        assert_eq!(store.subject("book:9").await, []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn complete_events_out_of_order_or_finer_than_a_millisecond_are_refused_before_sending() {
+    with_store(|store| async move {
+        let mut fine = event("book:2", "evt-3", 10, json!({}));
+        fine.time += TimeDelta::nanoseconds(1);
+        let error = store
+            .db
+            .add_events([
+                event("book:1", "evt-1", 10, json!({})),
+                event("book:1", "evt-2", 10, json!({})),
+                fine,
+                event("book:3", "evt-4", -1, json!({})),
+            ])
+            .await
+            .unwrap_err();
+        let Error::Invalid(faults) = &error else { panic!("{error:?}") };
+        let found: Vec<_> =
+            faults.as_slice().iter().map(|fault| (fault.index, fault.attribute.as_str())).collect();
+        assert_eq!(found, [(Some(1), "time"), (Some(2), "time"), (Some(3), "time")]);
+        assert_eq!(store.rows().await, []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_fault_of_every_event_is_reported_at_once() {
+    with_store(|store| async move {
+        let bad = EventCandidate::builder()
+            .source("no uri\u{7}")
+            .ty("ab")
+            .subject("$head/book:123")
+            .data(json!(["no", "object"]))
+            .datacontenttype("text/plain")
+            .dataschema("relative")
+            .extension("Not-Allowed", "x")
+            .extension("sequence", "1")
+            .extension("empty", "")
+            .build();
+        let error =
+            store.db.add_new_events([candidate("book:1", json!({})), bad]).await.unwrap_err();
+        let Error::Invalid(faults) = &error else { panic!("{error:?}") };
+        let mut by_attribute = BTreeMap::<_, usize>::new();
+        for fault in faults.as_slice() {
+            assert_eq!(fault.index, Some(1));
+            *by_attribute.entry(fault.attribute.as_str()).or_default() += 1;
+        }
+        let expected = BTreeMap::from([
+            ("data", 1),
+            ("datacontenttype", 1),
+            ("dataschema", 1),
+            ("extensions.Not-Allowed", 1),
+            ("extensions.empty", 1),
+            ("extensions.sequence", 1),
+            ("source", 2),
+            ("subject", 1),
+            ("type", 1),
+        ]);
+        assert_eq!(by_attribute, expected);
+        assert_eq!(store.rows().await, []);
+        assert!(!error.is_conflict() && !error.is_retryable());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_event_is_later_than_the_last_even_when_that_lies_in_the_future() {
+    with_store(|store| async move {
+        let future = Utc::now().timestamp_millis() + 3_600_000;
+        store.db.add_events([event("book:123", "evt-1", future, json!({}))]).await.unwrap();
+        let stored =
+            store.db.add_new_events([candidate("book:123", json!({}))]).await.unwrap().remove(0);
+        assert_eq!(stored.time, at(future + 1));
+        let pinned = store
+            .db
+            .add_new_events([candidate("book:123", json!({}))])
+            .only_if(Precondition::subject_is_at_revision("book:123", 2))
+            .await
+            .unwrap();
+        assert_eq!(pinned[0].time, at(future + 2), "without a read before");
+        assert_sound(&store.subject("book:123").await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn times_keep_their_order_from_the_first_to_the_last_that_has_13_digits() {
+    with_store(|store| async move {
+        let times = [0, 9, 10, 999_999_999_999, 1_000_000_000_000, 9_999_999_999_999];
+        for (number, milliseconds) in times.into_iter().enumerate() {
+            let id = format!("evt-{number}");
+            store.db.add_events([event("book:123", &id, milliseconds, json!({}))]).await.unwrap();
+        }
+        let events = store.subject("book:123").await;
+        assert_eq!(events.iter().map(|event| event.time).collect::<Vec<_>>(), times.map(at));
+        assert_sound(&events);
+        let error = store.db.add_new_events([candidate("book:123", json!({}))]).await.unwrap_err();
+        assert!(error.to_string().contains("2286-11-20T17:46:39.999Z"), "{error}");
+        assert_eq!(store.subject("book:123").await.len(), times.len());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_heads_of_subjects_are_in_no_index_and_no_history() {
+    with_store(|store| async move {
+        let stored = store.fill("book:123", 3).await;
+        assert_eq!(store.db.fetch_all_events().await.unwrap().events, stored);
+        let heads: Vec<_> =
+            store.rows().await.into_iter().filter(|row| !row.contains_key("pk_all")).collect();
+        let [head] = heads.as_slice() else { panic!("{heads:?}") };
+        for indexed in ["id", "type", "time", "pk_all"] {
+            assert!(!head.contains_key(indexed), "{indexed}");
+        }
+        assert_eq!(head["subject"].as_s().unwrap(), "$head/book:123");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn extensions_of_all_types_are_told_apart() {
+    with_store(|store| async move {
+        let mut candidate = candidate_of_type("book:123", "book.borrowed");
+        candidate.extensions = BTreeMap::from([
+            ("number".to_owned(), ExtensionValue::Integer(i32::MIN)),
+            ("text".to_owned(), ExtensionValue::String("7".to_owned())),
+            ("truth".to_owned(), ExtensionValue::Boolean(false)),
+        ]);
+        let extensions = candidate.extensions.clone();
+        store.db.add_new_events([candidate]).await.unwrap();
+        assert_eq!(store.subject("book:123").await[0].extensions, extensions);
+        assert_eq!(store.subject("book:123").await[0].source, SOURCE);
+    })
+    .await;
+}

@@ -1,0 +1,452 @@
+//! What the store does when the way to the database fails: requests and answers are lost, answered
+//! with errors, or changed, between the unmodified client and the embedded database.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test that panics has done its work"
+)]
+
+use std::collections::VecDeque;
+use std::future::IntoFuture;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::http::{HttpRequest, HttpResponse};
+use aws_smithy_http_client::Connector;
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::body::SdkBody;
+use chrono::TimeDelta;
+use eventdb::{EmbeddedDynamoDb, Error, Event, EventCandidate, EventDb, Precondition};
+use futures_util::future::BoxFuture;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+
+/// What happens to one request.
+#[derive(Clone)]
+enum Fault {
+    /// It never arrives.
+    LoseRequest,
+    /// It is carried out, but its answer never arrives.
+    LoseAnswer,
+    /// It is carried out, its answer is lost, and then something else happens.
+    LoseAnswerThen(Action),
+    /// It never arrives, and then something else happens.
+    LoseRequestThen(Action),
+    /// It is not carried out and answered with this error.
+    Answer(u16, Value),
+    /// It is carried out, and its answer is changed on the way.
+    Change(fn(&mut Value)),
+}
+
+type Action = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// The faults of the requests to come of one operation; without any left, requests pass.
+#[derive(Clone)]
+struct Plan {
+    operation: &'static str,
+    faults: Arc<Mutex<VecDeque<Fault>>>,
+    /// Met by every request once the others are used up.
+    forever: Option<Fault>,
+    sent: Arc<AtomicU32>,
+    inner: Arc<Connector>,
+}
+
+impl std::fmt::Debug for Plan {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Plan").field("operation", &self.operation).finish_non_exhaustive()
+    }
+}
+
+impl HttpConnector for Plan {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        if !target.ends_with(&format!(".{}", self.operation)) {
+            return self.inner.call(request);
+        }
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        let fault = self.faults.lock().unwrap().pop_front().or_else(|| self.forever.clone());
+        let inner = Arc::clone(&self.inner);
+        HttpConnectorFuture::new(async move {
+            let lost = || ConnectorError::io("the connection was closed".into());
+            match fault {
+                None => inner.call(request).await,
+                Some(Fault::LoseRequest) => Err(lost()),
+                Some(Fault::LoseRequestThen(action)) => {
+                    action().await;
+                    Err(lost())
+                }
+                Some(Fault::LoseAnswer) => {
+                    inner.call(request).await?;
+                    Err(lost())
+                }
+                Some(Fault::LoseAnswerThen(action)) => {
+                    inner.call(request).await?;
+                    action().await;
+                    Err(lost())
+                }
+                Some(Fault::Answer(status, body)) => {
+                    let body = SdkBody::from(body.to_string());
+                    Ok(HttpResponse::new(status.try_into().unwrap(), body))
+                }
+                Some(Fault::Change(change)) => {
+                    let response = inner.call(request).await?;
+                    let status = response.status();
+                    let body = response.into_body().collect().await.unwrap().to_bytes();
+                    let mut body = serde_json::from_slice(&body).unwrap();
+                    change(&mut body);
+                    Ok(HttpResponse::new(status, SdkBody::from(body.to_string())))
+                }
+            }
+        })
+    }
+}
+
+fn error(code: &str) -> Value {
+    json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{code}"), "message": "not now" })
+}
+
+fn cancelled(reasons: &[&str]) -> Fault {
+    let mut body = error("TransactionCanceledException");
+    body["CancellationReasons"] = reasons.iter().map(|code| json!({ "Code": code })).collect();
+    Fault::Answer(400, body)
+}
+
+struct World {
+    /// Through the faults.
+    db: EventDb,
+    /// Past them.
+    calm: EventDb,
+    sent: Arc<AtomicU32>,
+    dynamodb: EmbeddedDynamoDb,
+}
+
+async fn world(operation: &'static str, faults: Vec<Fault>, forever: Option<Fault>) -> World {
+    let dynamodb = EmbeddedDynamoDb::in_memory().await.unwrap();
+    EventDb::create_table(&dynamodb.client(), "TestEvents").await.unwrap();
+    let sent = Arc::new(AtomicU32::new(0));
+    let db = through_faults(&dynamodb, operation, faults, forever, &sent);
+    let calm = EventDb::new(dynamodb.client(), "TestEvents");
+    World { db, calm, sent, dynamodb }
+}
+
+fn through_faults(
+    dynamodb: &EmbeddedDynamoDb,
+    operation: &'static str,
+    faults: Vec<Fault>,
+    forever: Option<Fault>,
+    sent: &Arc<AtomicU32>,
+) -> EventDb {
+    let connector = SharedHttpConnector::new(Plan {
+        operation,
+        faults: Arc::new(Mutex::new(faults.into())),
+        forever,
+        sent: Arc::clone(sent),
+        inner: Arc::new(Connector::builder().build_http()),
+    });
+    let client = http_client_fn(move |_, _| connector.clone());
+    let configuration = dynamodb.client().config().to_builder().http_client(client).build();
+    EventDb::new(Client::from_conf(configuration), "TestEvents")
+}
+
+async fn world_of_appends(faults: Vec<Fault>) -> World {
+    world("TransactWriteItems", faults, None).await
+}
+
+impl World {
+    /// The same store, whose next append meets the fault.
+    fn next_append_meets(&self, fault: Fault) -> EventDb {
+        through_faults(&self.dynamodb, "TransactWriteItems", vec![fault], None, &self.sent)
+    }
+
+    async fn stored(&self) -> Vec<Event> {
+        let history = self.calm.fetch_events_for_subject("book:1").await.unwrap();
+        let revisions: Vec<_> =
+            history.events.iter().map(|event| event.revision.unwrap()).collect();
+        assert_eq!(revisions, (1..).take(revisions.len()).collect::<Vec<_>>());
+        history.events
+    }
+}
+
+fn candidate() -> EventCandidate {
+    EventCandidate::builder()
+        .source("https://library.example.com")
+        .ty("book.borrowed")
+        .subject("book:1")
+        .data(json!({ "userId": "user:456", "price": 1.0 }))
+        .build()
+}
+
+fn two() -> [EventCandidate; 2] {
+    [candidate(), candidate()]
+}
+
+fn commands() -> [EventCandidate; 2] {
+    let mut candidates = two();
+    for (number, candidate) in candidates.iter_mut().enumerate() {
+        candidate.id = Some(format!("command-{number}"));
+    }
+    candidates
+}
+
+fn complete() -> Vec<Event> {
+    let time = chrono::DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
+    (0..2)
+        .map(|number| {
+            Event::builder()
+                .id(format!("evt-{number}"))
+                .source("https://library.example.com")
+                .ty("book.borrowed")
+                .subject("book:1")
+                .time(time + TimeDelta::milliseconds(number))
+                .data(json!({}))
+                .build()
+        })
+        .collect()
+}
+
+/// Somebody else appends one event, past the faults.
+fn somebody_else(calm: &EventDb) -> Action {
+    let calm = calm.clone();
+    Arc::new(move || {
+        let append = calm.add_new_events([candidate()]).into_future();
+        Box::pin(async move {
+            append.await.unwrap();
+        })
+    })
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_found_out_for_every_kind_of_append() {
+    for kind in 0..5 {
+        let world = world_of_appends(vec![Fault::LoseAnswer, Fault::LoseAnswer]).await;
+        let db = &world.db;
+        let pristine = Precondition::subject_is_pristine("book:1");
+        let events = match kind {
+            0 => db.add_new_events(two()).await,
+            1 => db.add_new_events(two()).only_if(pristine).await,
+            2 => db.add_new_events(commands()).await,
+            3 => db.add_events(complete()).await,
+            _ => db.add_events(complete()).only_if(pristine).await,
+        };
+        assert_eq!(events.unwrap(), world.stored().await, "kind {kind}");
+        assert_eq!(world.stored().await.len(), 2, "kind {kind}");
+        assert_eq!(world.sent.load(Ordering::Relaxed), 3, "kind {kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_request_is_sent_again() {
+    let world = world_of_appends(vec![Fault::LoseRequest]).await;
+    let events = world.db.add_new_events(two()).await.unwrap();
+    assert_eq!(events, world.stored().await);
+    assert_eq!(events.len(), 2);
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_found_out_even_when_others_have_written_since() {
+    for (number, conditional) in [(0, false), (1, true)] {
+        let world = world_of_appends(vec![]).await;
+        let fault = Fault::LoseAnswerThen(somebody_else(&world.calm));
+        let faulty = world.next_append_meets(fault);
+        let mut request = faulty.add_new_events(two());
+        if conditional {
+            request = request.only_if(Precondition::subject_is_pristine("book:1"));
+        }
+        let events = request.await.unwrap();
+        let stored = world.stored().await;
+        assert_eq!(stored.len(), 3, "case {number}");
+        assert_eq!(events, stored[..2], "case {number}");
+    }
+}
+
+#[tokio::test]
+async fn an_append_that_was_overtaken_unseen_is_built_anew_or_conflicts() {
+    let world = world_of_appends(vec![]).await;
+    let fault = Fault::LoseRequestThen(somebody_else(&world.calm));
+    let faulty = world.next_append_meets(fault.clone());
+    let events = faulty.add_new_events(two()).await.unwrap();
+    assert_eq!(events, world.stored().await[1..]);
+    let faulty = world.next_append_meets(fault);
+    let error = faulty
+        .add_new_events(two())
+        .only_if(Precondition::subject_is_at_revision("book:1", 3))
+        .await
+        .unwrap_err();
+    assert_eq!(error.conflict().unwrap().actual.revision(), 4);
+    assert_eq!(world.stored().await.len(), 4);
+}
+
+#[tokio::test]
+async fn passing_failures_are_waited_out() {
+    let world = world_of_appends(vec![
+        Fault::Answer(500, error("InternalServerError")),
+        Fault::Answer(503, json!({})),
+        Fault::Answer(400, error("ThrottlingException")),
+        Fault::Answer(400, error("ProvisionedThroughputExceededException")),
+        Fault::Answer(400, error("RequestLimitExceeded")),
+        Fault::Answer(400, error("TransactionInProgressException")),
+        cancelled(&["TransactionConflict", "None", "None"]),
+        cancelled(&["None", "ThrottlingError", "None"]),
+        cancelled(&["None", "None", "ProvisionedThroughputExceeded"]),
+    ])
+    .await;
+    let pristine = Precondition::subject_is_pristine("book:1");
+    let events = world.db.add_new_events(two()).only_if(pristine).await.unwrap();
+    assert_eq!(events, world.stored().await);
+    assert_eq!(world.sent.load(Ordering::Relaxed), 10);
+}
+
+#[tokio::test]
+async fn failures_for_good_are_told_at_once_and_are_no_conflict() {
+    let faults = [
+        cancelled(&["None", "ItemCollectionSizeLimitExceeded", "None"]),
+        cancelled(&["ValidationError", "None", "None"]),
+        Fault::Answer(400, error("ResourceNotFoundException")),
+        Fault::Answer(400, error("AccessDeniedException")),
+        Fault::Answer(400, error("IdempotentParameterMismatchException")),
+    ];
+    for fault in faults {
+        let world = world_of_appends(vec![fault]).await;
+        let error = world.db.add_new_events(two()).await.unwrap_err();
+        assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+        assert!(!error.is_conflict() && !error.is_retryable());
+        assert!(error.to_string().contains("TestEvents"));
+        assert_eq!(world.sent.load(Ordering::Relaxed), 1);
+        assert_eq!(world.stored().await, []);
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_stays_busy_is_reported_as_such() {
+    let busy = Fault::Answer(400, error("ThrottlingException"));
+    let world = world("TransactWriteItems", vec![], Some(busy)).await;
+    let error = world.db.add_new_events(two()).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { attempts: 16, .. }), "{error:?}");
+    assert!(error.is_retryable());
+    assert_eq!(world.sent.load(Ordering::Relaxed), 16);
+    assert_eq!(world.stored().await, []);
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_settled_by_its_events_where_it_had_happened() {
+    let world = world("TransactWriteItems", vec![], Some(Fault::LoseAnswer)).await;
+    let error = world.db.add_new_events(two()).await.unwrap_err();
+    assert!(!error.is_retryable(), "the same candidates would be stored twice");
+    assert!(!format!("{error} {error:?}").contains("user:456"), "errors are logged: no data");
+    let Error::OutcomeUnknown { events, .. } = error else { panic!("{error:?}") };
+    assert_eq!(world.calm.add_events(events).await.unwrap(), world.stored().await);
+    assert_eq!(world.stored().await.len(), 2);
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_settled_by_its_events_where_it_had_not_happened() {
+    let world = world("TransactWriteItems", vec![], Some(Fault::LoseRequest)).await;
+    let error = world.db.add_new_events(two()).await.unwrap_err();
+    let Error::OutcomeUnknown { events, .. } = error else { panic!("{error:?}") };
+    assert_eq!(world.stored().await, []);
+    assert_eq!(world.calm.add_events(events).await.unwrap(), world.stored().await);
+    assert_eq!(world.stored().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_refusal_after_a_lost_answer_leaves_the_outcome_unknown() {
+    let world = world_of_appends(vec![
+        Fault::LoseAnswer,
+        Fault::Answer(400, error("AccessDeniedException")),
+    ])
+    .await;
+    let error = world.db.add_new_events(two()).await.unwrap_err();
+    assert!(matches!(error, Error::OutcomeUnknown { attempts: 2, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_dropped_append_is_stored_whole_or_not_at_all() {
+    for delay in [0, 1, 3, 6, 10, 20] {
+        let world = world_of_appends(vec![]).await;
+        let append = world.db.add_new_events(two()).into_future();
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(delay), append).await;
+        // What was sent may still be carried out; once it is, or isn't, the next append comes.
+        world.calm.add_new_events([candidate()]).await.unwrap();
+        assert!([1, 3].contains(&world.stored().await.len()), "after {delay} ms");
+    }
+}
+
+#[tokio::test]
+async fn nobody_at_the_endpoint_is_unavailable_and_nothing_was_stored() {
+    let dynamodb = EmbeddedDynamoDb::in_memory().await.unwrap();
+    let client = dynamodb.client();
+    dynamodb.stop().await;
+    let db = EventDb::new(client, "TestEvents");
+    let read = db.fetch_events_for_subject("book:1").await.unwrap_err();
+    let append = db
+        .add_new_events(two())
+        .only_if(Precondition::subject_is_at_revision("book:1", 7))
+        .await
+        .unwrap_err();
+    for error in [read, append] {
+        assert!(matches!(error, Error::Unavailable { .. }) && error.is_retryable(), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_table_is_named() {
+    let world = world_of_appends(vec![]).await;
+    let db = EventDb::new(world.dynamodb.client(), "Nowhere");
+    for error in [
+        db.add_new_events(two()).await.unwrap_err(),
+        db.fetch_events_for_subject("book:1").await.unwrap_err(),
+        db.fetch_event("evt-1").await.unwrap_err(),
+    ] {
+        assert!(matches!(&error, Error::Refused { table, .. } if table == "Nowhere"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_page_with_more_behind_it_does_not_end_a_read() {
+    fn without_rows(body: &mut Value) {
+        // Ends just before the first row: the next page begins where this one did.
+        let key = body["Items"][0].clone();
+        body["LastEvaluatedKey"] = json!({ "subject": key["subject"], "time_type": { "S": "0" } });
+        body["Items"] = json!([]);
+        body["Count"] = json!(0);
+    }
+    let world = world("Query", vec![Fault::Change(without_rows)], None).await;
+    let stored = world.calm.add_new_events(two()).await.unwrap();
+    let history = world.db.fetch_events_for_subject("book:1").await.unwrap();
+    assert_eq!(history.events, stored);
+    assert_eq!(world.sent.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_page_that_was_read_in_the_midst_of_a_transaction_is_read_again() {
+    fn without_the_second(body: &mut Value) {
+        body["Items"].as_array_mut().unwrap().remove(1);
+        body["Count"] = json!(2);
+    }
+    let world = world("Query", vec![Fault::Change(without_the_second)], None).await;
+    let stored = world.calm.add_new_events([candidate(), candidate(), candidate()]).await.unwrap();
+    let history = world.db.fetch_events_for_subject("book:1").await.unwrap();
+    assert_eq!(history.events, stored);
+    assert_eq!(history.missing, []);
+    assert_eq!(world.sent.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn an_attribute_type_of_the_future_makes_a_row_invalid_and_nothing_else() {
+    fn of_the_future(body: &mut Value) {
+        body["Items"][0]["data"] = json!({ "M": { "vector": { "QUBIT": "01" } } });
+    }
+    let world = world("Query", vec![Fault::Change(of_the_future)], None).await;
+    let stored = world.calm.add_new_events(two()).await.unwrap();
+    let history = world.db.fetch_events_for_subject("book:1").await.unwrap();
+    assert_eq!(history.events, stored[1..]);
+    assert_eq!(history.invalid.len(), 1);
+}

@@ -1,0 +1,94 @@
+import { CfnOutput, RemovalPolicy, Stack, type StackProps } from 'aws-cdk-lib';
+import { ManagedPolicy } from 'aws-cdk-lib/aws-iam';
+import { type IKey, Key } from 'aws-cdk-lib/aws-kms';
+import { Code } from 'aws-cdk-lib/aws-lambda';
+import { Topic } from 'aws-cdk-lib/aws-sns';
+import type { Construct } from 'constructs';
+import { EventDB } from '../lib';
+import type { Settings } from './settings';
+
+/** Properties of an `EventDBStack`. */
+export interface EventDBStackProps extends StackProps {
+  /** What is deployed. */
+  readonly settings: Settings;
+}
+
+/**
+ * One event store per environment, with what services need to use it: names as outputs, and
+ * managed policies to attach to their roles.
+ */
+export class EventDBStack extends Stack {
+  /** The event store. */
+  readonly eventDB: EventDB;
+
+  constructor(scope: Construct, id: string, props: EventDBStackProps) {
+    const { settings } = props;
+    const isProdEnv = settings.environment === 'prod';
+    super(scope, id, {
+      description: `Event store ${settings.name}, environment ${settings.environment}`,
+      terminationProtection: isProdEnv,
+      ...props,
+    });
+
+    const encryptionKey = this.encryptionKey(settings);
+    this.eventDB = new EventDB(this, 'EventDB', {
+      isProdEnv,
+      subscriptionAccounts: settings.subscriptionAccounts,
+      encryptionKey,
+      fifo: settings.fifo,
+      emptyFailureBucket: settings.emptyFailureBucket,
+      architecture: settings.architecture,
+      code: settings.code === undefined ? undefined : Code.fromAsset(settings.code),
+      alarmTopic:
+        settings.alarmTopicArn === undefined
+          ? undefined
+          : Topic.fromTopicArn(this, 'AlarmTopic', settings.alarmTopicArn),
+    });
+
+    this.output('TableName', this.eventDB.table.tableName, 'Table that holds the events');
+    this.output('TopicArn', this.eventDB.topic.topicArn, 'Topic to subscribe to');
+    this.output('PublisherName', this.eventDB.publisher.functionName, 'For npm run redrive');
+    this.output('FailureBucketName', this.eventDB.failureBucket.bucketName, 'For npm run redrive');
+    if (encryptionKey !== undefined) {
+      this.output('EncryptionKeyArn', encryptionKey.keyArn, 'Key of table, topic and bucket');
+    }
+    this.policy('Append', 'For services that append events', (policy) => {
+      this.eventDB.grantAppend(policy);
+    });
+    this.policy('Read', 'For services that read events', (policy) => {
+      this.eventDB.grantRead(policy);
+    });
+    this.policy('Redrive', 'For operators who redrive failed records', (policy) => {
+      this.eventDB.grantRedrive(policy);
+      this.eventDB.failureBucket.acknowledgeObjectsWildcard(policy);
+    });
+  }
+
+  private encryptionKey(settings: Settings): IKey | undefined {
+    switch (settings.encryptionKey) {
+      case undefined:
+        return undefined;
+      case 'new':
+        return new Key(this, 'Key', {
+          description: `Event store ${settings.name}, environment ${settings.environment}`,
+          enableKeyRotation: true,
+          // Without the key, what is kept in production could not be read any more.
+          removalPolicy:
+            settings.environment === 'prod' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+        });
+      default:
+        return Key.fromKeyArn(this, 'Key', settings.encryptionKey);
+    }
+  }
+
+  private policy(name: string, description: string, grant: (policy: ManagedPolicy) => void): void {
+    const policy = new ManagedPolicy(this, `${name}Policy`, { description });
+    grant(policy);
+    this.output(`${name}PolicyArn`, policy.managedPolicyArn, description);
+  }
+
+  private output(name: string, value: string, description: string): void {
+    // The output's id becomes its name, so it must not be that of a construct.
+    new CfnOutput(this, `${name}Output`, { value, description }).overrideLogicalId(name);
+  }
+}

@@ -1,0 +1,62 @@
+import { Annotations, Stack } from 'aws-cdk-lib';
+import { Effect, PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import type { IKey } from 'aws-cdk-lib/aws-kms';
+import type { Construct } from 'constructs';
+
+/**
+ * What a reader of the table needs of the customer's key: DynamoDB decrypts the table's key in
+ * the reader's name.
+ */
+export const KEY_ACTIONS_FOR_READING = ['kms:Decrypt', 'kms:DescribeKey'] as const;
+
+/**
+ * What a writer to the table needs of the customer's key. DynamoDB's documentation asks for
+ * `kms:GenerateDataKey*` and `kms:ReEncrypt*`; these are the operations behind the wildcards,
+ * without the asymmetric key pairs, which DynamoDB has no use for.
+ */
+export const KEY_ACTIONS_FOR_WRITING = [
+  ...KEY_ACTIONS_FOR_READING,
+  'kms:Encrypt',
+  'kms:GenerateDataKey',
+  'kms:GenerateDataKeyWithoutPlaintext',
+  'kms:ReEncryptFrom',
+  'kms:ReEncryptTo',
+] as const;
+
+/** What publishing to an encrypted topic needs of its key. */
+export const KEY_ACTIONS_FOR_PUBLISHING = ['kms:Decrypt', 'kms:GenerateDataKey'] as const;
+
+/**
+ * Lets the SNS service use the customer's key for topics of this account.
+ *
+ * The condition names the account and not the topic: the topic names the key, so a key policy
+ * that named the topic would be a circular dependency in the template.
+ *
+ * The policy of an imported key can't be changed from here. Then a warning says what it must
+ * have; it can't be an error, for whether the policy already has it is not known at synthesis.
+ *
+ * @param scope the construct whose topic is encrypted
+ * @param key the customer's key
+ */
+export function allowTopicEncryption(scope: Construct, key: IKey): void {
+  const added = key.addToResourcePolicy(
+    new PolicyStatement({
+      sid: 'EventTopicEncryption',
+      effect: Effect.ALLOW,
+      principals: [new ServicePrincipal('sns.amazonaws.com')],
+      actions: [...KEY_ACTIONS_FOR_PUBLISHING],
+      resources: ['*'],
+      conditions: { StringEquals: { 'aws:SourceAccount': Stack.of(scope).account } },
+    }),
+    true,
+  );
+  if (!added.statementAdded) {
+    Annotations.of(scope).addWarningV2(
+      'eventdb:importedEncryptionKey',
+      'encryptionKey is imported, so its policy stays as it is. It must let sns.amazonaws.com use ' +
+        `${KEY_ACTIONS_FOR_PUBLISHING.join(' and ')} (with aws:SourceAccount = the account of this stack), ` +
+        'and must leave the rest to IAM policies of this account, as the default key policy does ' +
+        '(kms:* for the account root).',
+    );
+  }
+}

@@ -1,0 +1,163 @@
+import { Duration, RemovalPolicy } from 'aws-cdk-lib';
+import type { Table } from 'aws-cdk-lib/aws-dynamodb';
+import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import type { IKey } from 'aws-cdk-lib/aws-kms';
+import {
+  type Architecture,
+  type Code,
+  EventSourceMapping,
+  FilterCriteria,
+  type Function as LambdaFunction,
+  MetricType,
+  StartingPosition,
+} from 'aws-cdk-lib/aws-lambda';
+import { LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs';
+import type { ITopic } from 'aws-cdk-lib/aws-sns';
+import { Construct } from 'constructs';
+import { KEY_ACTIONS_FOR_PUBLISHING } from './encryption-key';
+import type { FailureBucket } from './failure-bucket';
+import { publisherFunction } from './publisher-code';
+import { schema } from './schema';
+
+/** Properties of a `Publisher`. */
+export interface PublisherProps {
+  /** Whether logs stay, and for long. */
+  readonly isProdEnv: boolean;
+
+  /** The table whose stream is read. */
+  readonly table: Table;
+
+  /** The topic that events are published to. */
+  readonly topic: ITopic;
+
+  /** Where records end that can't be published. */
+  readonly failureBucket: FailureBucket;
+
+  /** The key of table, topic and bucket, if they have one of the customer's. */
+  readonly encryptionKey: IKey | undefined;
+
+  /** A built bundle of the function. */
+  readonly code: Code | undefined;
+
+  /** The machine that the function runs on. */
+  readonly architecture: Architecture;
+
+  /** What the function logs at least. */
+  readonly logLevel: string | undefined;
+
+  /** How often a failed batch is tried again. */
+  readonly retryAttempts: number;
+
+  /** How old a record may be when it is tried (again). */
+  readonly maxRecordAge: Duration;
+}
+
+/** The function that publishes what appears in the table's stream, with its role, logs and mapping. */
+export class Publisher extends Construct {
+  /** The function. */
+  readonly function: LambdaFunction;
+
+  /** The function's log group. */
+  readonly logGroup: LogGroup;
+
+  /** What feeds the stream's records to the function. */
+  readonly eventSourceMapping: EventSourceMapping;
+
+  constructor(scope: Construct, id: string, props: PublisherProps) {
+    super(scope, id);
+
+    this.logGroup = new LogGroup(this, 'Logs', {
+      retention: props.isProdEnv ? RetentionDays.SIX_MONTHS : RetentionDays.ONE_WEEK,
+      removalPolicy: props.isProdEnv ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+    });
+
+    this.function = publisherFunction(this, 'Function', {
+      description: 'Publishes the events of an eventdb table on its topic',
+      role: this.role(props),
+      code: props.code,
+      architecture: props.architecture,
+      logGroup: this.logGroup,
+      // The function holds one batch, some 10 MiB; what memory buys here is processor time.
+      memorySize: 256,
+      // A batch is ten calls to SNS; most of the minute is for the SDK's own retries.
+      timeout: Duration.minutes(1),
+      environment: {
+        [schema.environment.eventTopicArn]: props.topic.topicArn,
+        ...(props.logLevel === undefined ? {} : { [schema.environment.logLevel]: props.logLevel }),
+      },
+    });
+
+    this.eventSourceMapping = new EventSourceMapping(this, 'Mapping', {
+      target: this.function,
+      ...streamOf(props.table),
+      // An event that was written before the mapping is live must be published too.
+      startingPosition: StartingPosition.TRIM_HORIZON,
+      filters: [FilterCriteria.filter(schema.eventSourceFilter)],
+      batchSize: 100,
+      // With more than one batch per shard at a time Lambda keeps the order per item only, and
+      // every event is an item of its own.
+      parallelizationFactor: 1,
+      reportBatchItemFailures: true,
+      bisectBatchOnError: true,
+      retryAttempts: props.retryAttempts,
+      maxRecordAge: props.maxRecordAge,
+      onFailure: props.failureBucket,
+      supportS3OnFailureDestination: true,
+      metricsConfig: { metrics: [MetricType.EVENT_COUNT] },
+    });
+  }
+
+  /**
+   * The function's role, with one policy inside it: whatever is created after the role finds the
+   * whole policy, which creating the mapping depends on.
+   */
+  private role(props: PublisherProps): Role {
+    const statements = [
+      new PolicyStatement({
+        sid: 'ReadStream',
+        actions: [
+          'dynamodb:DescribeStream',
+          'dynamodb:GetRecords',
+          'dynamodb:GetShardIterator',
+          'dynamodb:ListStreams',
+        ],
+        resources: [streamOf(props.table).eventSourceArn],
+      }),
+      new PolicyStatement({
+        sid: 'PublishEvents',
+        actions: ['sns:Publish'],
+        resources: [props.topic.topicArn],
+      }),
+      new PolicyStatement({
+        sid: 'WriteLogs',
+        actions: ['logs:CreateLogStream', 'logs:PutLogEvents'],
+        resources: [this.logGroup.logGroupArn],
+      }),
+      ...props.failureBucket.deliveryStatements(),
+    ];
+    if (props.encryptionKey !== undefined) {
+      statements.push(
+        new PolicyStatement({
+          sid: 'UseKey',
+          actions: [...KEY_ACTIONS_FOR_PUBLISHING],
+          resources: [props.encryptionKey.keyArn],
+        }),
+      );
+    }
+
+    const role = new Role(this, 'Role', {
+      assumedBy: new ServicePrincipal('lambda.amazonaws.com'),
+      description: 'Reads the event stream, publishes events, keeps what fails',
+      inlinePolicies: { Publish: new PolicyDocument({ statements }) },
+    });
+    props.failureBucket.acknowledgeObjectsWildcard(role);
+    return role;
+  }
+}
+
+function streamOf(table: Table): { readonly eventSourceArn: string } {
+  if (table.tableStreamArn === undefined) {
+    throw new Error(`The table ${table.node.path} has no stream`);
+  }
+  return { eventSourceArn: table.tableStreamArn };
+}

@@ -1,0 +1,127 @@
+import type { Stack } from 'aws-cdk-lib';
+import { Match, Template } from 'aws-cdk-lib/assertions';
+import { describe, expect, test } from 'vitest';
+import type { EventDBStack } from '../app/event-db-stack';
+import type { SubscriberStack } from '../app/subscriber-stack';
+import { actionsOf, only, testApp } from './support';
+import { VARIANTS } from './variants';
+
+function variant(name: string): { stack: Stack; template: Template } {
+  const make = VARIANTS[name];
+  if (make === undefined) {
+    throw new Error(`no variant ${name}`);
+  }
+  const stack = make(testApp(), name);
+  return { stack, template: Template.fromStack(stack) };
+}
+
+describe("the event store's stack", () => {
+  test('hands out what services need', () => {
+    const { template } = variant('ProductionEncrypted');
+
+    for (const [output, type, idPart] of [
+      ['TableName', 'AWS::DynamoDB::Table', ''],
+      ['TopicArn', 'AWS::SNS::Topic', ''],
+      ['PublisherName', 'AWS::Lambda::Function', ''],
+      ['FailureBucketName', 'AWS::S3::Bucket', ''],
+      ['AppendPolicyArn', 'AWS::IAM::ManagedPolicy', 'Append'],
+      ['ReadPolicyArn', 'AWS::IAM::ManagedPolicy', 'Read'],
+      ['RedrivePolicyArn', 'AWS::IAM::ManagedPolicy', 'Redrive'],
+    ] as const) {
+      template.hasOutput(output, { Value: { Ref: only(template, type, idPart).id } });
+    }
+    template.hasOutput('EncryptionKeyArn', {
+      Value: { 'Fn::GetAtt': [only(template, 'AWS::KMS::Key').id, 'Arn'] },
+    });
+  });
+
+  test.each([
+    ['Append', 'dynamodb:PutItem'],
+    ['Read', 'dynamodb:Query'],
+    ['Redrive', 'lambda:InvokeFunction'],
+  ])('has a managed policy %s, with the key', (name, action) => {
+    const { template } = variant('ProductionEncrypted');
+
+    const policy = only(template, 'AWS::IAM::ManagedPolicy', name).Properties.PolicyDocument;
+    const actions = actionsOf(policy.Statement);
+    expect(actions).toContain(action);
+    expect(actions).toContain('kms:Decrypt');
+  });
+
+  test('is production in the environment prod only', () => {
+    const production = variant('Production');
+    expect(production.stack.terminationProtection).toBe(true);
+    production.template.hasResourceProperties('AWS::DynamoDB::Table', {
+      DeletionProtectionEnabled: true,
+    });
+
+    const development = variant('Development');
+    expect(development.stack.terminationProtection).toBe(false);
+    development.template.hasResourceProperties('AWS::DynamoDB::Table', {
+      DeletionProtectionEnabled: false,
+    });
+  });
+
+  test('keeps a new key in production, and drops it elsewhere', () => {
+    variant('ProductionEncrypted').template.hasResource('AWS::KMS::Key', {
+      DeletionPolicy: 'Retain',
+      Properties: Match.objectLike({ EnableKeyRotation: true }),
+    });
+    variant('DevelopmentEncrypted').template.hasResource('AWS::KMS::Key', {
+      DeletionPolicy: 'Delete',
+    });
+  });
+
+  test('takes accounts, alarm topic, architecture and FIFO from the settings', () => {
+    const { template } = variant('Production');
+    template.hasResourceProperties('AWS::SNS::TopicPolicy', {
+      PolicyDocument: {
+        Statement: Match.arrayWith([Match.objectLike({ Action: 'sns:Subscribe' })]),
+      },
+    });
+    template.allResourcesProperties('AWS::CloudWatch::Alarm', {
+      AlarmActions: ['arn:aws:sns:eu-west-1:111111111111:Operators'],
+    });
+    variant('ProductionEncrypted').template.hasResourceProperties('AWS::Lambda::Function', {
+      Architectures: ['x86_64'],
+    });
+    variant('ProductionFifo').template.hasResourceProperties('AWS::SNS::Topic', {
+      FifoTopic: true,
+    });
+  });
+
+  test('gives access to the construct', () => {
+    const { stack } = variant('Development');
+    expect((stack as EventDBStack).eventDB.table).toBeDefined();
+  });
+});
+
+describe("the subscriber's stack", () => {
+  test('hands out what a consumer needs', () => {
+    const { template } = variant('Subscriber');
+
+    template.hasOutput('QueueUrl', {
+      Value: { Ref: only(template, 'AWS::SQS::Queue', 'EventsQueue').id },
+    });
+    template.hasOutput('DeadLetterQueueUrl', {
+      Value: { Ref: only(template, 'AWS::SQS::Queue', 'EventsDeadLetters').id },
+    });
+    template.hasOutput('ConsumePolicyArn', {
+      Value: { Ref: only(template, 'AWS::IAM::ManagedPolicy').id },
+    });
+  });
+
+  test('filters by what the settings say, and by nothing they leave out', () => {
+    variant('Subscriber').template.hasResourceProperties('AWS::SNS::Subscription', {
+      FilterPolicy: { type: ['book.borrowed', 'book.returned'], subject: [{ prefix: 'book:' }] },
+    });
+    variant('SubscriberEncrypted').template.hasResourceProperties('AWS::SNS::Subscription', {
+      FilterPolicy: Match.absent(),
+    });
+  });
+
+  test('gives access to the construct', () => {
+    const { stack } = variant('SubscriberFifo');
+    expect((stack as SubscriberStack).events.queue.fifo).toBe(true);
+  });
+});

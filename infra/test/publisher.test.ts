@@ -1,0 +1,236 @@
+import { Duration } from 'aws-cdk-lib';
+import { Match, Template } from 'aws-cdk-lib/assertions';
+import { Key } from 'aws-cdk-lib/aws-kms';
+import { Architecture } from 'aws-cdk-lib/aws-lambda';
+import { describe, expect, test } from 'vitest';
+import schema from '../../eventdb/schema.json';
+import { EventDB } from '../lib';
+import { only, props, type Statement, statementsOfRole, synthesize, testStack } from './support';
+
+describe("the publisher's function", () => {
+  test('gets exactly the environment variables that the handler reads', () => {
+    const { template } = synthesize({ logLevel: 'DEBUG' });
+
+    const publisher = only(template, 'AWS::Lambda::Function', 'Publisher');
+    expect(publisher.Properties.Environment.Variables).toEqual({
+      [schema.environment.eventTopicArn]: { Ref: only(template, 'AWS::SNS::Topic').id },
+      [schema.environment.logLevel]: 'DEBUG',
+    });
+  });
+
+  test('leaves the log level to the handler where none is given', () => {
+    const { template } = synthesize();
+
+    const publisher = only(template, 'AWS::Lambda::Function', 'Publisher');
+    expect(Object.keys(publisher.Properties.Environment.Variables)).toEqual([
+      schema.environment.eventTopicArn,
+    ]);
+  });
+
+  test('runs a native binary, on arm64 by default', () => {
+    const { template } = synthesize();
+
+    const publisher = only(template, 'AWS::Lambda::Function', 'Publisher');
+    expect(publisher.Properties).toMatchObject({
+      Runtime: 'provided.al2023',
+      Handler: 'bootstrap',
+      Architectures: ['arm64'],
+    });
+  });
+
+  test('runs on x86_64 on demand', () => {
+    const { template } = synthesize({ architecture: Architecture.X86_64 });
+
+    const publisher = only(template, 'AWS::Lambda::Function', 'Publisher');
+    expect(publisher.Properties.Architectures).toEqual(['x86_64']);
+  });
+
+  test('writes to the log group with the retention', () => {
+    const { template } = synthesize();
+
+    const publisher = only(template, 'AWS::Lambda::Function', 'Publisher');
+    expect(publisher.Properties.LoggingConfig.LogGroup).toEqual({
+      Ref: only(template, 'AWS::Logs::LogGroup').id,
+    });
+  });
+});
+
+describe('the event source mapping', () => {
+  test('reads the stream from its beginning, with all that keeps an event from being lost', () => {
+    const { template } = synthesize();
+
+    template.hasResourceProperties('AWS::Lambda::EventSourceMapping', {
+      EventSourceArn: {
+        'Fn::GetAtt': [only(template, 'AWS::DynamoDB::Table').id, 'StreamArn'],
+      },
+      FunctionName: { Ref: only(template, 'AWS::Lambda::Function', 'Publisher').id },
+      StartingPosition: 'TRIM_HORIZON',
+      // Without this the handler's answer is ignored, and what failed counts as published.
+      FunctionResponseTypes: ['ReportBatchItemFailures'],
+      BisectBatchOnFunctionError: true,
+      ParallelizationFactor: 1,
+      MetricsConfig: { Metrics: ['EventCount'] },
+      DestinationConfig: {
+        OnFailure: {
+          Destination: { 'Fn::GetAtt': [only(template, 'AWS::S3::Bucket').id, 'Arn'] },
+        },
+      },
+    });
+  });
+
+  test('passes on what the schema file calls a new event, and nothing else', () => {
+    const { template } = synthesize();
+
+    const mapping = only(template, 'AWS::Lambda::EventSourceMapping').Properties;
+    expect(
+      mapping.FilterCriteria.Filters.map((filter: { Pattern: string }) =>
+        JSON.parse(filter.Pattern),
+      ),
+    ).toEqual([schema.eventSourceFilter]);
+  });
+
+  test('tries again with a bound, well before the stream forgets', () => {
+    synthesize().template.hasResourceProperties('AWS::Lambda::EventSourceMapping', {
+      MaximumRetryAttempts: 20,
+      MaximumRecordAgeInSeconds: 12 * 60 * 60,
+    });
+    synthesize({
+      retryAttempts: 0,
+      maxRecordAge: Duration.hours(1),
+    }).template.hasResourceProperties('AWS::Lambda::EventSourceMapping', {
+      MaximumRetryAttempts: 0,
+      MaximumRecordAgeInSeconds: 60 * 60,
+    });
+  });
+
+  test.each([-1, 1.5, 10_001])('fails if retryAttempts is %d', (retryAttempts) => {
+    expect(() => synthesize({ retryAttempts })).toThrow(
+      `retryAttempts must be an integer from 0 to 10000, and is ${retryAttempts}`,
+    );
+  });
+
+  test.each([
+    [Duration.seconds(59), '59 seconds'],
+    [Duration.hours(25), '1 day 1 hour'],
+  ])('fails if maxRecordAge is %s', (maxRecordAge, text) => {
+    expect(() => synthesize({ maxRecordAge })).toThrow(
+      `maxRecordAge must be from one minute to 24 hours, and is ${text}`,
+    );
+  });
+});
+
+describe("the publisher's role", () => {
+  const own = { StringEquals: { 's3:ResourceAccount': { Ref: 'AWS::AccountId' } } };
+
+  /** The role's rights, each on what. */
+  function rights(template: Template): Statement[] {
+    return statementsOfRole(template, 'PublisherRole').map(({ Sid: _, ...statement }) => statement);
+  }
+
+  test('may do exactly what publishing needs, on exactly its resources', () => {
+    const { template } = synthesize();
+
+    const bucket = { 'Fn::GetAtt': [only(template, 'AWS::S3::Bucket').id, 'Arn'] };
+    expect(rights(template)).toEqual([
+      {
+        Effect: 'Allow',
+        Action: [
+          'dynamodb:DescribeStream',
+          'dynamodb:GetRecords',
+          'dynamodb:GetShardIterator',
+          'dynamodb:ListStreams',
+        ],
+        Resource: { 'Fn::GetAtt': [only(template, 'AWS::DynamoDB::Table').id, 'StreamArn'] },
+      },
+      {
+        Effect: 'Allow',
+        Action: 'sns:Publish',
+        Resource: { Ref: only(template, 'AWS::SNS::Topic').id },
+      },
+      {
+        Effect: 'Allow',
+        Action: ['logs:CreateLogStream', 'logs:PutLogEvents'],
+        Resource: { 'Fn::GetAtt': [only(template, 'AWS::Logs::LogGroup').id, 'Arn'] },
+      },
+      {
+        Effect: 'Allow',
+        Action: 's3:PutObject',
+        Resource: { 'Fn::Join': ['', [bucket, '/aws/lambda/*']] },
+        Condition: own,
+      },
+      { Effect: 'Allow', Action: 's3:ListBucket', Resource: bucket, Condition: own },
+    ]);
+  });
+
+  test('may use the key too, where there is one', () => {
+    // GIVEN
+    const stack = testStack();
+    const encryptionKey = new Key(stack, 'Key');
+
+    // WHEN
+    new EventDB(stack, 'Events', props({ encryptionKey }));
+
+    // THEN
+    expect(rights(Template.fromStack(stack)).at(-1)).toEqual({
+      Effect: 'Allow',
+      Action: ['kms:Decrypt', 'kms:GenerateDataKey'],
+      Resource: stack.resolve(encryptionKey.keyArn),
+    });
+  });
+
+  test('has no managed policy of AWS', () => {
+    const { template } = synthesize();
+
+    template.hasResourceProperties('AWS::IAM::Role', {
+      AssumeRolePolicyDocument: {
+        Statement: [Match.objectLike({ Principal: { Service: 'lambda.amazonaws.com' } })],
+      },
+      ManagedPolicyArns: Match.absent(),
+    });
+  });
+});
+
+describe('the failure bucket', () => {
+  test('is private, encrypted and reached by TLS only', () => {
+    const { template } = synthesize();
+
+    template.hasResourceProperties('AWS::S3::Bucket', {
+      PublicAccessBlockConfiguration: {
+        BlockPublicAcls: true,
+        BlockPublicPolicy: true,
+        IgnorePublicAcls: true,
+        RestrictPublicBuckets: true,
+      },
+      BucketEncryption: {
+        ServerSideEncryptionConfiguration: [
+          { ServerSideEncryptionByDefault: { SSEAlgorithm: 'AES256' } },
+        ],
+      },
+    });
+    template.hasResourceProperties('AWS::S3::BucketPolicy', {
+      PolicyDocument: {
+        Statement: Match.arrayWith([
+          Match.objectLike({
+            Effect: 'Deny',
+            Action: 's3:*',
+            Principal: { AWS: '*' },
+            Condition: { Bool: { 'aws:SecureTransport': 'false' } },
+          }),
+        ]),
+      },
+    });
+  });
+
+  test('forgets after a year, or when it is told to', () => {
+    const expiresAfter = (days: number) => ({
+      LifecycleConfiguration: {
+        Rules: [Match.objectLike({ ExpirationInDays: days, Status: 'Enabled' })],
+      },
+    });
+    synthesize().template.hasResourceProperties('AWS::S3::Bucket', expiresAfter(365));
+    synthesize({ failureExpiration: Duration.days(30) }).template.hasResourceProperties(
+      'AWS::S3::Bucket',
+      expiresAfter(30),
+    );
+  });
+});

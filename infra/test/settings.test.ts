@@ -1,0 +1,137 @@
+import { Architecture } from 'aws-cdk-lib/aws-lambda';
+import { describe, expect, test } from 'vitest';
+import { readSettings } from '../app/settings';
+import { readSubscriberSettings } from '../app/subscriber-stack';
+import { BUNDLE_DIRECTORY } from './support';
+
+const settings = (context: Record<string, unknown>, variables: NodeJS.ProcessEnv = {}) =>
+  readSettings((name) => context[name], variables);
+
+const subscriberSettings = (context: Record<string, unknown>) =>
+  readSubscriberSettings((name) => context[name]);
+
+describe("the settings of the event store's app", () => {
+  test('have defaults for all but the environment', () => {
+    expect(settings({ env: 'dev' })).toEqual({
+      environment: 'dev',
+      name: 'EventDB',
+      subscriptionAccounts: [],
+      architecture: Architecture.ARM_64,
+      encryptionKey: undefined,
+      alarmTopicArn: undefined,
+      fifo: false,
+      emptyFailureBucket: undefined,
+      code: undefined,
+    });
+  });
+
+  test('are read from the context, as the command line hands it over', () => {
+    expect(
+      settings({
+        env: 'prod',
+        name: 'Library',
+        subscriptionAccounts: '111111111111, 222222222222',
+        architecture: 'x86_64',
+        encryptionKey: 'new',
+        alarmTopic: 'arn:aws:sns:eu-west-1:111111111111:Operators',
+        fifo: 'true',
+        emptyFailureBucket: 'false',
+        code: BUNDLE_DIRECTORY,
+      }),
+    ).toEqual({
+      environment: 'prod',
+      name: 'Library',
+      subscriptionAccounts: ['111111111111', '222222222222'],
+      architecture: Architecture.X86_64,
+      encryptionKey: 'new',
+      alarmTopicArn: 'arn:aws:sns:eu-west-1:111111111111:Operators',
+      fifo: true,
+      emptyFailureBucket: false,
+      code: BUNDLE_DIRECTORY,
+    });
+  });
+
+  test('take lists and truths as cdk.json writes them', () => {
+    expect(
+      settings({ env: 'dev', subscriptionAccounts: ['111111111111'], fifo: true }),
+    ).toMatchObject({
+      subscriptionAccounts: ['111111111111'],
+      fifo: true,
+    });
+  });
+
+  test('take the architecture from the environment, where the context has none', () => {
+    const variables = { EVENTDB_ARCHITECTURE: 'x86_64' };
+    expect(settings({ env: 'dev' }, variables).architecture).toBe(Architecture.X86_64);
+    expect(settings({ env: 'dev', architecture: 'arm64' }, variables).architecture).toBe(
+      Architecture.ARM_64,
+    );
+  });
+
+  test.each([
+    [{}, 'The context value env is missing; give one of dev, test, staging, prod: -c env=dev'],
+    [{ env: '' }, 'The context value env is missing'],
+    [
+      { env: 'production' },
+      "The context value env is 'production'; give one of dev, test, staging, prod",
+    ],
+    [{ env: 'dev', name: '9 lives' }, "The context value name is '9 lives'"],
+    [{ env: 'dev', architecture: 'arm' }, "is 'arm'; give one of arm64, x86_64"],
+    [
+      { env: 'dev', encryptionKey: 'yes' },
+      "The context value encryptionKey is 'yes'; give 'new' or an ARN: arn:aws:kms:",
+    ],
+    [
+      { env: 'dev', alarmTopic: 'Operators' },
+      "The context value alarmTopic is 'Operators'; give an ARN: arn:aws:sns:",
+    ],
+    [{ env: 'dev', fifo: 'ja' }, 'The context value fifo is "ja"; give true or false'],
+    [
+      { env: 'dev', code: '/no/such/bundle' },
+      "The context value code is '/no/such/bundle', where there is nothing",
+    ],
+    [
+      { env: 'dev', subscriptionAccounts: [111111111111] },
+      'The context value subscriptionAccounts has 111111111111; give texts only',
+    ],
+    [
+      { env: 'dev', subscriptionAccounts: 111111111111 },
+      'The context value subscriptionAccounts is 111111111111; give a text',
+    ],
+  ])('fail if they are %j', (context, message) => {
+    expect(() => settings(context)).toThrow(message);
+  });
+
+  test('fail if the environment variable for the architecture is wrong', () => {
+    expect(() => settings({ env: 'dev' }, { EVENTDB_ARCHITECTURE: 'mips' })).toThrow(
+      "The context value architecture (or EVENTDB_ARCHITECTURE) is 'mips'",
+    );
+  });
+});
+
+describe("the settings of the subscriber's app", () => {
+  const topicArn = 'arn:aws:sns:eu-west-1:111111111111:LibraryEvents';
+
+  test('have defaults for all but the topic', () => {
+    expect(subscriberSettings({ topicArn })).toEqual({
+      name: 'EventSubscriber',
+      topicArn,
+      eventTypes: [],
+      eventSources: [],
+      subjectPrefix: undefined,
+      hasOwnKey: false,
+    });
+  });
+
+  test.each([
+    [{}, 'The context value topicArn is missing'],
+    [{ topicArn: 'LibraryEvents' }, "The context value topicArn is 'LibraryEvents'; give an ARN"],
+    [{ topicArn: 'arn:aws:sqs:eu-west-1:111111111111:Q' }, 'give an ARN: arn:aws:sns:'],
+    [
+      { topicArn, encryption: 'kms' },
+      "The context value encryption is 'kms'; give one of sqs, customer",
+    ],
+  ])('fail if they are %j', (context, message) => {
+    expect(() => subscriberSettings(context)).toThrow(message);
+  });
+});

@@ -1,0 +1,35 @@
+// @ts-check
+/**
+ * Asks the databases of advisories about everything the project depends on: `npm run audit`
+ *
+ * It needs github.com, for the one of Rust, and the npm registry. It fails where it can't ask.
+ */
+import { spawnSync } from 'node:child_process';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { CARGO_DENY, setUpCargoDeny } from './cargo-deny.mjs';
+
+const repository = dirname(dirname(fileURLToPath(import.meta.url)));
+
+setUpCargoDeny();
+const failed = [
+  ['Rust', CARGO_DENY, '--locked', 'check', 'advisories'],
+  ['npm', 'npm', 'audit'],
+].filter(([what, program = '', ...programArguments]) => {
+  console.log(`=== ${what}`);
+  const { status, error } = spawnSync(program, programArguments, {
+    cwd: repository,
+    stdio: 'inherit',
+    shell: process.platform === 'win32' && program === 'npm',
+  });
+  if (error !== undefined) {
+    console.error(error.message);
+  }
+  return status !== 0;
+});
+if (failed.length > 0) {
+  console.error(
+    `\nFound something, or could not ask: ${failed.map(([what]) => what).join(' and ')}`,
+  );
+  process.exitCode = 1;
+}

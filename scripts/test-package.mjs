@@ -1,0 +1,191 @@
+// @ts-check
+/**
+ * Packs the constructs, installs the tarball into a fresh app, and synthesises there: compiles
+ * every example of the package's README as a user would, and runs the first.
+ */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const repository = dirname(dirname(fileURLToPath(import.meta.url)));
+const infra = join(repository, 'infra');
+const directory = mkdtempSync(join(tmpdir(), 'eventdb-package-'));
+const application = join(directory, 'app');
+const installed = join(application, 'node_modules', 'eventdb-cdk');
+
+try {
+  const tarball = pack();
+  install(tarball);
+  checkContents();
+  const examples = writeExamples();
+  compile();
+  const [first] = examples;
+  assert.ok(first, 'the README has an example');
+
+  step('without the built publisher, the first example fails and says what to do');
+  rmSync(join(installed, 'function'), { recursive: true, force: true });
+  const refused = run('node', [`${first}.js`], application);
+  assert.notEqual(refused.status, 0);
+  assert.match(refused.stderr, /carries no publisher for arm64 .*Hand in a built bundle: code: /);
+
+  step('with the built publisher in the package, the first example synthesises');
+  fakePublisher(join(installed, 'function', 'arm64'));
+  const { status, stderr } = run('node', [`${first}.js`], application, {
+    CDK_OUTDIR: join(directory, 'cdk.out'),
+  });
+  assert.equal(status, 0, stderr);
+  checkTemplate(join(directory, 'cdk.out', 'LibraryEvents.template.json'));
+
+  console.log('test-package: 1 passed, 0 failed');
+} finally {
+  rmSync(directory, { recursive: true });
+}
+
+/** @returns {string} the tarball's path */
+function pack() {
+  step('npm pack');
+  succeed('npm', ['pack', '--silent', '--pack-destination', directory], infra);
+  const name = readdirSync(directory).find((file) => file.endsWith('.tgz'));
+  assert.ok(name, 'npm pack made a tarball');
+  return join(directory, name);
+}
+
+/**
+ * A fresh app, with the versions that the package was developed with.
+ *
+ * @param {string} tarball
+ */
+function install(tarball) {
+  step('npm install of the tarball in a fresh app');
+  const versions = JSON.parse(readFileSync(join(infra, 'package.json'), 'utf8')).devDependencies;
+  mkdirSync(application);
+  write('package.json', {
+    private: true,
+    dependencies: {
+      'aws-cdk-lib': versions['aws-cdk-lib'],
+      constructs: versions.constructs,
+      'eventdb-cdk': `file:${tarball}`,
+    },
+    devDependencies: { '@types/node': versions['@types/node'], typescript: versions.typescript },
+  });
+  succeed('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund'], application);
+}
+
+/** Types, documentation, schema and licence are there; sources, tests and the app are not. */
+function checkContents() {
+  step('contents of the package');
+  const files = readdirSync(installed, { recursive: true, encoding: 'utf8' })
+    .filter((file) => statSync(join(installed, file)).isFile())
+    .filter((file) => !file.startsWith('node_modules'));
+  for (const file of ['README.md', 'LICENSE', 'dist/infra/lib/index.d.ts']) {
+    assert.ok(files.includes(file), `${file} is packed`);
+  }
+  const allowed =
+    /^(README\.md|LICENSE|package\.json|function\/(arm64|x86_64)\/bootstrap|dist\/eventdb\/schema\.json|dist\/infra\/lib\/[a-z-]+\.(js|d\.ts))$/;
+  assert.deepEqual(
+    files.filter((file) => !allowed.test(file)),
+    [],
+    'nothing else is packed',
+  );
+  assert.deepEqual(
+    JSON.parse(readFileSync(join(installed, 'dist', 'eventdb', 'schema.json'), 'utf8')),
+    JSON.parse(readFileSync(join(repository, 'eventdb', 'schema.json'), 'utf8')),
+    'the schema is the one of the crate',
+  );
+}
+
+/** @returns {string[]} the names of the examples, without ending */
+function writeExamples() {
+  const readme = readFileSync(join(installed, 'README.md'), 'utf8');
+  const examples = [...readme.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code]) => code ?? '');
+  assert.equal(examples.length, 3, 'the README has its examples');
+  return examples.map((code, position) => {
+    const name = `example-${position + 1}`;
+    // The examples end where the command line would synthesise.
+    writeFileSync(join(application, `${name}.ts`), code);
+    return name;
+  });
+}
+
+/** Compiles the examples with the strictest settings, the package's own types included. */
+function compile() {
+  step('the examples of the README compile');
+  write('tsconfig.json', {
+    compilerOptions: {
+      target: 'es2022',
+      module: 'node16',
+      types: ['node'],
+      strict: true,
+      noUncheckedIndexedAccess: true,
+      skipLibCheck: false,
+    },
+    include: ['*.ts'],
+  });
+  succeed('npx', ['--no-install', 'tsc'], application);
+}
+
+/** @param {string} bundle */
+function fakePublisher(bundle) {
+  mkdirSync(bundle, { recursive: true });
+  writeFileSync(join(bundle, 'bootstrap'), '#!/bin/sh\nexit 1\n');
+  chmodSync(join(bundle, 'bootstrap'), 0o755);
+}
+
+/** @param {string} path */
+function checkTemplate(path) {
+  /** @type {{ Resources: Record<string, { Type: string }> }} */
+  const template = JSON.parse(readFileSync(path, 'utf8'));
+  const types = Object.values(template.Resources).map((resource) => resource.Type);
+  for (const type of ['AWS::DynamoDB::Table', 'AWS::SNS::Topic', 'AWS::Lambda::Function']) {
+    assert.equal(types.filter((found) => found === type).length, 1, `the template has one ${type}`);
+  }
+}
+
+/**
+ * @param {string} file
+ * @param {unknown} content
+ */
+function write(file, content) {
+  writeFileSync(join(application, file), JSON.stringify(content, undefined, 2));
+}
+
+/** @param {string} what */
+function step(what) {
+  console.log(`- ${what}`);
+}
+
+/**
+ * @param {string} command
+ * @param {string[]} commandArguments
+ * @param {string} workingDirectory
+ */
+function succeed(command, commandArguments, workingDirectory) {
+  const { status, stdout, stderr } = run(command, commandArguments, workingDirectory);
+  assert.equal(status, 0, `${command} ${commandArguments.join(' ')}\n${stdout}\n${stderr}`);
+}
+
+/**
+ * @param {string} command
+ * @param {string[]} commandArguments
+ * @param {string} workingDirectory
+ * @param {Record<string, string>} variables
+ */
+function run(command, commandArguments, workingDirectory, variables = {}) {
+  return spawnSync(command, commandArguments, {
+    cwd: workingDirectory,
+    encoding: 'utf8',
+    env: { ...process.env, CDK_OUTDIR: join(directory, 'unused'), ...variables },
+  });
+}

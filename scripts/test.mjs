@@ -1,0 +1,334 @@
+// @ts-check
+/**
+ * The one test command for everything there is: `npm test`
+ *
+ * It does its own set-up, again only when something changed, and stops at the first step that
+ * fails. Needed: Rust, Node.js 20 or newer, and Python 3.10 or newer with its venv module.
+ *
+ * Options: `--list` names the steps, `--only <text>` runs those whose name has the text (repeatable).
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { CARGO_DENY } from './cargo-deny.mjs';
+
+/**
+ * @typedef {object} Step
+ * @property {string} name
+ * @property {() => Promise<void>} run throws when it fails
+ */
+
+const REPOSITORY = dirname(dirname(fileURLToPath(import.meta.url)));
+const SCRIPTS = join(REPOSITORY, 'scripts');
+const TOOLS = join(REPOSITORY, '.tools');
+const ADVISORIES_SECONDS = 60;
+
+/** What this process was called with, but for what leads to somebody's AWS account or emulator. */
+const environment = Object.fromEntries(
+  Object.entries(process.env).filter(([name]) => !/^AWS_(?!LC_)/i.test(name)),
+);
+
+/** The command under way, and whether Ctrl-C came. @type {import('node:child_process').ChildProcess | undefined} */
+let running;
+/** @type {NodeJS.Signals | undefined} */
+let interrupted;
+
+/** What has to be there before the first step. @type {Step[]} */
+const setUp = [
+  { name: 'set-up: npm packages', run: npmPackages },
+  {
+    name: 'set-up: Python tools',
+    run: () => command(process.execPath, [join(SCRIPTS, 'python-environment.mjs')]),
+  },
+  {
+    name: 'set-up: cargo-deny',
+    run: () => command(process.execPath, [join(SCRIPTS, 'cargo-deny.mjs')]),
+  },
+];
+
+/** @type {Step[]} */
+const steps = [
+  { name: 'Rust: format', run: () => cargo('fmt --all --check') },
+  {
+    name: 'Rust: lint',
+    run: () => cargo('clippy --workspace --all-targets --all-features --locked -- -D warnings'),
+  },
+  { name: 'Rust: lint with fewer features', run: lintFewerFeatures },
+  { name: 'Rust: no AWS SDK without the client', run: noSdkWithoutClient },
+  {
+    name: 'Rust: tests, on the embedded engine',
+    run: () => cargo('test --workspace --all-features --locked'),
+  },
+  { name: 'Rust: conformance on a second engine', run: conformanceOnMinistack },
+  {
+    name: 'Rust: documentation',
+    run: () =>
+      cargo('doc --workspace --all-features --no-deps --locked', {
+        RUSTDOCFLAGS: '-D warnings',
+      }),
+  },
+  {
+    name: 'CloudEvents, checked by the SDK for JavaScript',
+    run: () =>
+      command(process.execPath, ['--test', join('eventdb', 'tests', 'cloudevents.test.mjs')]),
+  },
+  {
+    name: 'Rust: dependencies',
+    run: () =>
+      command(CARGO_DENY, '--locked check --hide-inclusion-graph bans licenses sources'.split(' ')),
+  },
+  { name: 'Rust: advisories', run: advisories },
+  { name: 'Rust: package', run: cargoPackage },
+  { name: 'README: the table of costs', run: costTable },
+  { name: 'TypeScript: lint and format', run: () => npmRun('lint') },
+  { name: 'TypeScript: types', run: () => npmRun('types') },
+  { name: 'TypeScript: tests of the constructs', run: () => npmRun('test:infra') },
+  { name: 'TypeScript: templates, by cfn-lint', run: () => npmRun('lint:templates') },
+  { name: 'TypeScript: package, in a fresh app', run: () => npmRun('test:package') },
+];
+
+async function npmPackages() {
+  const lock = readFileSync(join(REPOSITORY, 'package-lock.json'));
+  const wanted = createHash('sha256').update(lock).digest('hex');
+  const stamp = join(TOOLS, 'package-lock.sha256');
+  const made = existsSync(stamp) ? readFileSync(stamp, 'utf8') : undefined;
+  if (made === wanted && existsSync(join(REPOSITORY, 'node_modules'))) {
+    return;
+  }
+  await command('npm', ['ci', '--no-audit', '--no-fund']);
+  mkdirSync(TOOLS, { recursive: true });
+  writeFileSync(stamp, wanted);
+}
+
+/** Every feature that may be left out compiles when it is. */
+async function lintFewerFeatures() {
+  for (const features of ['', 'cloudevents-sdk', 'dynamodb']) {
+    await cargo(
+      `clippy --package eventdb --lib --no-default-features --features=${features} --locked -- -D warnings`,
+    );
+  }
+}
+
+/** The codec is usable without the DynamoDB client and what that brings along. */
+async function noSdkWithoutClient() {
+  const found = sdkCrates(['--no-default-features']);
+  if (found.length > 0) {
+    throw new Error(
+      `eventdb without its default features must not need the AWS SDK, but it needs: ${found.join(', ')} ` +
+        '(cargo tree --package eventdb --no-default-features --edges normal,build --invert <crate> tells why)',
+    );
+  }
+  if (!sdkCrates([]).some((crate) => crate.startsWith('aws-sdk-dynamodb '))) {
+    throw new Error(
+      'cargo tree does not even show the AWS SDK with the default features: this step is broken',
+    );
+  }
+  console.log('no crate of the AWS SDK without the default features, as it should be');
+}
+
+/** @param {string[]} features */
+function sdkCrates(features) {
+  const tree = output('cargo', [
+    ...['tree', '--package', 'eventdb', '--edges', 'normal,build', '--target', 'all', '--locked'],
+    ...['--prefix', 'none', '--format', '{p}', ...features],
+  ]);
+  const crates = tree.split('\n').map((line) => line.split(' ').slice(0, 2).join(' '));
+  if (!crates.some((crate) => crate.startsWith('eventdb '))) {
+    throw new Error('cargo tree failed');
+  }
+  return [...new Set(crates.filter((crate) => /^aws-(sdk|smithy|config|runtime)/.test(crate)))];
+}
+
+function conformanceOnMinistack() {
+  return command(process.execPath, [
+    join(SCRIPTS, 'with-ministack.mjs'),
+    '--',
+    ...'cargo test --package eventdb --all-features --locked --test conformance'.split(' '),
+  ]);
+}
+
+/** The database of advisories is not on a package registry, so it can't be had everywhere. */
+async function advisories() {
+  try {
+    await command(CARGO_DENY, ['--locked', 'fetch', 'db'], { seconds: ADVISORIES_SECONDS });
+  } catch (error) {
+    if (interrupted !== undefined) {
+      throw error;
+    }
+    const bar = '!'.repeat(80);
+    console.log(
+      `${bar}\n!! Advisories were NOT checked: their database (github.com/rustsec/advisory-db) can't be\n` +
+        `!! fetched here (${message(error)}).\n` +
+        `!! Where it can be, \`npm run audit\` checks them.\n${bar}`,
+    );
+    return;
+  }
+  await command(CARGO_DENY, ['--locked', 'check', 'advisories']);
+}
+
+/** The crate as it would be published builds by itself; on a CI machine, of what is committed. */
+async function cargoPackage() {
+  const dirty = process.env['CI'] ? '' : ' --allow-dirty';
+  await cargo(`package --package eventdb --locked${dirty}`);
+}
+
+/** The README's table is what the program prints. */
+async function costTable() {
+  const printed = output(
+    'cargo',
+    'run --quiet --package eventdb --example capacity --locked'.split(' '),
+  );
+  const readme = readFileSync(join(REPOSITORY, 'README.md'), 'utf8');
+  const table = /<!-- capacity:[^>]*-->\s*(.*?)\s*<!-- \/capacity -->/s.exec(readme)?.[1];
+  if (printed.trim() === '' || table !== printed.trim()) {
+    throw new Error(
+      "the table of costs in README.md isn't what `cargo run -p eventdb --example capacity` prints: put that there",
+    );
+  }
+}
+
+/** @param {string} script */
+function npmRun(script) {
+  return command('npm', ['run', '--silent', script]);
+}
+
+/**
+ * @param {string} line
+ * @param {Record<string, string>} variables
+ */
+function cargo(line, variables = {}) {
+  return command('cargo', line.split(' '), { variables });
+}
+
+/**
+ * Runs a command in the repository, and shows what it says.
+ *
+ * @param {string} program
+ * @param {string[]} programArguments
+ * @param {{ variables?: Record<string, string>, seconds?: number }} options
+ * @returns {Promise<void>}
+ */
+function command(program, programArguments, { variables = {}, seconds = 0 } = {}) {
+  const shown = [program, ...programArguments].map((part) => part.replace(`${REPOSITORY}/`, ''));
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, programArguments, {
+      cwd: REPOSITORY,
+      env: { ...environment, ...variables },
+      stdio: 'inherit',
+      shell: process.platform === 'win32' && program === 'npm',
+      timeout: seconds * 1_000,
+    });
+    running = child;
+    child.once('error', (error) => reject(new Error(`${program} can't be run: ${error.message}`)));
+    child.once('exit', (status, signal) => {
+      running = undefined;
+      if (interrupted !== undefined) {
+        reject(new Error(`interrupted by ${interrupted}`));
+      } else if (status === 0) {
+        resolve();
+      } else {
+        reject(new Error(`\`${shown.join(' ')}\` ended with ${signal ?? `status ${status}`}`));
+      }
+    });
+  });
+}
+
+/**
+ * @param {string} program
+ * @param {string[]} programArguments
+ */
+function output(program, programArguments) {
+  const { stdout } = spawnSync(program, programArguments, {
+    cwd: REPOSITORY,
+    env: environment,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+    maxBuffer: 64 * 1024 * 1024,
+  });
+  return stdout ?? '';
+}
+
+/** @param {unknown} error */
+function message(error) {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** @param {number} milliseconds */
+function duration(milliseconds) {
+  const seconds = milliseconds / 1_000;
+  return seconds < 60
+    ? `${seconds.toFixed(1)} s`
+    : `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
+}
+
+/** @param {string[]} options */
+async function main(options) {
+  /** @type {string[]} */
+  const only = [];
+  for (let index = 0; index < options.length; index += 1) {
+    const text = options[index + 1];
+    if (options[index] === '--list') {
+      console.log(steps.map(({ name }) => name).join('\n'));
+      return;
+    }
+    if (options[index] !== '--only' || text === undefined) {
+      throw new Error(`Unknown option ${options[index]}; there are --list and --only <text>`);
+    }
+    only.push(text.toLowerCase());
+    index += 1;
+  }
+  const chosen = steps.filter(
+    ({ name }) => only.length === 0 || only.some((text) => name.toLowerCase().includes(text)),
+  );
+  if (chosen.length === 0) {
+    throw new Error('No step has such a name; --list names them');
+  }
+
+  for (const signal of /** @type {NodeJS.Signals[]} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
+    // The command under way is told, and waited for, so that it can clean up.
+    process.on(signal, () => {
+      interrupted = signal;
+      running?.kill(signal);
+    });
+  }
+
+  const began = Date.now();
+  /** @type {[string, number][]} */
+  const durations = [];
+  let passed = 0;
+  for (const step of [...setUp, ...chosen]) {
+    const isSetUp = setUp.includes(step);
+    console.log(`\n=== ${step.name}`);
+    const started = Date.now();
+    try {
+      await step.run();
+    } catch (error) {
+      console.log(
+        `\nFAILED after ${passed} passed: ${step.name}, in ${duration(Date.now() - started)}: ${message(error)}`,
+      );
+      process.exitCode = interrupted === undefined ? 1 : 128 + constants.signals[interrupted];
+      return;
+    }
+    durations.push([step.name, Date.now() - started]);
+    passed += isSetUp ? 0 : 1;
+    console.log(`--- ${step.name}: ${duration(Date.now() - started)}`);
+  }
+  durations.push(['all', Date.now() - began]);
+
+  const width = Math.max(...durations.map(([name]) => name.length));
+  console.log('');
+  for (const [name, time] of durations) {
+    console.log(`${name.padEnd(width)}  ${duration(time).padStart(12)}`);
+  }
+  console.log(`\n${passed} passed, 0 failed`);
+}
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  console.error(message(error));
+  process.exitCode = 2;
+}
