@@ -130,7 +130,8 @@ impl Configuration {
         let topic_arn = required(environment::EVENT_TOPIC_ARN, ARN_ALLOWED)?;
         let endpoint = optional("AWS_ENDPOINT_URL_SNS").or_else(|| optional("AWS_ENDPOINT_URL"));
         let elsewhere = endpoint.is_some() || !topic_arn.starts_with("arn:aws:");
-        let own_authorities = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(optional).iter().any(Option::is_some);
+        let own_authorities =
+            ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(optional).iter().any(Option::is_some);
         Ok(Self {
             trust: if elsewhere || own_authorities { Trust::System } else { Trust::Amazon },
             region: region(&topic_arn)?,

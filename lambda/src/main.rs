@@ -31,7 +31,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         let left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
         let deadline = Instant::now() + left.saturating_sub(MARGIN);
         let (answer, metrics) =
-            handle(topic, String::from(Box::<str>::from(event.payload)), deadline).instrument(invocation).await;
+            handle(topic, String::from(Box::<str>::from(event.payload)), deadline)
+                .instrument(invocation)
+                .await;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let timestamp = u64::try_from(now.as_millis()).unwrap_or_default();
         // The metrics are worth less than the answer: if they can't be written, so be it.

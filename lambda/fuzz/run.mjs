@@ -1,0 +1,53 @@
+// Fuzzes the decoder of stream records, guided by coverage, for a bounded time:
+//
+//   node lambda/fuzz/run.mjs [seconds]     10 unless given; a night is 28800
+//
+// This is libFuzzer as cargo-fuzz runs it, but with the stable compiler, whose options do the
+// instrumentation; only the address sanitizer would need a nightly one, and this project has no
+// unsafe code. What was found to be interesting is kept in lambda/fuzz/corpus and begun from next
+// time. An input that breaks the target is written to lambda/fuzz/artifacts; to run it again:
+//
+//   lambda/fuzz/target/<host>/debug/eventdb-publisher-fuzz <file>
+
+import { execFileSync, spawnSync } from 'node:child_process';
+import { copyFileSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+
+const here = import.meta.dirname;
+const seconds = process.argv[2] ?? '10';
+const host = /^host: (.*)$/m.exec(execFileSync('rustc', ['-vV'], { encoding: 'utf8' }))[1];
+const corpus = join(here, 'corpus');
+const artifacts = join(here, 'artifacts');
+mkdirSync(corpus, { recursive: true });
+mkdirSync(artifacts, { recursive: true });
+const seed = join(here, '../tests/fixtures/stream_batch.json');
+copyFileSync(seed, join(corpus, 'stream_batch'));
+
+// With a target named, these apply to the fuzzed code and not to build scripts.
+const instrumentation = [
+  '--cfg=fuzzing',
+  '-Cpasses=sancov-module',
+  '-Cllvm-args=-sanitizer-coverage-level=4',
+  '-Cllvm-args=-sanitizer-coverage-inline-8bit-counters',
+  '-Cllvm-args=-sanitizer-coverage-pc-table',
+  '-Cllvm-args=-sanitizer-coverage-trace-compares',
+  '-Ccodegen-units=1',
+];
+const { status } = spawnSync(
+  'cargo',
+  [
+    'run', '--quiet', '--locked', '--target', host, '--manifest-path', join(here, 'Cargo.toml'), '--',
+    corpus, `-max_total_time=${seconds}`, '-max_len=16384', '-print_final_stats=1',
+    `-artifact_prefix=${artifacts}/`,
+  ],
+  {
+    cwd: here,
+    stdio: 'inherit',
+    env: {
+      ...process.env,
+      RUSTFLAGS: instrumentation.join(' '),
+      CARGO_TARGET_DIR: join(here, 'target'),
+    },
+  },
+);
+process.exit(status ?? 1);

@@ -1,0 +1,77 @@
+//! What a wrong environment is answered with.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test that panics has done its work")]
+
+use std::process::Command;
+
+use eventdb_publisher::configuration::{Configuration, Trust};
+use tracing::Level;
+
+const ARN: &str = "arn:aws:sns:eu-west-1:123456789012:Events";
+
+fn read(settings: &[(&str, &str)]) -> Result<Configuration, String> {
+    Configuration::read(|name| {
+        let of_lambda = [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret")];
+        let setting = settings.iter().rev().chain(&of_lambda).find(|(key, _)| *key == name);
+        setting.map(|(_, value)| (*value).to_owned())
+    })
+    .map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_missing_or_wrong_variable_is_named_with_what_is_allowed() {
+    let allowed = "allowed is the ARN of an SNS topic: arn:aws:sns:<region>:<account>:<name>";
+    for settings in [&[][..], &[("EVENT_TOPIC_ARN", "")]] {
+        let expected = format!("the environment variable EVENT_TOPIC_ARN is missing; {allowed}");
+        assert_eq!(read(settings), Err(expected));
+    }
+    for arn in [
+        "Events",
+        "arn:aws:sqs:eu-west-1:1:Events",
+        "arn:aws:sns::1:Events",
+        "arn:aws:sns:eu-west-1:1:Events:x",
+    ] {
+        let expected = format!("the environment variable EVENT_TOPIC_ARN is no topic; {allowed}");
+        assert_eq!(read(&[("EVENT_TOPIC_ARN", arn)]), Err(expected), "{arn}");
+    }
+    assert_eq!(
+        read(&[("EVENT_TOPIC_ARN", ARN), ("LOG_LEVEL", "verbose")]),
+        Err("the environment variable LOG_LEVEL is no log level; allowed is ERROR, WARN, INFO, DEBUG or TRACE".to_owned())
+    );
+    let error = read(&[("EVENT_TOPIC_ARN", ARN), ("AWS_ACCESS_KEY_ID", "")]).unwrap_err();
+    assert!(error.contains("AWS_ACCESS_KEY_ID is missing"));
+}
+
+#[test]
+fn the_system_is_trusted_wherever_amazon_may_not_be_the_one_to_answer() {
+    let trust = |settings: &[(&str, &str)]| {
+        let mut all = vec![("EVENT_TOPIC_ARN", ARN)];
+        all.extend(settings);
+        read(&all).unwrap().trust
+    };
+    assert_eq!(trust(&[]), Trust::Amazon);
+    assert_eq!(trust(&[("EVENT_TOPIC_ARN", "arn:aws-cn:sns:cn-north-1:1:E")]), Trust::System);
+    for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SNS", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        assert_eq!(trust(&[(name, "x")]), Trust::System, "{name}");
+    }
+}
+
+#[test]
+fn endpoints_levels_and_secrets() {
+    let both = [("AWS_ENDPOINT_URL", "http://all"), ("AWS_ENDPOINT_URL_SNS", "http://sns")];
+    let configuration =
+        read(&[("EVENT_TOPIC_ARN", ARN), both[0], both[1], ("LOG_LEVEL", "DEBUG")]).unwrap();
+    assert_eq!(configuration.endpoint.as_deref(), Some("http://sns"));
+    assert_eq!(configuration.log_level, Level::DEBUG);
+    assert!(!format!("{configuration:?}").contains("\"secret\""));
+}
+
+#[test]
+fn the_function_itself_says_why_it_cant_start() {
+    let function =
+        Command::new(env!("CARGO_BIN_EXE_eventdb-publisher")).env_clear().output().unwrap();
+    assert!(!function.status.success());
+    let line: serde_json::Value = serde_json::from_slice(&function.stdout).unwrap();
+    assert_eq!(line["level"], "ERROR");
+    assert!(line["error"].as_str().unwrap().contains("EVENT_TOPIC_ARN is missing"));
+}
