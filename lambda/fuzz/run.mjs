@@ -31,12 +31,12 @@ const instrumentation = [
   '-Cllvm-args=-sanitizer-coverage-inline-8bit-counters',
   '-Cllvm-args=-sanitizer-coverage-pc-table',
   '-Cllvm-args=-sanitizer-coverage-trace-compares',
-  '-Ccodegen-units=1',
+ 
 ];
 const { status } = spawnSync(
   'cargo',
   [
-    'run', '--quiet', '--locked', '--target', host, '--manifest-path', join(here, 'Cargo.toml'), '--',
+    'run', '--locked', '--target', host, '--manifest-path', join(here, 'Cargo.toml'), '--',
     corpus, `-max_total_time=${seconds}`, '-max_len=16384', '-print_final_stats=1',
     `-artifact_prefix=${artifacts}/`,
   ],
