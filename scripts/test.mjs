@@ -9,8 +9,16 @@
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { constants } from 'node:os';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { constants, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CARGO_DENY } from './cargo-deny.mjs';
@@ -88,6 +96,7 @@ const steps = [
   { name: 'TypeScript: tests of the constructs', run: () => npmRun('test:infra') },
   { name: 'TypeScript: templates, by cfn-lint', run: () => npmRun('lint:templates') },
   { name: 'TypeScript: package, in a fresh app', run: () => npmRun('test:package') },
+  { name: 'Deployment: synthesis, with the function built', run: synthesis },
 ];
 
 async function npmPackages() {
@@ -190,9 +199,41 @@ async function costTable() {
   }
 }
 
-/** @param {string} script */
-function npmRun(script) {
-  return command('npm', ['run', '--silent', script]);
+/**
+ * `npm run synth` as its users call it: it builds the function for Lambda, in release mode.
+ *
+ * For the product's default machine where Rust can build for it, else for the other one.
+ */
+async function synthesis() {
+  const arm64 = output('rustc', [
+    '--print',
+    'target-libdir',
+    '--target',
+    'aarch64-unknown-linux-gnu',
+  ]);
+  const architecture = existsSync(arm64.trim()) ? 'arm64' : 'x86_64';
+  const directory = mkdtempSync(join(tmpdir(), 'eventdb-synthesis-'));
+  try {
+    const context = ['-c', 'env=prod', '-c', `architecture=${architecture}`, '--output', directory];
+    await npmRun('synth', ...context);
+    const built = readdirSync(directory).some((asset) =>
+      existsSync(join(directory, asset, 'bootstrap')),
+    );
+    if (!built) {
+      throw new Error('the synthesised app has no asset with the built function in it');
+    }
+    console.log(`synthesised, with the function built for ${architecture}`);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+/**
+ * @param {string} script
+ * @param {string[]} scriptArguments
+ */
+function npmRun(script, ...scriptArguments) {
+  return command('npm', ['run', '--silent', script, '--', ...scriptArguments]);
 }
 
 /**

@@ -1,4 +1,5 @@
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { Architecture } from 'aws-cdk-lib/aws-lambda';
 
 /** The environments that can be deployed; only `prod` is production. */
@@ -112,9 +113,14 @@ function readEncryptionKey(context: Context): string | undefined {
 
 function readCode(context: Context): string | undefined {
   const path = text(context, 'code');
-  if (path !== undefined && !existsSync(path)) {
+  if (path === undefined) {
+    return undefined;
+  }
+  const isDirectory = statSync(path, { throwIfNoEntry: false })?.isDirectory();
+  // Without it the deployment succeeds and every invocation fails.
+  if (isDirectory === undefined || (isDirectory && !existsSync(join(path, 'bootstrap')))) {
     throw new Error(
-      `The context value code is '${path}', where there is nothing; ` +
+      `The context value code is '${path}', where there is ${isDirectory ? 'no bootstrap' : 'nothing'}; ` +
         'give a directory or zip file with bootstrap at its top',
     );
   }

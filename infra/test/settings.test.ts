@@ -91,6 +91,10 @@ describe("the settings of the event store's app", () => {
       "The context value code is '/no/such/bundle', where there is nothing",
     ],
     [
+      { env: 'dev', code: 'test' },
+      "The context value code is 'test', where there is no bootstrap; give a directory or zip file",
+    ],
+    [
       { env: 'dev', subscriptionAccounts: [111111111111] },
       'The context value subscriptionAccounts has 111111111111; give texts only',
     ],

@@ -197,3 +197,51 @@ impl EventDb {
         Ok(Page { items: output.items.unwrap_or_default(), next })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RANGE: TimeRange = TimeRange { since: Some(5), until: Some(1_738_074_600_000) };
+
+    /// No emulator shows what an inconsistent read would miss, so the request itself is checked.
+    #[test]
+    fn reads_of_a_subject_are_strongly_consistent_and_those_of_global_indexes_cannot_be() {
+        assert!(Query::of_subject("book:1").consistent);
+        assert!(Query::of_subject_and_type("book:1", "book.borrowed").consistent);
+        assert!(!Query::of_all().consistent);
+        assert!(!Query::of_id("evt-1").consistent);
+    }
+
+    #[test]
+    fn every_name_is_aliased_and_every_alias_is_defined() {
+        let queries = [
+            Query::of_subject("book:1").in_key_range(RANGE).keys_of_events(),
+            Query::of_subject_and_type("book:1", "book.borrowed").filtered_by_time(RANGE),
+            Query::of_all().in_time_range(RANGE),
+            Query::of_id("evt-1"),
+        ];
+        for query in queries {
+            let parts = [Some(query.key_condition), query.filter, query.projection];
+            let text = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
+            let used: std::collections::BTreeSet<&str> = text
+                .split([' ', ',', '(', ')', '='])
+                .filter(|word| word.starts_with(['#', ':']))
+                .collect();
+            let defined = query.names.keys().chain(query.values.keys()).map(String::as_str);
+            assert_eq!(used, defined.collect(), "{text}");
+            for name in query.names.values() {
+                assert!(!text.split(' ').any(|word| word == name), "{name} stands in {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn bounds_divide_between_milliseconds() {
+        let of_keys = Query::of_subject("book:1").in_key_range(RANGE);
+        assert_eq!(of_keys.values[":from"], string("0000000000005"));
+        assert_eq!(of_keys.values[":to"], string("1738074600000"));
+        let of_times = Query::of_all().in_time_range(RANGE);
+        assert_eq!(of_times.values[":to"], number(1_738_074_599_999_i64));
+    }
+}

@@ -386,3 +386,79 @@ impl Condition {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn append(ids: &[&str]) -> Append {
+        let event = |id: &&str| {
+            Event::builder()
+                .id(*id)
+                .source("https://library.example.com")
+                .ty("book.borrowed")
+                .subject("book:1")
+                .time(DateTime::<Utc>::UNIX_EPOCH)
+                .data(json!({ "userId": "user:456" }))
+                .build()
+        };
+        Append {
+            events: ids.iter().map(event).collect(),
+            times_are_given: false,
+            ids_are_guarded: false,
+            preconditions: vec![Precondition::subject_is_populated("user:456")],
+        }
+    }
+
+    fn token(append: &Append, revision: u64, now: i64) -> String {
+        let base = Base { revision, last_time: None };
+        let bases = HashMap::from([("book:1".to_owned(), base)]);
+        append.on(&bases, now).expect("transaction").token()
+    }
+
+    #[test]
+    fn a_token_is_the_same_for_the_same_transaction_only() {
+        let first = token(&append(&["evt-1"]), 7, 1000);
+        assert_eq!(first, token(&append(&["evt-1"]), 7, 1000));
+        assert_eq!(first.len(), 36, "DynamoDB takes at most 36 characters");
+        let mut other_data = append(&["evt-1"]);
+        other_data.events[0].data = json!({});
+        let mut other_condition = append(&["evt-1"]);
+        other_condition.preconditions = Vec::new();
+        for other in [
+            token(&append(&["evt-2"]), 7, 1000),
+            token(&append(&["evt-1"]), 8, 1000),
+            token(&append(&["evt-1"]), 7, 1001),
+            token(&other_data, 7, 1000),
+            token(&other_condition, 7, 1000),
+        ] {
+            assert_ne!(first, other);
+        }
+    }
+
+    #[test]
+    fn events_continue_their_subject_and_the_head_follows() {
+        let base = Base { revision: 7, last_time: Some(5000) };
+        let bases = HashMap::from([("book:1".to_owned(), base)]);
+        let transaction = append(&["evt-1", "evt-2"]).on(&bases, 1000).expect("transaction");
+        let placed: Vec<_> = transaction
+            .events
+            .iter()
+            .map(|event| (event.revision, event.time.timestamp_millis()))
+            .collect();
+        assert_eq!(placed, [(Some(8), 5001), (Some(9), 5002)]);
+        assert_eq!(
+            transaction.actions.first(),
+            Some(&Action::MoveHead {
+                subject: "book:1".to_owned(),
+                base: 7,
+                first_time: 5001,
+                revision: 9,
+                last_time: 5002,
+                last_id: "evt-2".to_owned(),
+                expected: Vec::new(),
+            })
+        );
+    }
+}
