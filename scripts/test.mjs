@@ -81,8 +81,17 @@ const steps = [
   {
     name: 'CloudEvents, checked by the SDK for JavaScript',
     run: () =>
-      command(process.execPath, ['--test', join('eventdb', 'tests', 'cloudevents.test.mjs')]),
+      command(process.execPath, [
+        '--test',
+        join('eventdb', 'tests', 'cloudevents.test.mjs'),
+        join('lambda', 'tests', 'published_messages.test.mjs'),
+      ]),
   },
+  {
+    name: 'Fuzzing: stream records',
+    run: () => command(process.execPath, [join('lambda', 'fuzz', 'run.mjs'), '10']),
+  },
+  { name: 'Quick start: the library example', run: quickStart },
   {
     name: 'Rust: dependencies',
     run: () =>
@@ -182,6 +191,24 @@ async function advisories() {
 async function cargoPackage() {
   const dirty = process.env['CI'] ? '' : ' --allow-dirty';
   await cargo(`package --package eventdb --locked${dirty}`);
+}
+
+/** What the README promises of its first command. */
+async function quickStart() {
+  const printed = output('cargo', 'run --quiet --example library --locked'.split(' '));
+  // Either of the two readers may win the race.
+  const expected = [
+    /user:\d+ has it/,
+    /user:\d+ doesn't: conflict/,
+    /10 sent, 10 stored/,
+    /21 records: 15 events published, 6 other items skipped, nothing to deliver again/,
+    /"specversion": "1.0"/,
+  ];
+  const missing = expected.filter((text) => !text.test(printed));
+  if (missing.length > 0) {
+    throw new Error(`the library example didn't print: ${missing.join('; ')}\n${printed}`);
+  }
+  console.log(printed);
 }
 
 /** The README's table is what the program prints. */

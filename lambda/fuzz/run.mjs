@@ -31,13 +31,21 @@ const instrumentation = [
   '-Cllvm-args=-sanitizer-coverage-inline-8bit-counters',
   '-Cllvm-args=-sanitizer-coverage-pc-table',
   '-Cllvm-args=-sanitizer-coverage-trace-compares',
- 
 ];
 const { status } = spawnSync(
   'cargo',
   [
-    'run', '--locked', '--target', host, '--manifest-path', join(here, 'Cargo.toml'), '--',
-    corpus, `-max_total_time=${seconds}`, '-max_len=16384', '-print_final_stats=1',
+    'run',
+    '--locked',
+    '--target',
+    host,
+    '--manifest-path',
+    join(here, 'Cargo.toml'),
+    '--',
+    corpus,
+    `-max_total_time=${seconds}`,
+    '-max_len=16384',
+    '-print_final_stats=1',
     `-artifact_prefix=${artifacts}/`,
   ],
   {

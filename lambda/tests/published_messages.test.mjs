@@ -15,7 +15,10 @@ test('every published message is a valid CloudEvent', () => {
     ['run', '--quiet', '--locked', '-p', 'eventdb-publisher', '--example', 'published_messages'],
     { cwd: REPOSITORY, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] },
   );
-  const messages = lines.trimEnd().split('\n').map((line) => JSON.parse(line));
+  const messages = lines
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
   assert.equal(messages.length, 5);
   for (const message of messages) {
     const event = new CloudEvent(message, true);

@@ -1,30 +1,32 @@
 // The same job written the usual way for Node.js: one awaited Publish per record.
 
-import { PublishCommand, SNSClient } from "@aws-sdk/client-sns";
-import { unmarshall } from "@aws-sdk/util-dynamodb";
+import { PublishCommand, SNSClient } from '@aws-sdk/client-sns';
+import { unmarshall } from '@aws-sdk/util-dynamodb';
 
 const sns = new SNSClient({});
 
-const attribute = (value) => ({ DataType: "String", StringValue: value });
+const attribute = (value) => ({ DataType: 'String', StringValue: value });
 
 export const handler = async (event) => {
   for (const record of event.Records) {
-    if (record.eventName !== "INSERT") continue;
-    const { id, source, type, subject, time, revision, data } = unmarshall(record.dynamodb.NewImage);
+    if (record.eventName !== 'INSERT') continue;
+    const { id, source, type, subject, time, revision, data } = unmarshall(
+      record.dynamodb.NewImage,
+    );
     const timestamp = new Date(time).toISOString();
-    const sequence = String(revision).padStart(20, "0");
+    const sequence = String(revision).padStart(20, '0');
     try {
       await sns.send(
         new PublishCommand({
           TopicArn: process.env.EVENT_TOPIC_ARN,
           Message: JSON.stringify({
-            specversion: "1.0",
+            specversion: '1.0',
             id,
             source,
             type,
             subject,
             time: timestamp,
-            datacontenttype: "application/json",
+            datacontenttype: 'application/json',
             sequence,
             data,
           }),

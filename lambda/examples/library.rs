@@ -1,20 +1,31 @@
 //! The library of the article: books are borrowed and returned, and nothing is ever lost.
 //!
-//! `cargo run --example library` runs it on a database inside the process. With
-//! `AWS_ENDPOINT_URL_DYNAMODB` set it uses the database there instead; with `LIBRARY_TABLE` set, the
-//! deployed table of that name in your AWS account.
+//! `cargo run --example library` runs it on a database inside the process, whose stream it hands to
+//! the publisher as Lambda would, and shows what subscribers get. With `AWS_ENDPOINT_URL_DYNAMODB`
+//! set it uses the database there instead; with `LIBRARY_TABLE` set, the deployed table of that name
+//! in your AWS account, whose own publisher then publishes.
 
 #![allow(clippy::print_stdout, reason = "what it prints is the point of an example")]
 
 use std::error::Error;
+use std::sync::Mutex;
+use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodbstreams::config::Region;
+use aws_sdk_dynamodbstreams::types::{Record, ShardIteratorType};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use eventdb::{CapacityMeter, EmbeddedDynamoDb, Event, EventCandidate, EventDb, Precondition};
+use eventdb::{
+    CapacityMeter, EmbeddedDynamoDb, Event, EventCandidate, EventDb, Message, Precondition,
+};
+use eventdb_publisher::handler::handle;
+use eventdb_publisher::topic::{Answer, Entry, Fault, Topic};
 use futures_util::TryStreamExt;
 use serde::Deserialize;
-use serde_json::json;
+use serde_dynamo::Item;
+use serde_json::{Value, json};
+use tokio::time::Instant;
 
 const SOURCE: &str = "https://library.example.com";
 
@@ -97,7 +108,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let dynamodb = EmbeddedDynamoDb::in_memory().await?;
     println!("An embedded DynamoDB listens on {}.", dynamodb.endpoint());
     EventDb::create_table(&dynamodb.client(), "LibraryEvents").await?;
-    library(EventDb::new(dynamodb.client(), "LibraryEvents")).await
+    library(EventDb::new(dynamodb.client(), "LibraryEvents")).await?;
+    publish(&dynamodb).await
 }
 
 async fn library(db: EventDb) -> Result<(), Box<dyn Error>> {
@@ -194,4 +206,99 @@ async fn library(db: EventDb) -> Result<(), Box<dyn Error>> {
         consumed.write_units, consumed.read_units, consumed.requests
     );
     Ok(())
+}
+
+/// A topic inside the process, which takes everything.
+#[derive(Default)]
+struct Messages(Mutex<Vec<Message>>);
+
+impl Topic for Messages {
+    async fn publish_batch(&self, entries: &[Entry]) -> Result<Answer, Fault> {
+        let mut messages = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        messages.extend(entries.iter().map(|entry| entry.message.clone()));
+        Ok(Answer { accepted: (0..entries.len()).collect(), failed: Vec::new() })
+    }
+}
+
+/// Hands the table's stream to the publisher, as Lambda does, and shows the messages.
+async fn publish(dynamodb: &EmbeddedDynamoDb) -> Result<(), Box<dyn Error>> {
+    println!("\nThe table's stream, in the hands of the publisher:");
+    let records = stream_records(dynamodb).await?;
+    let batch = json!({ "Records": records.iter().map(as_lambda_delivers).collect::<Vec<_>>() });
+    let topic = Messages::default();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let (checkpoint, metrics) = handle(&topic, batch.to_string(), deadline).await;
+    println!(
+        "  {} records: {} events published, {} other items skipped, {}",
+        records.len(),
+        metrics.published,
+        metrics.skipped,
+        match checkpoint?.sequence_number() {
+            None => "nothing to deliver again".to_owned(),
+            Some(number) => format!("to be delivered again from {number}"),
+        }
+    );
+
+    println!("\nThe first of them, as a subscriber gets it:");
+    let messages = topic.0.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(message) = messages.first() {
+        for (name, value) in &message.attributes {
+            println!("  {name}: {value}");
+        }
+        println!("  {:#}", serde_json::from_str::<Value>(&message.body)?);
+    }
+    Ok(())
+}
+
+/// All records of the embedded database's only stream.
+async fn stream_records(dynamodb: &EmbeddedDynamoDb) -> Result<Vec<Record>, Box<dyn Error>> {
+    let configuration = aws_sdk_dynamodbstreams::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static("eu-west-1"))
+        .credentials_provider(aws_sdk_dynamodbstreams::config::Credentials::new(
+            "embedded", "embedded", None, None, "embedded",
+        ))
+        .endpoint_url(dynamodb.endpoint())
+        .build();
+    let client = aws_sdk_dynamodbstreams::Client::from_conf(configuration);
+    let mut records = Vec::new();
+    for stream in client.list_streams().send().await?.streams() {
+        let arn = stream.stream_arn().unwrap_or_default();
+        let stream = client.describe_stream().stream_arn(arn).send().await?.stream_description;
+        for shard in stream.map(|stream| stream.shards.unwrap_or_default()).unwrap_or_default() {
+            let mut iterator = client
+                .get_shard_iterator()
+                .stream_arn(arn)
+                .shard_id(shard.shard_id.unwrap_or_default())
+                .shard_iterator_type(ShardIteratorType::TrimHorizon)
+                .send()
+                .await?
+                .shard_iterator;
+            while let Some(next) = iterator {
+                let page = client.get_records().shard_iterator(next).send().await?;
+                // An open shard never ends; all that was written is read once a page is empty.
+                iterator =
+                    page.next_shard_iterator.filter(|_| !page.records.iter().all(Vec::is_empty));
+                records.extend(page.records.unwrap_or_default());
+            }
+        }
+    }
+    Ok(records)
+}
+
+/// A record in the JSON that Lambda delivers.
+fn as_lambda_delivers(record: &Record) -> Value {
+    let change = record.dynamodb.clone();
+    json!({
+        "eventID": record.event_id(),
+        "eventName": record.event_name().map(|name| name.as_str()),
+        "awsRegion": "eu-west-1",
+        "dynamodb": change.map(|change| json!({
+            "SequenceNumber": change.sequence_number,
+            "SizeBytes": change.size_bytes,
+            "StreamViewType": "NEW_IMAGE",
+            "Keys": change.keys.map(Item::from),
+            "NewImage": change.new_image.map(Item::from),
+        })),
+    })
 }
