@@ -31,6 +31,16 @@ pub(crate) const RESERVED_NAMES: [&str; 10] = [
     SEQUENCE,
 ];
 
+/// Whether an extension can have this name: `a`–`z` and `0`–`9`, and no name that is taken.
+/// <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md#naming-conventions>
+pub(crate) fn is_extension_name(name: &str) -> bool {
+    is_attribute_name(name) && !RESERVED_NAMES.contains(&name)
+}
+
+pub(crate) fn is_attribute_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9'))
+}
+
 /// A revision as text that sorts like the number: every `u64` fits in 20 digits.
 pub(crate) fn sequence(revision: u64) -> String {
     format!("{revision:020}")
@@ -142,7 +152,8 @@ fn required(members: &mut Map<String, Value>, name: &str) -> Result<String, Stri
 }
 
 fn extension(name: &str, value: Value) -> Result<ExtensionValue, String> {
-    if name.is_empty() || !name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9')) {
+    // Names that are taken have been read by now.
+    if !is_attribute_name(name) {
         return Err(format!(
             "the name {name:?} is no name of an attribute; allowed are a-z and 0-9"
         ));

@@ -14,6 +14,7 @@ use data_encoding::BASE64;
 use serde_dynamo::{AttributeValue, Item};
 use serde_json::{Map, Value};
 
+use crate::cloud_event;
 use crate::decimal::{self, Decimal};
 use crate::event::{Event, ExtensionValue};
 use crate::schema::{self, attribute, limit};
@@ -248,6 +249,7 @@ fn text<'item>(item: &'item Item, name: &str) -> Option<&'item str> {
 
 fn optional(item: &Item, name: &str) -> Result<Option<String>, String> {
     match item.get(name) {
+        Some(AttributeValue::S(text)) if text.is_empty() => Err(wrong(name, "is empty", "text")),
         Some(AttributeValue::S(text)) => Ok(Some(text.clone())),
         Some(other) => Err(mismatch(name, other, "text")),
         None => Ok(None),
@@ -255,11 +257,7 @@ fn optional(item: &Item, name: &str) -> Result<Option<String>, String> {
 }
 
 fn required(item: &Item, name: &str) -> Result<String, String> {
-    match optional(item, name)? {
-        Some(text) if text.is_empty() => Err(wrong(name, "is empty", "text")),
-        Some(text) => Ok(text),
-        None => Err(wrong(name, "is missing", "text")),
-    }
+    optional(item, name)?.ok_or_else(|| wrong(name, "is missing", "text"))
 }
 
 fn time(item: &Item) -> Result<DateTime<Utc>, String> {
@@ -301,6 +299,11 @@ fn extensions(item: &Item) -> Result<BTreeMap<String, ExtensionValue>, String> {
     map.iter()
         .map(|(name, value)| {
             let path = format!("{}.{name}", attribute::EXTENSIONS);
+            // It would stand beside the attribute of that name in the published JSON.
+            if !cloud_event::is_extension_name(name) {
+                let allowed = "a name of a-z and 0-9 that is no other attribute's";
+                return Err(wrong(&path, "is no name of an extension", allowed));
+            }
             let value = match value {
                 AttributeValue::S(text) => ExtensionValue::String(text.clone()),
                 AttributeValue::Bool(value) => ExtensionValue::Boolean(*value),

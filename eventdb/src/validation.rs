@@ -347,10 +347,7 @@ fn is_json(media_type: &str) -> bool {
 fn check_extensions(event: &Event, findings: &mut Findings) {
     for (name, value) in &event.extensions {
         let path = format!("{}.{name}", attribute::EXTENSIONS);
-        if name.is_empty()
-            || name.len() > EXTENSION_NAME_CHARACTERS
-            || !name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9'))
-        {
+        if name.len() > EXTENSION_NAME_CHARACTERS || !cloud_event::is_attribute_name(name) {
             findings.add(
                 &path,
                 format!(
@@ -358,7 +355,7 @@ fn check_extensions(event: &Event, findings: &mut Findings) {
                      a-z and 0-9"
                 ),
             );
-        } else if cloud_event::RESERVED_NAMES.contains(&name.as_str()) {
+        } else if !cloud_event::is_extension_name(name) {
             findings.add(&path, "has the name of an attribute that is set elsewhere");
         }
         if let ExtensionValue::String(text) = value {

@@ -100,7 +100,7 @@ fn our_row_is_the_ancestors_and_a_little_more() {
 
 #[test]
 fn a_row_that_is_no_event_says_why() {
-    let cases: [(&str, Value, &str); 14] = [
+    let cases: [(&str, Value, &str); 18] = [
         ("subject", json!({ "N": "1" }), "`subject` is a number; allowed is text"),
         ("id", json!({ "S": "" }), "`id` is empty; allowed is text"),
         ("pk_all", json!({ "S": "some" }), "`pk_all` is something else; allowed is the text `all`"),
@@ -117,6 +117,19 @@ fn a_row_that_is_no_event_says_why() {
             json!({ "M": { "n": { "N": "3000000000" } } }),
             "`extensions.n` is no whole",
         ),
+        // Each would be a second member of the same name, or none that CloudEvents allows.
+        (
+            "extensions",
+            json!({ "M": { "specversion": { "S": "1.0" } } }),
+            "`extensions.specversion` is",
+        ),
+        (
+            "extensions",
+            json!({ "M": { "sequence": { "S": "1" } } }),
+            "`extensions.sequence` is no name",
+        ),
+        ("extensions", json!({ "M": { "Upper": { "S": "x" } } }), "`extensions.Upper` is no name"),
+        ("dataschema", json!({ "S": "" }), "`dataschema` is empty"),
         ("dataschema", json!({ "BOOL": true }), "`dataschema` is true or false"),
         (
             "data",
