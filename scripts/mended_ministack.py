@@ -63,4 +63,6 @@ dynamodb._transact_write_items = transact_counting_items
 dynamodb._DDB_TXN_MAX_BYTES = float("inf")
 
 if __name__ == "__main__":
+    # With TLS it would take port 443 as well, where it can.
+    app._port_is_bindable = lambda host, port: False
     app.main()
