@@ -1,4 +1,4 @@
-"""Runs ministack with two faults of its DynamoDB mended, which would hide what is to be tested.
+"""Runs ministack with four faults mended, which would hide what is to be tested.
 
 1. A query of a local secondary index can ask for attributes that the index doesn't hold; DynamoDB
    then fetches them from the table. ministack 1.5.33 leaves them out.
@@ -6,11 +6,18 @@
 2. The items of a transaction have at most 4 MB. ministack counts the whole request, as JSON with
    every character beyond ASCII escaped.
    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+3. Policies can demand partition keys by the condition key dynamodb:LeadingKeys. ministack doesn't
+   know it, so that it refuses what such a statement allows.
+   https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
+4. Who may sns:Publish may PublishBatch. ministack demands a right sns:PublishBatch, which isn't one.
+   https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsns.html
 """
 
+import json
 from contextvars import ContextVar
 
 from ministack import app
+from ministack.core import iam_actions, iam_evaluator
 from ministack.services import dynamodb
 
 TRANSACTION_BYTES = 4 * 1024 * 1024
@@ -57,10 +64,63 @@ def transact_counting_items(data):
     return transact(data)
 
 
+class ActionOnItem(str):
+    """An action of a transaction, with the context of its own item."""
+
+    context = {}
+
+
+def leading_keys(request):
+    table = dynamodb._tables.get(request.get("TableName"))
+    item = request.get("Key") or request.get("Item")
+    if table is None or item is None:
+        return {}
+    return {"dynamodb:LeadingKeys": list(item.get(table["pk_name"], {}).values())}
+
+
+def context_with_leading_keys(body):
+    return {**service_context(body), **leading_keys(json.loads(body or b"{}"))}
+
+
+def checks_with_leading_keys(iam_action, body, region, account_id):
+    checks = transaction_checks(iam_action, body, region, account_id)
+    # In the order of the checks: for each item its members.
+    requests = (
+        action
+        for item in (json.loads(body)["TransactItems"] if checks else [])
+        for action in item.values()
+    )
+    made = []
+    for (name, arn), request in zip(checks, requests, strict=True):
+        action = ActionOnItem(name)
+        action.context = leading_keys(request)
+        made.append((action, arn))
+    return made
+
+
+def enforce_as_aws(access_key_id, iam_action, *arguments, service_context=None, **named):
+    if iam_action == "sns:PublishBatch":
+        iam_action = "sns:Publish"
+    if isinstance(iam_action, ActionOnItem):
+        service_context = {**(service_context or {}), **iam_action.context}
+    return enforce(
+        access_key_id, iam_action, *arguments, service_context=service_context, **named
+    )
+
+
+service_context = iam_actions.dynamodb_service_context
+transaction_checks = iam_actions.dynamodb_transaction_checks
+enforce = iam_evaluator.enforce
+
+iam_actions.dynamodb_service_context = context_with_leading_keys
+iam_actions.dynamodb_transaction_checks = checks_with_leading_keys
+iam_evaluator.enforce = enforce_as_aws
 dynamodb._query = query_fetching
 dynamodb._apply_index_projection = project_or_fetch
 dynamodb._transact_write_items = transact_counting_items
 dynamodb._DDB_TXN_MAX_BYTES = float("inf")
 
 if __name__ == "__main__":
+    # With TLS it would take port 443 as well, where it can.
+    app._port_is_bindable = lambda host, port: False
     app.main()

@@ -106,6 +106,11 @@ const steps = [
   { name: 'TypeScript: templates, by cfn-lint', run: () => npmRun('lint:templates') },
   { name: 'TypeScript: package, in a fresh app', run: () => npmRun('test:package') },
   { name: 'Deployment: synthesis, with the function built', run: synthesis },
+  {
+    name: 'Pipeline: deployed on an emulated AWS',
+    run: () =>
+      command(process.execPath, ['--test', join('tests', 'pipeline', 'pipeline.test.mjs')]),
+  },
 ];
 
 async function npmPackages() {

@@ -7,7 +7,9 @@
  * 127.0.0.1 and keeps everything in memory, so that runs neither meet nor leave anything behind.
  */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { get } from 'node:http';
+import { get as getByTls } from 'node:https';
 import { createServer } from 'node:net';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,7 +17,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { REPOSITORY, setUp, withTools } from './python-environment.mjs';
 
-const REGION = 'eu-west-1';
+export const REGION = 'eu-west-1';
 const START_SECONDS = 30;
 
 /**
@@ -26,15 +28,22 @@ const START_SECONDS = 30;
  */
 
 /**
+ * @typedef {object} MinistackOptions
+ * @property {number} [port] of 127.0.0.1; a free one if not given
+ * @property {{ certificate: string, key: string }} [tls] PEM files, to answer by HTTPS only
+ * @property {boolean} [enforcesIam] whether it does, for all but the root user `test`
+ */
+
+/**
  * Starts it. It is also stopped when this process ends.
  *
- * @param {Record<string, string>} settings further environment variables for it
+ * @param {MinistackOptions} options
  * @returns {Promise<Ministack>} once it answers
  */
-export async function startMinistack(settings = {}) {
+export async function startMinistack(options = {}) {
   const { python } = setUp();
-  const port = await freePort();
-  const endpoint = `http://127.0.0.1:${port}`;
+  const port = await freePort(options.port);
+  const endpoint = `${options.tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`;
   const directory = mkdtempSync(join(tmpdir(), 'eventdb-ministack-'));
   const own = {
     AWS_ACCESS_KEY_ID: 'test',
@@ -42,6 +51,7 @@ export async function startMinistack(settings = {}) {
     AWS_REGION: REGION,
     AWS_DEFAULT_REGION: REGION,
     AWS_ENDPOINT_URL: endpoint,
+    ...trustOf(options),
   };
   const server = spawn(python, [join(REPOSITORY, 'scripts', 'mended_ministack.py')], {
     cwd: directory,
@@ -54,7 +64,16 @@ export async function startMinistack(settings = {}) {
       MINISTACK_REGION: REGION,
       PERSIST_STATE: '0',
       STATE_DIR: join(directory, 'state'),
-      ...settings,
+      // It unpacks functions there, and leaves them.
+      TMPDIR: directory,
+      ...(options.enforcesIam === true ? { AUTH: 'true' } : {}),
+      ...(options.tls === undefined
+        ? {}
+        : {
+            USE_SSL: '1',
+            MINISTACK_SSL_CERT: options.tls.certificate,
+            MINISTACK_SSL_KEY: options.tls.key,
+          }),
     },
     stdio: ['ignore', 'pipe', 'pipe'],
     // Not in the group that Ctrl-C reaches: it must outlive the command that uses it.
@@ -75,7 +94,14 @@ export async function startMinistack(settings = {}) {
     server.once('error', (error) => resolve(error.message));
     server.once('exit', (code, signal) => resolve(`it ended with ${signal ?? `status ${code}`}`));
   });
-  const kill = () => server.kill('SIGKILL');
+  // Its whole group, for the functions it runs are processes of their own.
+  const kill = () => {
+    try {
+      process.kill(-(server.pid ?? Number.NaN), 'SIGKILL');
+    } catch {
+      // Nothing is left of it, or it never was.
+    }
+  };
   process.once('exit', kill);
   const stop = async () => {
     expected = true;
@@ -83,6 +109,7 @@ export async function startMinistack(settings = {}) {
     const timer = setTimeout(kill, 5_000);
     await ended;
     clearTimeout(timer);
+    kill();
     process.off('exit', kill);
     rmSync(directory, { recursive: true, force: true });
   };
@@ -94,7 +121,7 @@ export async function startMinistack(settings = {}) {
   });
 
   const deadline = Date.now() + START_SECONDS * 1_000;
-  while (!(await answers(endpoint))) {
+  while (!(await answers(endpoint, options.tls?.certificate))) {
     if (gone || Date.now() > deadline) {
       const reason = gone ? await ended : `it doesn't answer after ${START_SECONDS} seconds`;
       await stop();
@@ -109,30 +136,61 @@ export async function startMinistack(settings = {}) {
       ...withoutAws(process.env),
       ...own,
       AWS_ENDPOINT_URL_DYNAMODB: endpoint,
+      AWS_ENDPOINT_URL_S3: endpoint,
     },
     stop,
   };
 }
 
-/** @param {string} endpoint */
-async function answers(endpoint) {
-  try {
-    const response = await fetch(`${endpoint}/_ministack/health`, {
-      signal: AbortSignal.timeout(1_000),
-    });
-    await response.text();
-    return response.ok;
-  } catch {
-    return false;
-  }
+/**
+ * Where the tools of each language look for the certificates they trust. For most these take the
+ * place of the system's, so that nothing here can reach the real AWS.
+ *
+ * @param {MinistackOptions} options
+ * @returns {Record<string, string>}
+ */
+function trustOf({ tls }) {
+  return tls === undefined
+    ? {}
+    : {
+        AWS_CA_BUNDLE: tls.certificate,
+        NODE_EXTRA_CA_CERTS: tls.certificate,
+        SSL_CERT_FILE: tls.certificate,
+      };
 }
 
-/** @returns {Promise<number>} */
-function freePort() {
+/**
+ * @param {string} endpoint
+ * @param {string | undefined} certificate
+ * @returns {Promise<boolean>}
+ */
+function answers(endpoint, certificate) {
+  return new Promise((resolve) => {
+    const url = `${endpoint}/_ministack/health`;
+    /** @param {import('node:http').IncomingMessage} response */
+    const onResponse = (response) => {
+      response.resume();
+      response.once('end', () => resolve(response.statusCode === 200));
+      response.once('error', () => resolve(false));
+    };
+    const request =
+      certificate === undefined
+        ? get(url, { timeout: 1_000 }, onResponse)
+        : getByTls(url, { timeout: 1_000, ca: readFileSync(certificate) }, onResponse);
+    request.once('timeout', () => request.destroy(new Error('timeout')));
+    request.once('error', () => resolve(false));
+  });
+}
+
+/**
+ * @param {number} wanted 0 for any
+ * @returns {Promise<number>} rejected if that port is taken, maybe by another ministack
+ */
+function freePort(wanted = 0) {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
+    server.listen(wanted, '127.0.0.1', () => {
       const address = server.address();
       server.close(() =>
         resolve(address !== null && typeof address === 'object' ? address.port : 0),

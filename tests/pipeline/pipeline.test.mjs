@@ -1,0 +1,557 @@
+// @ts-check
+/**
+ * The whole pipeline as it is deployed, on an AWS emulated on this machine: the real `cdk deploy`,
+ * the real publisher, real messages, with IAM enforced and TLS on:
+ * `node --test tests/pipeline/pipeline.test.mjs`
+ *
+ * EVENTDB_CODE can name a directory with a built `bootstrap`; else it is built.
+ *
+ * What the emulator can't tell stands beside the tests. It also takes no notice of what the
+ * publisher reports as failed, so that retries are proven in `lambda/tests`, and it can't deploy
+ * the alarms of production, whose template is proven in `infra/test`.
+ */
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { Agent } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { after, before, test } from 'node:test';
+import { CloudFormationClient, DescribeStacksCommand } from '@aws-sdk/client-cloudformation';
+import {
+  CloudWatchLogsClient,
+  DescribeLogGroupsCommand,
+  FilterLogEventsCommand,
+} from '@aws-sdk/client-cloudwatch-logs';
+import {
+  DeleteItemCommand,
+  DynamoDBClient,
+  ListTablesCommand,
+  QueryCommand,
+  UpdateItemCommand,
+} from '@aws-sdk/client-dynamodb';
+import {
+  AttachRolePolicyCommand,
+  CreateRoleCommand,
+  IAMClient,
+  ListRolesCommand,
+} from '@aws-sdk/client-iam';
+import { LambdaClient, ListFunctionsCommand } from '@aws-sdk/client-lambda';
+import { ListBucketsCommand, S3Client } from '@aws-sdk/client-s3';
+import { ListTopicsCommand, SNSClient } from '@aws-sdk/client-sns';
+import {
+  DeleteMessageBatchCommand,
+  ListQueuesCommand,
+  ReceiveMessageCommand,
+  SQSClient,
+} from '@aws-sdk/client-sqs';
+import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
+import { CloudEvent } from 'cloudevents';
+import { generate } from 'selfsigned';
+import {
+  cdkFor,
+  EVENT_STORE_APP,
+  eventStoreContext,
+  outputsOfOnlyStack,
+  untilPublisherIsReady,
+} from '../../scripts/pipeline.mjs';
+import { REPOSITORY } from '../../scripts/python-environment.mjs';
+import { REGION, startMinistack } from '../../scripts/with-ministack.mjs';
+
+/** @typedef {Record<string, any>} Json */
+/** @typedef {{ accessKeyId: string, secretAccessKey: string, sessionToken?: string }} Credentials */
+
+const SUBSCRIBERS_APP = 'node --import tsx tests/pipeline/subscribers.ts';
+const LIBRARY = 'https://library.example.com';
+const READERS = 'https://readers.example.com';
+/** Stands in every event's data, and must never be seen in a log. */
+const SECRET = `secret-${randomUUID()}`;
+const ARRIVAL_SECONDS = 30;
+/** @type {Credentials} */
+const ROOT = { accessKeyId: 'test', secretAccessKey: 'test' };
+
+const directory = mkdtempSync(join(tmpdir(), 'eventdb-pipeline-'));
+const certificate = join(directory, 'certificate.pem');
+/** @type {import('../../scripts/with-ministack.mjs').Ministack} */
+let ministack;
+/** @type {import('../../scripts/pipeline.mjs').Cdk} */
+let cdk;
+/** @type {Record<string, string>} */
+let context = {};
+/** @type {Record<string, string>} */
+let store = {};
+/** @type {Record<string, Record<string, string>>} */
+let subscribers = {};
+/** Every event that was stored, by id. @type {Map<string, Json>} */
+const stored = new Map();
+/** What the subscriber to everything got, by id. @type {Map<string, Json>} */
+const arrived = new Map();
+
+before(async () => {
+  await makeCertificate();
+  ministack = await startMinistack({
+    tls: { certificate, key: join(directory, 'key.pem') },
+    enforcesIam: true,
+  });
+  cdk = cdkFor(ministack, { isQuiet: true });
+  context = eventStoreContext(builtCode());
+  await cdk.bootstrap();
+  store = outputsOfOnlyStack(await cdk.deploy(EVENT_STORE_APP, context), [
+    'TableName',
+    'TopicArn',
+    'PublisherName',
+    'AppendPolicyArn',
+    'ReadPolicyArn',
+  ]);
+  subscribers = await cdk.deploy(SUBSCRIBERS_APP, { topicArn: output(store, 'TopicArn') });
+  await untilPublisherIsReady(client(LambdaClient), output(store, 'PublisherName'));
+});
+
+after(async () => {
+  cdk?.discard();
+  await ministack?.stop();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+test('events of many kinds are appended by a service that may just append', async () => {
+  const service = await assumeRole('Appender', output(store, 'AppendPolicyArn'));
+  await append(appends(), service);
+  assert.equal(stored.size, appends().flat().length);
+});
+
+test('each arrives, exactly as it is stored, as a valid CloudEvent', async () => {
+  await receiveAll();
+  assert.ok(stored.size > 100);
+  assert.equal(arrived.size, stored.size);
+  for (const [id, event] of stored) {
+    assert.deepEqual(arrived.get(id), event);
+    assert.equal(new CloudEvent(event, true).validate(), true);
+    assert.deepEqual(JSON.parse(JSON.stringify(new CloudEvent(event, true))), event);
+  }
+});
+
+test('`sequence` restores the order of each subject, and shows that nothing is missing', () => {
+  const subjects = new Set([...stored.values()].map((event) => event['subject']));
+  assert.ok(subjects.size > 5);
+  for (const subject of subjects) {
+    /** @param {Map<string, Json>} events */
+    const of = (events) => [...events.values()].filter((event) => event['subject'] === subject);
+    const restored = of(arrived).sort((one, other) =>
+      one['sequence'] < other['sequence'] ? -1 : 1,
+    );
+    assert.deepEqual(
+      restored.map((event) => event['id']),
+      of(stored).map((event) => event['id']),
+    );
+    assert.deepEqual(
+      restored.map((event) => Number(event['sequence'])),
+      restored.map((_, index) => index + 1),
+    );
+  }
+});
+
+test('filters deliver what they should and nothing else, and messages have their attributes', async () => {
+  // It meets every filter, and is appended when all the others have been published: where it has
+  // arrived, nothing that a filter let through is still to come.
+  await append([[candidate({ subject: 'book:last' })]], await appender());
+  await receiveAll();
+  const last = [...stored.values()].at(-1)?.['id'];
+
+  /** @type {Record<string, (event: Json) => boolean>} */
+  const filters = {
+    ByType: ({ type }) => ['book.borrowed', 'книга.взята'].includes(type),
+    BySource: ({ source }) => source === LIBRARY,
+    ByPrefix: ({ subject }) => subject.startsWith('book:'),
+    ByAll: ({ type, source, subject }) =>
+      type === 'book.borrowed' && source === LIBRARY && subject.startsWith('book:'),
+  };
+  for (const [name, filter] of Object.entries(filters)) {
+    const queue = output(subscribers[name], 'QueueUrl');
+    const delivered = await receive(queue, (bodies) => bodies.some(({ id }) => id === last));
+    const wanted = [...stored.values()].filter(filter).map(({ id }) => id);
+    assert.ok(wanted.length > 1 && wanted.length < stored.size, name);
+    assert.deepEqual([...new Set(delivered.map(({ id }) => id))].sort(), wanted.sort(), name);
+  }
+
+  const envelopes = await receive(
+    output(subscribers['Enveloped'], 'EnvelopeQueueUrl'),
+    (bodies) => new Set(bodies.map(({ Message }) => JSON.parse(Message).id)).size === stored.size,
+  );
+  for (const { Message: message, MessageAttributes: attributes } of envelopes) {
+    const event = JSON.parse(message);
+    assert.deepEqual(
+      attributes,
+      Object.fromEntries(
+        ['id', 'type', 'time', 'source', 'subject', 'sequence'].map((name) => [
+          name,
+          { Type: 'String', Value: event[name] },
+        ]),
+      ),
+    );
+  }
+});
+
+test("the publisher's log has its counts, and nothing of the events' data", async () => {
+  const logs = client(CloudWatchLogsClient);
+  const { logGroups = [] } = await logs.send(new DescribeLogGroupsCommand({}));
+  let published = 0;
+  for (const { logGroupName } of logGroups) {
+    let nextToken;
+    do {
+      /** @type {import('@aws-sdk/client-cloudwatch-logs').FilterLogEventsCommandOutput} */
+      const page = await logs.send(new FilterLogEventsCommand({ logGroupName, nextToken }));
+      for (const { message = '' } of page.events ?? []) {
+        assert.ok(!message.includes(SECRET), message);
+        if (message.includes('"PublishedEvents":')) {
+          published += Number(JSON.parse(message)['PublishedEvents']);
+        }
+      }
+      nextToken = page.nextToken;
+    } while (nextToken !== undefined);
+  }
+  assert.ok(published > 100);
+  assert.equal(published, stored.size);
+});
+
+test('what appends can neither change an event nor delete one', async () => {
+  const TableName = output(store, 'TableName');
+  const [event] = stored.values();
+  const { Items: [item] = [] } = await client(DynamoDBClient).send(
+    new QueryCommand({
+      TableName,
+      KeyConditionExpression: 'subject = :subject',
+      ExpressionAttributeValues: { ':subject': { S: event?.['subject'] } },
+      Limit: 1,
+    }),
+  );
+  const { subject, time_type } = item ?? {};
+  assert.ok(subject !== undefined && time_type !== undefined);
+  const Key = { subject, time_type };
+
+  const dynamodb = client(DynamoDBClient, await appender());
+  await assert.rejects(
+    dynamodb.send(
+      new UpdateItemCommand({
+        TableName,
+        Key,
+        UpdateExpression: 'SET forged = :true',
+        ExpressionAttributeValues: { ':true': { BOOL: true } },
+      }),
+    ),
+    { name: 'AccessDeniedException' },
+  );
+  await assert.rejects(dynamodb.send(new DeleteItemCommand({ TableName, Key })), {
+    name: 'AccessDeniedException',
+  });
+});
+
+test('what may only read, or has no policy at all, can append nothing', async () => {
+  const reader = await assumeRole('Reader', output(store, 'ReadPolicyArn'));
+  const stranger = await assumeRole('Stranger');
+  for (const credentials of [reader, stranger]) {
+    await assert.rejects(append([[candidate({ subject: 'book:forged' })]], credentials), /denied/i);
+  }
+});
+
+test('an update of the stack loses nothing that is appended meanwhile', async () => {
+  const code = mkdtempSync(join(directory, 'code-'));
+  copyFileSync(join(output(context, 'code'), 'bootstrap'), join(code, 'bootstrap'));
+  writeFileSync(join(code, 'changed'), 'another version of the function');
+  const burst = Array.from({ length: 100 }, (_, index) => [
+    candidate({ subject: `book:updated-${index % 4}` }),
+  ]);
+
+  const [outputs] = await Promise.all([
+    cdk.deploy(EVENT_STORE_APP, { ...context, code, subscriptionAccounts: '111111111111' }),
+    append(burst, await appender()),
+  ]);
+  assert.deepEqual(Object.values(outputs), [store]);
+  await append([[candidate({ subject: 'book:after-update' })]], await appender());
+  await receiveAll();
+  assert.deepEqual([...arrived.keys()].sort(), [...stored.keys()].sort());
+});
+
+test('when the stacks go, nothing stays', async () => {
+  await cdk.destroy(SUBSCRIBERS_APP, { topicArn: output(store, 'TopicArn') });
+  await cdk.destroy(EVENT_STORE_APP, context);
+
+  const { Stacks: stacks } = await client(CloudFormationClient).send(new DescribeStacksCommand({}));
+  assert.deepEqual(
+    stacks?.map(({ StackName: name }) => name),
+    ['CDKToolkit'],
+  );
+  const { TableNames: tables } = await client(DynamoDBClient).send(new ListTablesCommand({}));
+  assert.deepEqual(tables, []);
+  const { Topics: topics = [] } = await client(SNSClient).send(new ListTopicsCommand({}));
+  assert.deepEqual(topics, []);
+  const { QueueUrls: queues = [] } = await client(SQSClient).send(new ListQueuesCommand({}));
+  assert.deepEqual(queues, []);
+  const { Functions: functions } = await client(LambdaClient).send(new ListFunctionsCommand({}));
+  assert.deepEqual(functions, []);
+  const { logGroups } = await client(CloudWatchLogsClient).send(new DescribeLogGroupsCommand({}));
+  assert.deepEqual(logGroups, []);
+  const { Buckets: buckets = [] } = await client(S3Client).send(new ListBucketsCommand({}));
+  assert.deepEqual(
+    buckets.filter(({ Name: name }) => !name?.startsWith('cdk-')),
+    [],
+  );
+  const { Roles: roles = [] } = await client(IAMClient).send(new ListRolesCommand({}));
+  assert.deepEqual(
+    roles.map(({ RoleName: name = '' }) => name).filter((name) => /EventDB|All|By/.test(name)),
+    [],
+  );
+});
+
+/** What is appended, each member of the list at once. @returns {Json[][]} */
+function appends() {
+  /** @param {string} subject @param {number} length */
+  const burst = (subject, length) =>
+    Array.from({ length }, (_, index) =>
+      candidate({ subject, type: index % 2 === 0 ? 'book.borrowed' : 'book.returned' }),
+    );
+  return [
+    burst('book:1', 40),
+    burst('book:2', 40),
+    ...Array.from({ length: 20 }, () => [candidate({ subject: 'book:3' })]),
+    // Of several subjects, whole or not at all.
+    ['book:1', 'book:2', 'reader:1'].map((subject) =>
+      candidate({ subject, type: 'library.closed' }),
+    ),
+    Array.from({ length: 30 }, (_, index) =>
+      candidate({ subject: 'reader:1', type: `reader.did.${index}`, source: READERS }),
+    ),
+    [candidate({ subject: 'book:foreign', source: READERS })],
+    [
+      candidate({
+        subject: 'книга:一二三📚',
+        type: 'книга.взята',
+        data: {
+          secret: SECRET,
+          título: 'O Alquimista\u2028\u0000\t"\\/',
+          family: '👩‍👩‍👧‍👦',
+          combining: 'e\u0301 é',
+        },
+        extensions: { traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01' },
+      }),
+    ],
+    [
+      candidate({
+        subject: 'book:large',
+        data: { secret: SECRET, text: 'x'.repeat(200 * 1024) },
+      }),
+    ],
+    [
+      candidate({
+        subject: 'book:nested',
+        data: { secret: SECRET, list: [1, -0.5, null, true, [], {}, [[['deep']]]], large: 1e100 },
+      }),
+    ],
+  ];
+}
+
+/** @param {Json} own */
+function candidate(own) {
+  return { source: LIBRARY, type: 'book.borrowed', data: { secret: SECRET }, ...own };
+}
+
+/**
+ * Appends with the crate, and notes what it has stored.
+ *
+ * @param {Json[][]} events each member at once
+ * @param {Credentials} credentials
+ */
+async function append(events, credentials) {
+  const child = spawn('cargo', 'run --quiet --locked --example append_json'.split(' '), {
+    cwd: REPOSITORY,
+    env: {
+      ...ministack.environment,
+      AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+      AWS_SESSION_TOKEN: credentials.sessionToken,
+      LIBRARY_TABLE: output(store, 'TableName'),
+    },
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  let printed = '';
+  let complaint = '';
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    printed += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text) => {
+    complaint += text;
+  });
+  // It may end before it has read all; its status says so.
+  child.stdin.on('error', () => {});
+  child.stdin.end(events.map((event) => `${JSON.stringify(event)}\n`).join(''));
+  const status = await new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  if (status !== 0) {
+    throw new Error(complaint);
+  }
+  for (const line of printed.split('\n').filter((text) => text !== '')) {
+    const event = JSON.parse(line);
+    stored.set(event.id, event);
+  }
+}
+
+/** Receives until the subscriber to everything has all that is stored. */
+async function receiveAll() {
+  const queue = output(subscribers['All'], 'QueueUrl');
+  await receive(queue, (bodies) => {
+    for (const event of bodies) {
+      arrived.set(event['id'], event);
+    }
+    return [...stored.keys()].every((id) => arrived.has(id));
+  });
+}
+
+/**
+ * Receives until it is enough and the queue is empty.
+ *
+ * @param {string} QueueUrl
+ * @param {(bodies: Json[]) => boolean} isEnough
+ * @returns {Promise<Json[]>} the bodies
+ */
+async function receive(QueueUrl, isEnough) {
+  const sqs = client(SQSClient);
+  const deadline = Date.now() + ARRIVAL_SECONDS * 1_000;
+  /** @type {Json[]} */
+  const bodies = [];
+  for (;;) {
+    const enough = isEnough(bodies);
+    const { Messages: messages = [] } = await sqs.send(
+      new ReceiveMessageCommand({
+        QueueUrl,
+        MaxNumberOfMessages: 10,
+        WaitTimeSeconds: enough ? 0 : 1,
+      }),
+    );
+    if (messages.length > 0) {
+      bodies.push(...messages.map(({ Body: body = '' }) => JSON.parse(body)));
+      await sqs.send(
+        new DeleteMessageBatchCommand({
+          QueueUrl,
+          Entries: messages.map(({ ReceiptHandle }, index) => ({ Id: `${index}`, ReceiptHandle })),
+        }),
+      );
+    } else if (enough) {
+      return bodies;
+    }
+    assert.ok(Date.now() < deadline, `after ${bodies.length} messages nothing more comes`);
+  }
+}
+
+/**
+ * Makes a role with a policy, or with none, and takes it on.
+ *
+ * @param {string} RoleName
+ * @param {string} [PolicyArn]
+ * @returns {Promise<Credentials>}
+ */
+async function assumeRole(RoleName, PolicyArn) {
+  const iam = client(IAMClient);
+  const { Role: role } = await iam.send(
+    new CreateRoleCommand({
+      RoleName,
+      AssumeRolePolicyDocument: JSON.stringify({
+        Version: '2012-10-17',
+        Statement: [
+          {
+            Effect: 'Allow',
+            Principal: { AWS: 'arn:aws:iam::000000000000:root' },
+            Action: 'sts:AssumeRole',
+          },
+        ],
+      }),
+    }),
+  );
+  if (PolicyArn !== undefined) {
+    await iam.send(new AttachRolePolicyCommand({ RoleName, PolicyArn }));
+  }
+  return credentialsOf(role?.Arn);
+}
+
+/** @param {string | undefined} RoleArn */
+async function credentialsOf(RoleArn) {
+  const { Credentials: given } = await client(STSClient).send(
+    new AssumeRoleCommand({ RoleArn, RoleSessionName: 'test' }),
+  );
+  assert.ok(given?.AccessKeyId !== undefined && given.SecretAccessKey !== undefined);
+  return {
+    accessKeyId: given.AccessKeyId,
+    secretAccessKey: given.SecretAccessKey,
+    sessionToken: given.SessionToken,
+  };
+}
+
+/** The role of the first test, taken on again. */
+function appender() {
+  return credentialsOf('arn:aws:iam::000000000000:role/Appender');
+}
+
+/**
+ * @param {new (configuration: any) => T} Client
+ * @param {Credentials} credentials
+ * @template T
+ * @returns {T}
+ */
+function client(Client, credentials = ROOT) {
+  return new Client({
+    endpoint: ministack.endpoint,
+    region: REGION,
+    credentials,
+    forcePathStyle: true,
+    requestHandler: { httpsAgent: new Agent({ ca: readFileSync(certificate) }) },
+  });
+}
+
+/**
+ * @param {Record<string, string> | undefined} outputs
+ * @param {string} name
+ */
+function output(outputs, name) {
+  const value = outputs?.[name];
+  assert.ok(value !== undefined, `${name} is missing`);
+  return value;
+}
+
+/** No authority: rustls takes the certificate of one for no server's. */
+async function makeCertificate() {
+  const pems = await generate([{ name: 'commonName', value: 'ministack' }], {
+    keyType: 'ec',
+    algorithm: 'sha256',
+    extensions: [
+      { name: 'basicConstraints', cA: false, critical: true },
+      { name: 'keyUsage', digitalSignature: true, critical: true },
+      { name: 'extKeyUsage', serverAuth: true },
+      {
+        name: 'subjectAltName',
+        altNames: [
+          { type: 7, ip: '127.0.0.1' },
+          { type: 2, value: 'localhost' },
+        ],
+      },
+    ],
+  });
+  writeFileSync(certificate, pems.cert);
+  writeFileSync(join(directory, 'key.pem'), pems.private, { mode: 0o600 });
+}
+
+/** A directory with the publisher, built unless it is handed in. */
+function builtCode() {
+  const given = process.env['EVENTDB_CODE'];
+  if (given !== undefined) {
+    return resolve(given);
+  }
+  const architecture = output(eventStoreContext(undefined), 'architecture');
+  const { status } = spawnSync(
+    process.execPath,
+    [join(REPOSITORY, 'scripts', 'build-function.mjs'), architecture],
+    { stdio: ['ignore', 2, 2] },
+  );
+  assert.equal(status, 0);
+  return join(REPOSITORY, 'infra', 'function', architecture);
+}
