@@ -61,12 +61,17 @@ export function cdkFor(ministack, { signal, isQuiet = false } = {}) {
    */
   const cdk = (cdkArguments, workingDirectory) =>
     new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
       const child = spawn(process.execPath, [CDK, ...cdkArguments, '--no-notices'], {
         cwd: workingDirectory,
         env: environment,
         stdio: ['ignore', isQuiet ? 'pipe' : 2, isQuiet ? 'pipe' : 2],
-        signal,
+        // A group of its own, which ends as a whole: the app, and cargo that it runs, don't end
+        // with cdk.
+        detached: true,
       });
+      const end = () => process.kill(-(child.pid ?? Number.NaN), 'SIGTERM');
+      signal?.addEventListener('abort', end);
       let said = '';
       for (const output of [child.stdout, child.stderr]) {
         output?.setEncoding('utf8').on('data', (text) => {
@@ -75,6 +80,7 @@ export function cdkFor(ministack, { signal, isQuiet = false } = {}) {
       }
       child.once('error', reject);
       child.once('close', (status) => {
+        signal?.removeEventListener('abort', end);
         if (status === 0) {
           resolve();
         } else {

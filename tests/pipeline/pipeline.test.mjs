@@ -39,7 +39,12 @@ import {
 } from '@aws-sdk/client-iam';
 import { LambdaClient, ListFunctionsCommand } from '@aws-sdk/client-lambda';
 import { ListBucketsCommand, S3Client } from '@aws-sdk/client-s3';
-import { ListTopicsCommand, SNSClient } from '@aws-sdk/client-sns';
+import {
+  ListTopicsCommand,
+  SNSClient,
+  SubscribeCommand,
+  UnsubscribeCommand,
+} from '@aws-sdk/client-sns';
 import {
   DeleteMessageBatchCommand,
   ListQueuesCommand,
@@ -95,7 +100,7 @@ before(async () => {
     enforcesIam: true,
   });
   cdk = cdkFor(ministack, { isQuiet: true });
-  context = eventStoreContext(builtCode());
+  context = { ...eventStoreContext(builtCode()), subscriptionAccounts: '111111111111' };
   await cdk.bootstrap();
   store = outputsOfOnlyStack(await cdk.deploy(EVENT_STORE_APP, context), [
     'TableName',
@@ -254,7 +259,14 @@ test('what may only read, or has no policy at all, can append nothing', async ()
   }
 });
 
-test('an update of the stack loses nothing that is appended meanwhile', async () => {
+test('only an account that is listed can subscribe', async () => {
+  await subscribeAndUnsubscribe('111111111111');
+  await assert.rejects(subscribeAndUnsubscribe('222222222222'), {
+    name: 'AuthorizationErrorException',
+  });
+});
+
+test('an update of the stack takes effect, and loses nothing that is appended meanwhile', async () => {
   const code = mkdtempSync(join(directory, 'code-'));
   copyFileSync(join(output(context, 'code'), 'bootstrap'), join(code, 'bootstrap'));
   writeFileSync(join(code, 'changed'), 'another version of the function');
@@ -263,13 +275,18 @@ test('an update of the stack loses nothing that is appended meanwhile', async ()
   ]);
 
   const [outputs] = await Promise.all([
-    cdk.deploy(EVENT_STORE_APP, { ...context, code, subscriptionAccounts: '111111111111' }),
+    cdk.deploy(EVENT_STORE_APP, { ...context, code, subscriptionAccounts: '222222222222' }),
     append(burst, await appender()),
   ]);
   assert.deepEqual(Object.values(outputs), [store]);
   await append([[candidate({ subject: 'book:after-update' })]], await appender());
   await receiveAll();
   assert.deepEqual([...arrived.keys()].sort(), [...stored.keys()].sort());
+
+  await subscribeAndUnsubscribe('222222222222');
+  await assert.rejects(subscribeAndUnsubscribe('111111111111'), {
+    name: 'AuthorizationErrorException',
+  });
 });
 
 test('when the stacks go, nothing stays', async () => {
@@ -485,6 +502,24 @@ async function credentialsOf(RoleArn) {
     secretAccessKey: given.SecretAccessKey,
     sessionToken: given.SessionToken,
   };
+}
+
+/**
+ * Subscribes to the topic from another account. To the emulator that is whoever has the account's
+ * number as access key; on AWS that caller's own policies would have to allow it as well.
+ *
+ * @param {string} account
+ */
+async function subscribeAndUnsubscribe(account) {
+  const sns = client(SNSClient, { accessKeyId: account, secretAccessKey: 'test' });
+  const { SubscriptionArn } = await sns.send(
+    new SubscribeCommand({
+      TopicArn: output(store, 'TopicArn'),
+      Protocol: 'sqs',
+      Endpoint: `arn:aws:sqs:${REGION}:${account}:loans`,
+    }),
+  );
+  await client(SNSClient).send(new UnsubscribeCommand({ SubscriptionArn }));
 }
 
 /** The role of the first test, taken on again. */
