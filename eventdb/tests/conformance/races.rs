@@ -144,6 +144,15 @@ async fn writers_of_the_same_subjects_in_other_orders_do_not_lock_each_other_out
     .await;
 }
 
+/// Two events are stored, and every writer was answered with them.
+async fn assert_two_stored_once(store: &Store, outcomes: Vec<Result<Vec<Event>, Error>>) {
+    let stored = store.subject("book:1").await;
+    assert_eq!(stored.len(), 2);
+    for outcome in outcomes {
+        assert_eq!(outcome.unwrap(), stored);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_same_command_from_all_writers_is_stored_once() {
     with_store(|store| async move {
@@ -153,11 +162,7 @@ async fn the_same_command_from_all_writers_is_stored_once() {
             (command.collect(), vec![])
         })
         .await;
-        let stored = store.subject("book:1").await;
-        assert_eq!(stored.len(), 2);
-        for outcome in outcomes {
-            assert_eq!(outcome.unwrap(), stored);
-        }
+        assert_two_stored_once(&store, outcomes).await;
     })
     .await;
 }
@@ -172,11 +177,7 @@ async fn the_same_complete_events_from_all_writers_are_stored_once() {
             writers.spawn(store.db.add_events(given.clone()).into_future());
         }
         let outcomes = writers.join_all().await;
-        let stored = store.subject("book:1").await;
-        assert_eq!(stored.len(), 2);
-        for outcome in outcomes {
-            assert_eq!(outcome.unwrap(), stored);
-        }
+        assert_two_stored_once(&store, outcomes).await;
     })
     .await;
 }
