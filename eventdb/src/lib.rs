@@ -66,12 +66,14 @@
 //!
 //! [CloudEvents]: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
 
+mod aggregate;
 mod cloud_event;
 #[cfg(feature = "cloudevents-sdk")]
 mod cloudevents_sdk;
 #[cfg(feature = "dynamodb")]
 mod cursor;
 mod decimal;
+mod domain_event;
 #[cfg(feature = "dynamodb")]
 mod dynamodb;
 #[cfg(feature = "embedded")]
@@ -83,23 +85,39 @@ mod event_candidate;
 pub mod item;
 mod message;
 mod precondition;
+#[cfg(feature = "dynamodb")]
+mod projection;
+mod received_message;
+#[cfg(feature = "dynamodb")]
+mod repository;
 pub mod schema;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod upcaster;
 pub mod validation;
 
+pub use aggregate::Aggregate;
+pub use domain_event::{DomainEvent, ShapeError, UnknownTypes, UnreadableEvent, UnwritableEvent};
 pub use event::{Event, EventBuilder, ExtensionValue};
 pub use event_candidate::{EventCandidate, EventCandidateBuilder};
 pub use item::InvalidItem;
 pub use message::{ATTRIBUTE_TYPE, Message};
 pub use precondition::{ExpectedState, Precondition, SubjectState};
+pub use received_message::{MessageError, ReceivedMessage};
+pub use upcaster::{Shape, Upcaster};
 
 #[cfg(feature = "dynamodb")]
 pub use {
     cursor::{Cursor, CursorError},
     dynamodb::{
-        AddEvents, AddNewEvents, CapacityMeter, ConsumedCapacity, EventDb, FetchEvent, FetchEvents,
-        History, MissingRevisions,
+        AddEvents, AddNewEvents, CapacityMeter, ConsumedCapacity, DynamoDbReadModel, EventDb,
+        FetchEvent, FetchEvents, History, MissingRevisions, PositionTable, ReadModelError,
     },
     error::{BoxError, Conflict, Error, IdReuse, UnsettledEvents},
+    projection::{FailedMessage, Position, Projection, ProjectionError, ReadModel, Taken},
+    repository::{
+        EventsRead, ExecuteError, Executed, LoadError, Loaded, Repository, SnapshotWrite, Snapshots,
+    },
 };
 
 #[cfg(feature = "embedded")]

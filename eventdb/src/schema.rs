@@ -45,10 +45,14 @@ pub mod attribute {
     pub const DATASCHEMA: &str = "dataschema";
     /// Further CloudEvents attributes (Map), `traceparent` among them.
     pub const EXTENSIONS: &str = "extensions";
-    /// On a head item: the time of the subject's last event (Number), in milliseconds.
+    /// On a head item and a snapshot: the time of the last event (Number), in milliseconds.
     pub const LAST_TIME: &str = "last_time";
-    /// On a head item: the id of the subject's last event (String).
+    /// On a head item and a snapshot: the id of the last event (String).
     pub const LAST_ID: &str = "last_id";
+    /// On a snapshot: the aggregate's state (String), as JSON.
+    pub const STATE: &str = "state";
+    /// On a snapshot: the version of the state's schema (Number).
+    pub const STATE_VERSION: &str = "state_version";
     /// On an id guard: the subject of the guarded event (String).
     pub const EVENT_SUBJECT: &str = "event_subject";
     /// On an id guard: the sort key of the guarded event (String).
@@ -75,6 +79,9 @@ pub const RESERVED_SUBJECT_PREFIX: &str = "$";
 pub const HEAD_PREFIX: &str = "$head/";
 /// Sort key of every head item.
 pub const HEAD_SORT_KEY: &str = "$head";
+/// Sort key of a snapshot, which lies under its subject's [`HEAD_PREFIX`]: this prefix, then the
+/// name of the aggregate.
+pub const SNAPSHOT_SORT_KEY_PREFIX: &str = "$snapshot/";
 
 /// Partition key of an id guard: this prefix, then `{source}#{id}`, where `%` and `#` in the
 /// source are percent-encoded so that the first `#` separates the two.

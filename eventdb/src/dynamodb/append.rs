@@ -33,7 +33,7 @@ const CONCURRENT_READS: usize = 16;
 
 /// The pauses between attempts: 15 of them, each random between one and two times a delay that
 /// doubles from 10 ms to 1 s.
-fn pauses() -> ExponentialBackoff {
+pub(crate) fn pauses() -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_jitter()
         .with_min_delay(Duration::from_millis(10))

@@ -42,14 +42,14 @@ pub(super) struct StoredKey {
 
 /// The reasons with which DynamoDB asks to try again.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html#API_TransactWriteItems_Errors>
-const BUSY_REASONS: [&str; 4] = [
+pub(super) const BUSY_REASONS: [&str; 4] = [
     "TransactionConflict",
     "ThrottlingError",
     "ProvisionedThroughputExceeded",
     "RequestLimitExceeded",
 ];
 
-const CONDITION_FAILED: &str = "ConditionalCheckFailed";
+pub(super) const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 
 /// Reads the reasons, which stand in the order of the actions.
 pub(super) fn judge(

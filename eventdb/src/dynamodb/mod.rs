@@ -9,6 +9,8 @@ mod fetch_event;
 mod fetch_events;
 mod head;
 mod query;
+mod read_model;
+mod snapshot;
 mod transaction;
 
 use std::fmt;
@@ -16,10 +18,13 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
 
+pub(crate) use append::pauses;
 pub use append::{AddEvents, AddNewEvents};
 pub use capacity::{CapacityMeter, ConsumedCapacity};
 pub use fetch_event::FetchEvent;
 pub use fetch_events::{FetchEvents, History, MissingRevisions};
+pub use read_model::{DynamoDbReadModel, PositionTable, ReadModelError};
+pub(crate) use snapshot::Snapshot;
 
 use crate::event::Event;
 use crate::event_candidate::EventCandidate;
@@ -76,6 +81,11 @@ impl EventDb {
     /// ```
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self { client, table: table.into().into(), meter: None }
+    }
+
+    /// Name of the table.
+    pub(crate) fn table(&self) -> &str {
+        &self.table
     }
 
     /// The same store, whose operations also add what they consume to the given meter.

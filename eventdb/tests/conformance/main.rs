@@ -12,8 +12,10 @@
     reason = "a test that panics has done its work"
 )]
 
+mod aggregates;
 mod idempotence;
 mod legacy;
+mod library;
 mod limits;
 mod model;
 mod preconditions;

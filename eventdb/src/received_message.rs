@@ -1,0 +1,109 @@
+//! What a subscriber receives: the body of a message, read as an event.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::event::Event;
+
+/// A published event as it arrives in a subscriber's queue.
+///
+/// The body is the event in CloudEvents JSON where the subscription has raw message delivery, else
+/// that within [SNS's envelope]; both are recognised.
+///
+/// [SNS's envelope]: https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html
+///
+/// ```
+/// use eventdb::ReceivedMessage;
+///
+/// let body = r#"{
+///     "Type": "Notification",
+///     "MessageId": "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324",
+///     "TopicArn": "arn:aws:sns:eu-west-1:111111111111:EventDB-prod",
+///     "Message": "{\"specversion\":\"1.0\",\"id\":\"evt-1\",\"type\":\"book.returned\",\"source\":\"https://library.example.com\",\"subject\":\"book:123\",\"time\":\"2025-01-28T14:30:00.000Z\",\"sequence\":\"00000000000000000007\",\"data\":{}}"
+/// }"#;
+/// let message = ReceivedMessage::read(body)?;
+/// assert_eq!(message.event.revision, Some(7));
+/// assert_eq!(message.topic_arn.as_deref(), Some("arn:aws:sns:eu-west-1:111111111111:EventDB-prod"));
+/// # Ok::<(), eventdb::MessageError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ReceivedMessage {
+    /// The event. Its revision is the message's `sequence`.
+    pub event: Event,
+    /// ARN of the topic that sent it, as the envelope says; `None` with raw message delivery.
+    pub topic_arn: Option<String>,
+}
+
+/// A message that holds no event. Its text quotes nothing of the message's data.
+///
+/// ```
+/// let error = eventdb::ReceivedMessage::read("{}").unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "the message is neither a CloudEvent in JSON nor an SNS notification: it has neither \
+///      `specversion` nor `Type`"
+/// );
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// The body is something else.
+    #[error("the message is neither a CloudEvent in JSON nor an SNS notification: {0}")]
+    Foreign(String),
+    /// It is a CloudEvent that no event of this store can be, or a broken one.
+    #[error("the message is no event of this store: {0}")]
+    Event(#[source] serde_json::Error),
+}
+
+/// <https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html#http-notification-json>
+#[derive(Deserialize)]
+struct Envelope {
+    #[serde(rename = "Type")]
+    ty: String,
+    #[serde(rename = "TopicArn")]
+    topic_arn: Option<String>,
+    #[serde(rename = "Message")]
+    message: Option<String>,
+}
+
+impl ReceivedMessage {
+    /// Reads the body of a message from SQS or, without checking its signature, from HTTPS.
+    ///
+    /// # Errors
+    /// [`MessageError`] when the body is something else.
+    ///
+    /// ```
+    /// # use eventdb::ReceivedMessage;
+    /// let message = ReceivedMessage::read(
+    ///     r#"{"specversion":"1.0","id":"evt-1","source":"https://library.example.com",
+    ///         "type":"book.returned","subject":"book:123","time":"2025-01-28T14:30:00.000Z",
+    ///         "sequence":"00000000000000000007","data":{}}"#,
+    /// )?;
+    /// assert_eq!(message.topic_arn, None);
+    /// # Ok::<(), eventdb::MessageError>(())
+    /// ```
+    pub fn read(body: &str) -> Result<Self, MessageError> {
+        let foreign = |reason: String| MessageError::Foreign(reason);
+        let value: Value =
+            serde_json::from_str(body).map_err(|error| foreign(format!("no JSON, {error}")))?;
+        if value.get("specversion").is_some() {
+            let event = serde_json::from_value(value).map_err(MessageError::Event)?;
+            return Ok(Self { event, topic_arn: None });
+        }
+        if value.get("Type").is_none() {
+            return Err(foreign("it has neither `specversion` nor `Type`".to_owned()));
+        }
+        let envelope: Envelope = serde_json::from_value(value)
+            .map_err(|_| foreign("a member of the envelope is no text".to_owned()))?;
+        match (envelope.ty.as_str(), envelope.message) {
+            ("Notification", Some(message)) => {
+                let event = serde_json::from_str(&message).map_err(MessageError::Event)?;
+                Ok(Self { event, topic_arn: envelope.topic_arn })
+            }
+            ("Notification", None) => Err(foreign("the envelope has no `Message`".to_owned())),
+            // Such as a request to confirm a subscription.
+            _ => Err(foreign("the envelope's `Type` is not `Notification`".to_owned())),
+        }
+    }
+}

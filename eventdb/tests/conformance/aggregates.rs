@@ -1,0 +1,415 @@
+//! Aggregates: loaded from their events, decided on, and decided on again after a conflict.
+
+use std::sync::Arc;
+
+use eventdb::{CapacityMeter, Error, EventDb, ExecuteError, LoadError, Repository};
+use serde_json::json;
+use tokio::runtime::Handle;
+use tokio::sync::Barrier;
+use tokio::task::{JoinSet, block_in_place};
+
+use crate::library::{Book, BookEvent, LOANS, No, User, borrowed};
+use crate::support::{
+    SOURCE, Store, assert_sound, candidate, candidate_of_type, event, revisions, with_store,
+};
+
+fn books(store: &Store) -> Repository<Book> {
+    Repository::new(&store.db, SOURCE)
+}
+
+/// What another writer does at the worst of times: while a decision is made.
+fn meanwhile<T>(work: impl Future<Output = T>) -> T {
+    block_in_place(|| Handle::current().block_on(work))
+}
+
+#[tokio::test]
+async fn a_subject_without_events_has_the_default_state() {
+    with_store(|store| async move {
+        let book = books(&store).load("book:1").await.unwrap();
+        assert_eq!((book.state, book.revision), (Book::default(), 0));
+        assert_eq!((book.read.folded, book.read.ignored, book.read.snapshot), (0, 0, None));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn decisions_are_stored_and_folded() {
+    with_store(|store| async move {
+        let books = books(&store);
+        let executed = books.execute("book:1", |book| book.borrow("user:456")).await.unwrap();
+        assert_eq!(executed.attempts, 1);
+        assert_eq!(executed.aggregate.state.borrower.as_deref(), Some("user:456"));
+        assert_eq!(executed.aggregate.revision, 1);
+        books.execute("book:1", Book::give_back).await.unwrap();
+        let third = books.execute("book:1", |book| book.borrow("user:789")).await.unwrap();
+
+        let loaded = books.load("book:1").await.unwrap();
+        assert_eq!(loaded.state, third.aggregate.state);
+        assert_eq!(loaded.state, Book { borrower: Some("user:789".to_owned()), loans: 2 });
+        assert_eq!((loaded.revision, loaded.read.folded), (3, 3));
+
+        let events = store.subject("book:1").await;
+        assert_eq!(events[2..], third.events[..]);
+        let types: Vec<_> = events.iter().map(|event| event.ty.as_str()).collect();
+        assert_eq!(types, ["book.borrowed", "book.returned", "book.borrowed"]);
+        assert_eq!(events[0].data, json!({ "userId": "user:456" }));
+        assert_eq!(events[1].data, json!({}));
+        assert_eq!(events[0].source, SOURCE);
+        assert_eq!(events[0].typed::<BookEvent>().unwrap(), Some(borrowed("user:456")));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn several_events_of_one_decision_are_one_append() {
+    with_store(|store| async move {
+        let both = |_: &Book| Ok::<_, No>([borrowed("user:456"), BookEvent::Returned]);
+        let executed = books(&store).execute("book:1", both).await.unwrap();
+        assert_eq!(revisions(&executed.events), [1, 2]);
+        assert_eq!(executed.aggregate.state, Book { borrower: None, loans: 1 });
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rejected_decision_and_one_for_nothing_write_nothing() {
+    with_store(|store| async move {
+        let books = books(&store);
+        let rejected = books.execute("book:1", Book::give_back).await.unwrap_err();
+        assert!(matches!(rejected, ExecuteError::Domain(No::NotBorrowed)), "{rejected:?}");
+        books.execute("book:1", |book| book.borrow("user:456")).await.unwrap();
+        let rows = store.rows().await;
+        let again = books.execute("book:1", |book| book.borrow("user:456")).await.unwrap();
+        assert_eq!((again.events, again.aggregate.revision), (vec![], 1));
+        assert_eq!(store.rows().await, rows);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn new_events_carry_the_extensions() {
+    with_store(|store| async move {
+        let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let traced = books(&store).with_extension("traceparent", traceparent);
+        let executed = traced.execute("book:1", |book| book.borrow("user:456")).await.unwrap();
+        assert_eq!(executed.events[0].extensions["traceparent"], traceparent.into());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_conflict_only_the_tail_is_read_and_it_is_decided_again() {
+    with_store(|store| async move {
+        // A history of two pages, so that reading it whole would take two requests.
+        let large = "x".repeat(250_000);
+        for _ in 0..5 {
+            let loan = candidate("book:1", json!({ "userId": large }));
+            store.db.add_new_events([loan]).await.unwrap();
+        }
+        let meter = CapacityMeter::new();
+        let books = Repository::<Book>::new(&store.db.metered_by(&meter), SOURCE);
+        let mut seen = Vec::new();
+        let executed = books
+            .execute("book:1", |book| {
+                seen.push(book.loans);
+                if seen.len() == 1 {
+                    let other = candidate_of_type("book:1", "book.returned");
+                    meanwhile(store.db.add_new_events([other]).into_future()).unwrap();
+                }
+                Ok::<_, No>([borrowed("user:789")])
+            })
+            .await
+            .unwrap();
+        assert_eq!((seen, executed.attempts), (vec![5, 5], 2));
+        assert_eq!(executed.aggregate.revision, 7);
+        assert_eq!(executed.aggregate.state, books.load("book:1").await.unwrap().state);
+        assert_sound(&store.subject("book:1").await);
+        // Two pages, an append in vain, the tail, the append; and two pages to compare above.
+        assert_eq!(meter.total().requests, 5 + 2);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_who_decide_at_once_each_one_decides_on_what_is() {
+    with_store(|store| async move {
+        const WRITERS: usize = 16;
+        let barrier = Arc::new(Barrier::new(WRITERS));
+        let mut writers = JoinSet::new();
+        for writer in 0..WRITERS {
+            let (books, barrier) = (books(&store), Arc::clone(&barrier));
+            writers.spawn(async move {
+                barrier.wait().await;
+                let user = format!("user:{writer}");
+                books.execute("book:1", |book| book.borrow(&user)).await
+            });
+        }
+        let outcomes = writers.join_all().await;
+        let (won, lost): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+        assert_eq!(won.len(), 1);
+        for error in lost {
+            assert!(matches!(error, Err(ExecuteError::Domain(No::AlreadyBorrowed))), "{error:?}");
+        }
+        assert_eq!(store.subject("book:1").await, won.into_iter().next().unwrap().unwrap().events);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subject_that_moves_each_time_is_contended() {
+    with_store(|store| async move {
+        let mut decisions = 0;
+        let error = books(&store)
+            .execute("book:1", |_| {
+                decisions += 1;
+                let other = candidate_of_type("book:1", "book.returned");
+                meanwhile(store.db.add_new_events([other]).into_future()).unwrap();
+                Ok::<_, No>([borrowed("user:456")])
+            })
+            .await
+            .unwrap_err();
+        assert!(error.is_retryable());
+        let ExecuteError::Contended { attempts, conflict } = error else { panic!("{error:?}") };
+        assert_eq!((attempts, decisions), (16, 16));
+        assert_eq!((conflict.subject.as_str(), conflict.actual.revision()), ("book:1", 16));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_history_with_a_hole_is_not_folded() {
+    with_store(|store| async move {
+        let events = store.fill("book:1", 3).await;
+        let key = |name: &str, value: String| {
+            (name.to_owned(), aws_sdk_dynamodb::types::AttributeValue::S(value))
+        };
+        let time_type = eventdb::item::time_type(events[1].time, &events[1].ty);
+        let removal =
+            store.client.delete_item().table_name(&store.table).set_key(Some(
+                [key("subject", "book:1".into()), key("time_type", time_type)].into(),
+            ));
+        removal.send().await.unwrap();
+        let error = Repository::<User>::new(&store.db, SOURCE).load("book:1").await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the history can't be folded: `book:1` lacks the revisions 2 to 2"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_bad_row_is_not_folded() {
+    with_store(|store| async move {
+        store.fill("book:1", 1).await;
+        let text = |value: &str| aws_sdk_dynamodb::types::AttributeValue::S(value.to_owned());
+        store
+            .put_row([
+                ("subject", text("book:1")),
+                ("time_type", text("9000000000000_book.borrowed")),
+            ])
+            .await;
+        let error = Repository::<User>::new(&store.db, SOURCE).load("book:1").await.unwrap_err();
+        assert!(matches!(error, LoadError::InvalidItem(_)), "{error:?}");
+        let executed = Repository::<User>::new(&store.db, SOURCE)
+            .execute("book:1", |user| user.take("book:2"))
+            .await
+            .unwrap_err();
+        assert!(matches!(executed, ExecuteError::Load(LoadError::InvalidItem(_))), "{executed:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn unknown_types_are_passed_over_or_refused_as_the_team_chose() {
+    with_store(|store| async move {
+        store.db.add_new_events([candidate_of_type("book:1", "book.eaten")]).await.unwrap();
+        let users = Repository::<User>::new(&store.db, SOURCE);
+        let user = users.load("book:1").await.unwrap();
+        assert_eq!((user.revision, user.read.ignored, user.read.folded), (1, 1, 0));
+        let taken = users.execute("book:1", |user| user.take("book:2")).await.unwrap();
+        assert_eq!(taken.aggregate.revision, 2);
+
+        let error = books(&store).load("book:1").await.unwrap_err();
+        let LoadError::Event(unreadable) = &error else { panic!("{error:?}") };
+        assert_eq!((unreadable.ty.as_str(), unreadable.revision), ("book.eaten", Some(1)));
+        assert!(
+            error.to_string().ends_with(
+                "type `book.eaten`, can't be read: the type is unknown; allowed are \
+                 `book.borrowed`, `book.returned`"
+            ),
+            "{error}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_legacy_history_is_continued() {
+    with_store(|store| async move {
+        let text = |value: &str| aws_sdk_dynamodb::types::AttributeValue::S(value.to_owned());
+        for (time, ty) in [(1, "book.borrowed"), (1, "book.returned"), (2, "book.borrowed")] {
+            let data = [("userId".to_owned(), text("user:456"))];
+            store
+                .put_row([
+                    ("subject", text("book:1")),
+                    ("time_type", text(&format!("170000000000{time}_{ty}"))),
+                    ("id", text(&format!("legacy-{time}-{ty}"))),
+                    ("type", text(ty)),
+                    ("source", text(SOURCE)),
+                    (
+                        "time",
+                        aws_sdk_dynamodb::types::AttributeValue::N(format!("170000000000{time}")),
+                    ),
+                    ("pk_all", text("all")),
+                    ("data", aws_sdk_dynamodb::types::AttributeValue::M(data.into())),
+                ])
+                .await;
+        }
+        let books = books(&store);
+        assert_eq!(books.load("book:1").await.unwrap().revision, 3);
+        let executed = books.execute("book:1", Book::give_back).await.unwrap();
+        assert_eq!(executed.aggregate.revision, 4);
+        assert_eq!(books.load("book:1").await.unwrap().state, executed.aggregate.state);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_decision_on_two_writes_both_or_none() {
+    with_store(|store| async move {
+        let books = books(&store);
+        let users = Repository::<User>::new(&store.db, SOURCE);
+        let lend = |book: &Book, user: &User| {
+            Ok::<_, No>((book.borrow("user:456")?, user.take("book:1")?))
+        };
+        let (book, user) = books.execute_with("book:1", &users, "user:456", lend).await.unwrap();
+        assert_eq!((book.aggregate.revision, user.aggregate.revision), (1, 1));
+        assert_eq!(user.aggregate.state.books, ["book:1"]);
+        assert_eq!(store.subject("book:1").await, book.events);
+        assert_eq!(store.subject("user:456").await, user.events);
+
+        let error = books
+            .execute_with("book:1", &users, "user:789", |book, user| {
+                Ok::<_, No>((book.borrow("user:789")?, user.take("book:1")?))
+            })
+            .await
+            .unwrap_err();
+        assert!(matches!(error, ExecuteError::Domain(No::AlreadyBorrowed)), "{error:?}");
+        assert_eq!(store.subject("user:789").await, []);
+
+        // One that gets no events still counts.
+        let (book, user) = books
+            .execute_with("book:1", &users, "user:456", |book, _| {
+                Ok::<_, No>((book.give_back()?, None))
+            })
+            .await
+            .unwrap();
+        assert_eq!((book.aggregate.revision, user.aggregate.revision), (2, 1));
+        assert_eq!((book.events.len(), user.events.len()), (1, 0));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decision_on_two_is_made_again_when_either_has_moved() {
+    with_store(|store| async move {
+        for moves in ["book:1", "user:456"] {
+            let users = Repository::<User>::new(&store.db, SOURCE);
+            let others = Repository::<User>::new(&store.db, SOURCE);
+            let mut decisions = 0;
+            // Written is only the first; the second is looked at.
+            let (one, other) = users
+                .execute_with("book:1", &others, "user:456", |_, _| {
+                    decisions += 1;
+                    if decisions == 1 {
+                        let moved = candidate_of_type(moves, "user.moved");
+                        meanwhile(store.db.add_new_events([moved]).into_future()).unwrap();
+                    }
+                    Ok::<_, No>((User::default().take("book:9")?, None))
+                })
+                .await
+                .unwrap();
+            assert_eq!((decisions, one.attempts, other.attempts), (2, 2, 2), "{moves}");
+            assert_eq!(one.aggregate.revision, users.load("book:1").await.unwrap().revision);
+            assert_eq!(other.aggregate.revision, users.load("user:456").await.unwrap().revision);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_rule_over_two_subjects_holds_in_a_race() {
+    with_store(|store| async move {
+        const WRITERS: usize = 8;
+        let barrier = Arc::new(Barrier::new(WRITERS));
+        let mut writers = JoinSet::new();
+        for writer in 0..WRITERS {
+            let (books, barrier) = (books(&store), Arc::clone(&barrier));
+            let users = Repository::<User>::new(&store.db, SOURCE);
+            writers.spawn(async move {
+                let book = format!("book:{writer}");
+                barrier.wait().await;
+                books
+                    .execute_with(&*book, &users, "user:456", |state, user| {
+                        Ok::<_, No>((state.borrow("user:456")?, user.take(&book)?))
+                    })
+                    .await
+                    .map(|_| book)
+            });
+        }
+        let outcomes = writers.join_all().await;
+        let mut lent: Vec<_> = outcomes.into_iter().filter_map(Result::ok).collect();
+        lent.sort();
+        let user = Repository::<User>::new(&store.db, SOURCE).load("user:456").await.unwrap();
+        let mut books_of_user = user.state.books;
+        books_of_user.sort();
+        assert_eq!(books_of_user, lent);
+        assert_eq!(lent.len(), LOANS);
+        for writer in 0..WRITERS {
+            let book = format!("book:{writer}");
+            let is_lent = books(&store).load(&*book).await.unwrap().state.borrower.is_some();
+            assert_eq!(is_lent, lent.contains(&book), "{book}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_no_decision_can_span_is_said() {
+    with_store(|store| async move {
+        let users = Repository::<User>::new(&store.db, SOURCE);
+        let nothing = |_: &Book, _: &User| Ok::<_, No>((None, None));
+        let same = books(&store).execute_with("book:1", &users, "book:1", nothing).await;
+        assert_eq!(
+            same.unwrap_err().to_string(),
+            "both aggregates of the decision have the subject `book:1`; allowed are two subjects"
+        );
+        let elsewhere = EventDb::new(store.client.clone(), "Elsewhere");
+        let users = Repository::<User>::new(&elsewhere, SOURCE);
+        let different = books(&store).execute_with("book:1", &users, "user:1", nothing).await;
+        assert!(matches!(different, Err(ExecuteError::DifferentTables(_, other)) if other == "Elsewhere"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_errors_of_the_store_come_through() {
+    with_store(|store| async move {
+        let books = books(&store);
+        let invalid = books.load("$head/book:1").await.unwrap_err();
+        assert!(matches!(invalid, LoadError::Store(Error::Invalid(_))), "{invalid:?}");
+        let many = |_: &Book| Ok::<_, No>(vec![BookEvent::Returned; 100]);
+        let too_large = books.execute("book:1", many).await.unwrap_err();
+        assert!(matches!(too_large, ExecuteError::Store(Error::TooLarge { .. })), "{too_large:?}");
+        let elsewhere = EventDb::new(store.client.clone(), "Elsewhere");
+        let error = Repository::<Book>::new(&elsewhere, SOURCE).load("book:1").await.unwrap_err();
+        assert!(matches!(error, LoadError::Store(Error::Refused { .. })), "{error:?}");
+
+        // A complete event of another shape.
+        store.db.add_events([event("book:2", "evt", 1_700_000_000_000, json!({}))]).await.unwrap();
+        let error = books.load("book:2").await.unwrap_err();
+        assert!(error.to_string().ends_with("its data doesn't have the shape of its type"));
+    })
+    .await;
+}
