@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
@@ -56,7 +57,7 @@ pub struct PositionTable {
 ///
 /// ```no_run
 /// use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
-/// use eventdb::{DynamoDbReadModel, Event, PositionTable, Projection};
+/// use eventdb::{DynamoDbReadModel, PositionTable, Projection};
 ///
 /// # fn example(client: aws_sdk_dynamodb::Client) {
 /// let positions = PositionTable {
@@ -65,7 +66,7 @@ pub struct PositionTable {
 ///     sort_key: None,
 ///     read_model: "loans".to_owned(),
 /// };
-/// let loans = DynamoDbReadModel::new(client, positions, |event: &Event| {
+/// let loans = DynamoDbReadModel::new(client, positions, |event| {
 ///     let Some(user) = event.data["userId"].as_str() else { return Ok(vec![]) };
 ///     let count = Update::builder()
 ///         .table_name("LoansPerUser")
@@ -79,13 +80,16 @@ pub struct PositionTable {
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct DynamoDbReadModel<C> {
+pub struct DynamoDbReadModel {
     client: Client,
     positions: PositionTable,
-    changes: C,
+    changes: Arc<Changes>,
 }
 
-impl<C> fmt::Debug for DynamoDbReadModel<C> {
+/// What an event changes in the view.
+type Changes = dyn Fn(&Event) -> Result<Vec<TransactWriteItem>, BoxError> + Send + Sync;
+
+impl fmt::Debug for DynamoDbReadModel {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("DynamoDbReadModel")
@@ -153,20 +157,21 @@ pub enum ReadModelError {
     Refused(#[source] BoxError),
 }
 
-impl<C> DynamoDbReadModel<C>
-where
-    C: Fn(&Event) -> Result<Vec<TransactWriteItem>, BoxError> + Send + Sync,
-{
+impl DynamoDbReadModel {
     /// A read model whose positions lie in the given table, and whose view is changed by the given
     /// function.
     ///
     /// ```no_run
     /// # fn example(client: aws_sdk_dynamodb::Client, positions: eventdb::PositionTable) {
-    /// let nothing = eventdb::DynamoDbReadModel::new(client, positions, |_: &eventdb::Event| Ok(vec![]));
+    /// let nothing = eventdb::DynamoDbReadModel::new(client, positions, |_| Ok(vec![]));
     /// # }
     /// ```
-    pub fn new(client: Client, positions: PositionTable, changes: C) -> Self {
-        Self { client, positions, changes }
+    pub fn new(
+        client: Client,
+        positions: PositionTable,
+        changes: impl Fn(&Event) -> Result<Vec<TransactWriteItem>, BoxError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { client, positions, changes: Arc::new(changes) }
     }
 
     fn key(&self, subject: &str) -> SdkItem {
@@ -200,10 +205,7 @@ where
     }
 }
 
-impl<C> ReadModel for DynamoDbReadModel<C>
-where
-    C: Fn(&Event) -> Result<Vec<TransactWriteItem>, BoxError> + Send + Sync,
-{
+impl ReadModel for DynamoDbReadModel {
     type Error = ReadModelError;
 
     async fn position(&self, subject: &str) -> Result<Position, ReadModelError> {

@@ -20,6 +20,8 @@ mod limits;
 mod model;
 mod preconditions;
 mod races;
+mod read_models;
 mod reading;
+mod snapshots;
 mod support;
 mod writing;
