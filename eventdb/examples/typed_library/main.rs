@@ -1,0 +1,173 @@
+//! The library once more, the way a team writes it: typed events, aggregates, decisions, snapshots,
+//! and a read model that follows.
+//!
+//! `cargo run --example typed_library` runs it on a database inside the process; with
+//! `AWS_ENDPOINT_URL_DYNAMODB` set on the database there, with `LIBRARY_TABLE` set on the deployed
+//! table of that name. `cargo test -p eventdb --example typed_library` tests its decisions.
+
+#![allow(clippy::print_stdout, reason = "what it prints is the point of an example")]
+
+mod domain;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::{Mutex, PoisonError};
+
+use aws_config::BehaviorVersion;
+use aws_sdk_dynamodb::Client;
+use chrono::{Days, Utc};
+use domain::{Book, BookEvent, Rejection, User, lend};
+use eventdb::{
+    CapacityMeter, EmbeddedDynamoDb, Event, EventCandidate, EventDb, Message, Position, Projection,
+    ReadModel, Repository, Snapshots, Taken, UnreadableEvent,
+};
+use serde_json::json;
+
+const SOURCE: &str = "https://library.example.com";
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let table = std::env::var("LIBRARY_TABLE");
+    if table.is_err() && std::env::var_os("AWS_ENDPOINT_URL_DYNAMODB").is_none() {
+        let dynamodb = EmbeddedDynamoDb::in_memory().await?;
+        println!("An embedded DynamoDB listens on {}.", dynamodb.endpoint());
+        EventDb::create_table(&dynamodb.client(), "LibraryEvents").await?;
+        return library(EventDb::new(dynamodb.client(), "LibraryEvents")).await;
+    }
+    let client = Client::new(&aws_config::load_defaults(BehaviorVersion::latest()).await);
+    let name = match table {
+        Ok(name) => name,
+        Err(_) => {
+            EventDb::create_table(&client, "LibraryEvents").await?;
+            "LibraryEvents".to_owned()
+        }
+    };
+    library(EventDb::new(client, name)).await
+}
+
+async fn library(db: EventDb) -> Result<(), Box<dyn Error>> {
+    // Subjects of this run only, so that it can be run again on the same table.
+    let run = Utc::now().timestamp_millis();
+    let [dune, emma, old, worn] =
+        ["dune", "emma", "old", "worn"].map(|b| format!("book:{run}-{b}"));
+    let [ada, ben] = ["ada", "ben"].map(|user| format!("user:{run}-{user}"));
+    let due = (Utc::now() + Days::new(14)).date_naive().to_string();
+
+    let books = Repository::<Book>::new(&db, SOURCE);
+    let users = Repository::<User>::new(&db, SOURCE);
+    let borrow = async |book: &str, user: &str| {
+        let decision = |state: &Book, reader: &User| lend(state, reader, book, user, &due);
+        books.execute_with(book, &users, user, decision).await
+    };
+
+    println!("\nA decision on two subjects: the book must be free and the reader registered.");
+    if let Err(error) = borrow(&dune, &ada).await {
+        println!("  {error}");
+    }
+    for user in [&ada, &ben] {
+        users.execute(user, User::register).await?;
+    }
+    let (book, reader) = borrow(&dune, &ada).await?;
+    for event in book.events.iter().chain(&reader.events) {
+        println!(
+            "  revision {:?} of {}: {} {}",
+            event.revision, event.subject, event.ty, event.data
+        );
+    }
+
+    println!("\nTwo readers want the same book at the same moment; each decision sees what is:");
+    let (one, other) = tokio::join!(borrow(&emma, &ada), borrow(&emma, &ben));
+    for (user, outcome) in [(&ada, one), (&ben, other)] {
+        match outcome {
+            Ok(_) => println!("  {user} has it"),
+            Err(error) => println!("  {user} doesn't: {error}"),
+        }
+    }
+
+    println!("\nAn event in a shape of years ago is lifted to today's when it is read:");
+    let lent = EventCandidate::builder()
+        .source(SOURCE)
+        .ty("book.lent")
+        .subject(&old)
+        .data(json!({ "user": ada, "until": due }))
+        .build();
+    for event in db.add_new_events([lent]).await? {
+        println!("  stored as {} {}", event.ty, event.data);
+        println!("  read as   {:?}", event.typed::<BookEvent>()?);
+    }
+
+    println!("\nA book that was lent 490 times, loaded without snapshots and with them:");
+    let policy = Snapshots { name: "book", version: 1, every: 100 };
+    let kept = books.with_snapshots(policy);
+    let loan = [
+        BookEvent::Borrowed { user_id: ada.clone(), due_date: due.clone() },
+        BookEvent::Returned { user_id: ada.clone() },
+    ];
+    for _ in 0..10 {
+        let year = |_: &Book| Ok::<_, Rejection>(std::iter::repeat_n(loan.clone(), 49).flatten());
+        if let Some(snapshot) = kept.execute(&worn, year).await?.snapshot {
+            snapshot.await?;
+        }
+    }
+    let meter = CapacityMeter::new();
+    let without = Repository::<Book>::new(&db.metered_by(&meter), SOURCE);
+    for (how, books) in [("without", without.clone()), ("with", without.with_snapshots(policy))] {
+        let book = books.load(&worn).await?;
+        let consumed = meter.take();
+        println!(
+            "  {how}: {} loans, from {} events, {} read units in {} requests",
+            book.state.loans, book.read.folded, consumed.read_units, consumed.requests
+        );
+    }
+
+    println!("\nA read model takes what subscribers get, in any order and more than once:");
+    let loans = Loans::default();
+    let mut published: Vec<Event> = Vec::new();
+    for subject in [&dune, &emma, &worn] {
+        published.extend(db.fetch_events_for_subject(subject).await?.events);
+    }
+    published.extend(published.clone());
+    published.reverse();
+    let messages = published.iter().map(|event| (event.id.clone(), Message::new(event).body));
+    let failed = Projection::new(&loans).reading(db).handle_batch(messages).await;
+    println!("  {} messages, {} to be delivered again", published.len(), failed.len());
+    for (book, (position, borrower)) in &*loans.lock() {
+        let borrower = borrower.as_deref().unwrap_or("nobody");
+        println!("  {book}, as of revision {}, is with {borrower}", position.revision);
+    }
+    Ok(())
+}
+
+/// Who has which book. In a database, view and position would change in one transaction.
+#[derive(Default)]
+struct Loans(Mutex<BTreeMap<String, (Position, Option<String>)>>);
+
+impl Loans {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, (Position, Option<String>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ReadModel for &Loans {
+    type Error = Box<UnreadableEvent>;
+
+    async fn position(&self, subject: &str) -> Result<Position, Box<UnreadableEvent>> {
+        Ok(self.lock().get(subject).map(|(position, _)| *position).unwrap_or_default())
+    }
+
+    async fn apply(&self, event: &Event, to: Position) -> Result<Taken, Box<UnreadableEvent>> {
+        let typed = event.typed()?;
+        let mut loans = self.lock();
+        let (position, borrower) = loans.entry(event.subject.clone()).or_default();
+        if position.revision + 1 != to.revision {
+            return Ok(Taken::Elsewhere);
+        }
+        *position = to;
+        match typed {
+            Some(BookEvent::Borrowed { user_id, .. }) => *borrower = Some(user_id),
+            Some(BookEvent::Returned { .. }) => *borrower = None,
+            None => {}
+        }
+        Ok(Taken::Applied)
+    }
+}
