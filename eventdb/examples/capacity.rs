@@ -10,18 +10,49 @@ use std::error::Error;
 
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::Client;
-use eventdb::{CapacityMeter, EmbeddedDynamoDb, EventCandidate, EventDb, Precondition};
+use eventdb::{
+    Aggregate, CapacityMeter, DomainEvent, EmbeddedDynamoDb, EventCandidate, EventDb, Precondition,
+    Repository, Snapshots, UnknownTypes,
+};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+
+const SOURCE: &str = "https://library.example.com";
 
 /// An event whose item takes so many bytes in the table.
 fn event_of(bytes: usize, subject: &str) -> EventCandidate {
     EventCandidate::builder()
-        .source("https://library.example.com")
+        .source(SOURCE)
         .ty("book.borrowed")
         .subject(subject)
         // What an event of this kind takes without the filling.
         .data(json!({ "filling": "x".repeat(bytes.saturating_sub(230)) }))
         .build()
+}
+
+/// The same events, typed.
+#[derive(Serialize, Deserialize)]
+enum LoanEvent {
+    #[serde(rename = "book.borrowed")]
+    Borrowed { filling: String },
+}
+
+impl DomainEvent for LoanEvent {
+    const UNKNOWN_TYPES: UnknownTypes = UnknownTypes::Reject;
+}
+
+/// How often a book was lent.
+#[derive(Default, Serialize, Deserialize)]
+struct Loans {
+    count: u64,
+}
+
+impl Aggregate for Loans {
+    type Event = LoanEvent;
+
+    fn apply(&mut self, _: LoanEvent) {
+        self.count += 1;
+    }
 }
 
 struct Table {
@@ -105,5 +136,29 @@ async fn print(client: Client, table: &str) -> Result<(), Box<dyn Error>> {
     let last_100 = db.fetch_all_events().backwards().limit(100);
     last_100.await?;
     table.row("read 100 of all events, 0.5 KB each");
+
+    let long = subject("long");
+    let snapshots = Snapshots { name: "loans", version: 1, every: 1 };
+    let loans = Repository::<Loans>::new(db, SOURCE);
+    for _ in 0..101 {
+        db.add_new_events((0..99).map(|_| event_of(512, &long))).await?;
+    }
+    let borrowed = || LoanEvent::Borrowed { filling: "x".repeat(282) };
+    if let Some(snapshot) = loans
+        .with_snapshots(snapshots)
+        .execute(&long, |_| Ok::<_, String>([borrowed()]))
+        .await?
+        .snapshot
+    {
+        snapshot.await?;
+    }
+    table.meter.take();
+    let without = loans.load(&long).await?;
+    table.row("load an aggregate of 10,000 events, 0.5 KB each");
+    let with = loans.with_snapshots(snapshots).load(&long).await?;
+    table.row("the same with a snapshot, 0.1 KB");
+    if (without.revision, without.state.count) != (10_000, with.state.count) {
+        return Err("the snapshot changed the answer".into());
+    }
     Ok(())
 }

@@ -320,7 +320,7 @@ struct Counter {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Counted {
     #[serde(rename = "counter.counted")]
-    Counted { by: u64 },
+    Up { by: u64 },
     #[serde(rename = "counter.lossy")]
     Lossy {
         #[serde(skip)]
@@ -338,18 +338,19 @@ impl Aggregate for Counter {
     type Event = Counted;
 
     fn apply(&mut self, event: Counted) {
-        if let Counted::Counted { by } = event {
+        if let Counted::Up { by } = event {
             self.count += by;
         }
     }
 }
 
 fn by(by: u64) -> Counted {
-    Counted::Counted { by }
+    Counted::Up { by }
 }
 
-fn panics(test: impl FnOnce()) -> String {
-    let panic = catch_unwind(AssertUnwindSafe(test)).expect_err("the test should have failed");
+fn panics<T>(test: impl FnOnce() -> T) -> String {
+    let outcome = catch_unwind(AssertUnwindSafe(test));
+    let panic = outcome.err().expect("the test should have failed");
     let text = panic.downcast_ref::<String>().expect("text").clone();
     // Without the colours.
     let mut plain = String::new();
@@ -383,22 +384,22 @@ fn given_when_then() {
 #[test]
 fn a_test_that_fails_shows_the_difference() {
     let decided = || given::<Counter>([]).when(|_| Ok::<_, String>([by(1), by(7)]));
-    let difference = panics(|| drop(decided().then([by(1), by(8)])));
+    let difference = panics(|| decided().then([by(1), by(8)]));
     assert!(difference.contains("<        by: 7,\n>        by: 8,"), "{difference}");
-    let fewer = panics(|| drop(decided().then([by(1)])));
+    let fewer = panics(|| decided().then([by(1)]));
     assert!(fewer.contains("<        by: 7,"), "{fewer}");
     let accepted = panics(|| decided().then_error("no".to_owned()));
     assert!(accepted.contains("Err(") && accepted.contains("\"no\""), "{accepted}");
     let rejected = || given::<Counter>([]).when(|_| Err::<Vec<_>, _>("no"));
     assert_eq!(
-        panics(|| drop(rejected().then([]))),
+        panics(|| rejected().then([])),
         "expected events, but the decision was rejected: \"no\""
     );
     let other = panics(|| rejected().then_error("never"));
     assert!(other.contains("\"no\"") && other.contains("\"never\""), "{other}");
     let both =
         || given::<Counter>([]).and::<Counter>([]).when(|_, _| Ok::<_, String>(([], [by(1)])));
-    let second = panics(|| drop(both().then([], [])));
+    let second = panics(|| both().then([], []));
     assert!(second.starts_with("other events of the second were decided on"), "{second}");
 }
 
@@ -407,10 +408,10 @@ fn events_that_would_not_come_back_fail_the_test() {
     let lossy = Counted::Lossy { forgotten: 7 };
     let test =
         || given::<Counter>([]).when(|_| Ok::<_, String>([lossy.clone()])).then([lossy.clone()]);
-    let changed = panics(|| drop(test()));
+    let changed = panics(test);
     assert!(changed.starts_with("an event is another one once it is stored"), "{changed}");
     let named = || given::<Counter>([Counted::Named("Dune".into())]);
-    let unwritable = panics(|| drop(named()));
+    let unwritable = panics(named);
     assert!(unwritable.contains("the variant `counter.named` holds no object"), "{unwritable}");
 }
 

@@ -266,7 +266,7 @@ async fn with_snapshots_or_without_the_answers_are_the_same() {
                                             .put_row(row.iter().map(|(name, value)| {
                                                 (name.as_str(), value.clone())
                                             }))
-                                            .await
+                                            .await;
                                     }
                                     None => kept = mine.into_iter().next(),
                                 },
