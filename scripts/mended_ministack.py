@@ -9,8 +9,10 @@
 3. Policies can demand partition keys by the condition key dynamodb:LeadingKeys. ministack doesn't
    know it, so that it refuses what such a statement allows.
    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
-4. Who may sns:Publish may PublishBatch. ministack demands a right sns:PublishBatch, which isn't one.
+4. Who may sns:Publish may PublishBatch, and who may sqs:DeleteMessage may DeleteMessageBatch.
+   ministack demands rights of the names of the batches, which there aren't.
    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsns.html
+   https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsqs.html
 """
 
 import json
@@ -21,6 +23,10 @@ from ministack.core import iam_actions, iam_evaluator
 from ministack.services import dynamodb
 
 TRANSACTION_BYTES = 4 * 1024 * 1024
+RIGHTS_FOR_BATCHES = {
+    "sns:PublishBatch": "sns:Publish",
+    "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
+}
 
 fetches = ContextVar("fetches", default=False)
 query = dynamodb._query
@@ -99,8 +105,7 @@ def checks_with_leading_keys(iam_action, body, region, account_id):
 
 
 def enforce_as_aws(access_key_id, iam_action, *arguments, service_context=None, **named):
-    if iam_action == "sns:PublishBatch":
-        iam_action = "sns:Publish"
+    iam_action = RIGHTS_FOR_BATCHES.get(iam_action, iam_action)
     if isinstance(iam_action, ActionOnItem):
         service_context = {**(service_context or {}), **iam_action.context}
     return enforce(

@@ -6,9 +6,10 @@
  *
  * EVENTDB_CODE can name a directory with a built `bootstrap`; else it is built.
  *
- * What the emulator can't tell stands beside the tests. It also takes no notice of what the
- * publisher reports as failed, so that retries are proven in `lambda/tests`, and it can't deploy
- * the alarms of production, whose template is proven in `infra/test`.
+ * What the emulator can't tell stands beside the tests. It delivers a batch again when the function
+ * fails, but takes no notice of single records that the publisher reports as failed, so that those
+ * are proven in `lambda/tests`; and it can't deploy the alarms of production, whose template is
+ * proven in `infra/test`.
  */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
@@ -18,6 +19,8 @@ import { Agent } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { CloudFormationClient, DescribeStacksCommand } from '@aws-sdk/client-cloudformation';
 import {
   CloudWatchLogsClient,
@@ -29,6 +32,7 @@ import {
   DynamoDBClient,
   ListTablesCommand,
   QueryCommand,
+  ScanCommand,
   UpdateItemCommand,
 } from '@aws-sdk/client-dynamodb';
 import {
@@ -68,6 +72,7 @@ import { REGION, startMinistack } from '../../scripts/with-ministack.mjs';
 /** @typedef {{ accessKeyId: string, secretAccessKey: string, sessionToken?: string }} Credentials */
 
 const SUBSCRIBERS_APP = 'node --import tsx tests/pipeline/subscribers.ts';
+const PRODUCTION_APP = 'node --import tsx tests/pipeline/production.ts';
 const LIBRARY = 'https://library.example.com';
 const READERS = 'https://readers.example.com';
 /** Stands in every event's data, and must never be seen in a log. */
@@ -86,12 +91,16 @@ let cdk;
 let context = {};
 /** @type {Record<string, string>} */
 let store = {};
+/** @type {Record<string, string>} */
+let subscribersContext = {};
 /** @type {Record<string, Record<string, string>>} */
 let subscribers = {};
 /** Every event that was stored, by id. @type {Map<string, Json>} */
 const stored = new Map();
 /** What the subscriber to everything got, by id. @type {Map<string, Json>} */
 const arrived = new Map();
+/** The ids of all that it got, in the order of arrival. @type {string[]} */
+const arrivals = [];
 
 before(async () => {
   await makeCertificate();
@@ -101,6 +110,7 @@ before(async () => {
   });
   cdk = cdkFor(ministack, { isQuiet: true });
   context = { ...eventStoreContext(builtCode()), subscriptionAccounts: '111111111111' };
+  const readModelCode = builtReadModel();
   await cdk.bootstrap();
   store = outputsOfOnlyStack(await cdk.deploy(EVENT_STORE_APP, context), [
     'TableName',
@@ -109,7 +119,13 @@ before(async () => {
     'AppendPolicyArn',
     'ReadPolicyArn',
   ]);
-  subscribers = await cdk.deploy(SUBSCRIBERS_APP, { topicArn: output(store, 'TopicArn') });
+  subscribersContext = {
+    topicArn: output(store, 'TopicArn'),
+    eventTable: output(store, 'TableName'),
+    readPolicyArn: output(store, 'ReadPolicyArn'),
+    readModelCode,
+  };
+  subscribers = await cdk.deploy(SUBSCRIBERS_APP, subscribersContext);
   await untilPublisherIsReady(client(LambdaClient), output(store, 'PublisherName'));
 });
 
@@ -219,6 +235,68 @@ test("the publisher's log has its counts, and nothing of the events' data", asyn
   assert.equal(published, stored.size);
 });
 
+test('a subscriber in Rust applies each event once and in order', async () => {
+  const reader = await readerCredentials();
+  const printed = await runExample('subscriber', ['--until-empty'], {
+    ...environmentOf(reader),
+    LIBRARY_QUEUE: output(subscribers['Reader'], 'QueueUrl'),
+    LIBRARY_TOPIC: output(store, 'TopicArn'),
+    LIBRARY_TABLE: output(store, 'TableName'),
+  });
+  const last = printed.trim().split('\n\n').at(-1)?.split('\n');
+  assert.deepEqual(
+    last?.sort(),
+    [...borrowers()]
+      .map(([subject, { borrower, revision }]) => {
+        return `${subject} is with ${borrower ?? 'nobody'}, as of revision ${revision}`;
+      })
+      .sort(),
+  );
+});
+
+test('a read model that is a Lambda function ends at the same state', async () => {
+  const dynamodb = client(DynamoDBClient);
+  const TableName = output(subscribers['ReadModel'], 'ViewTable');
+  const wanted = borrowers();
+  const deadline = Date.now() + ARRIVAL_SECONDS * 1_000;
+  for (;;) {
+    const { Items: items = [] } = await dynamodb.send(
+      new ScanCommand({ TableName, ConsistentRead: true }),
+    );
+    const view = new Map(items.map((item) => [item['id']?.S, item]));
+    const seen = [...wanted.keys()].map((subject) => [
+      subject,
+      {
+        borrower: view.get(subject)?.['borrower']?.S,
+        revision: Number(view.get(`$position/loans/${subject}`)?.['revision']?.N ?? 0),
+      },
+    ]);
+    if (isDeepStrictEqual(seen, [...wanted])) {
+      return;
+    }
+    assert.ok(Date.now() < deadline, JSON.stringify({ seen, wanted: [...wanted] }, undefined, 1));
+    await sleep(200);
+  }
+});
+
+test('a publisher that is killed in the midst of a batch loses nothing', async () => {
+  // Sent again whole, as by AWS, a batch that was published in part comes in part twice.
+  let twice = 0;
+  for (let round = 0; twice === 0; round += 1) {
+    assert.ok(round < 10, 'the publisher was never met at work');
+    const subject = `book:killed-${round}`;
+    const known = arrivals.length;
+    await append([Array.from({ length: 60 }, () => candidate({ subject }))], await appender());
+    const queue = output(subscribers['All'], 'QueueUrl');
+    await receive(queue, (bodies) => bodies.length > 0, { untilEmpty: false });
+    assert.ok(killPublisher() > 0, 'no process of the publisher was found');
+    await receiveAll();
+    const ids = arrivals.slice(known);
+    twice += ids.length - new Set(ids).size;
+  }
+  assert.deepEqual([...arrived.keys()].sort(), [...stored.keys()].sort());
+});
+
 test('what appends can neither change an event nor delete one', async () => {
   const TableName = output(store, 'TableName');
   const [event] = stored.values();
@@ -290,7 +368,7 @@ test('an update of the stack takes effect, and loses nothing that is appended me
 });
 
 test('when the stacks go, nothing stays', async () => {
-  await cdk.destroy(SUBSCRIBERS_APP, { topicArn: output(store, 'TopicArn') });
+  await cdk.destroy(SUBSCRIBERS_APP, subscribersContext);
   await cdk.destroy(EVENT_STORE_APP, context);
 
   const { Stacks: stacks } = await client(CloudFormationClient).send(new DescribeStacksCommand({}));
@@ -318,6 +396,35 @@ test('when the stacks go, nothing stays', async () => {
     roles.map(({ RoleName: name = '' }) => name).filter((name) => /EventDB|All|By/.test(name)),
     [],
   );
+});
+
+test('in production the events stay when the stack goes', async () => {
+  const code = { code: output(context, 'code') };
+  const [production = {}] = Object.values(await cdk.deploy(PRODUCTION_APP, code));
+  const TableName = output(production, 'TableName');
+  await append([[candidate({ subject: 'book:kept' })]], ROOT, TableName);
+  await cdk.destroy(PRODUCTION_APP, code);
+
+  const { Stacks: stacks } = await client(CloudFormationClient).send(new DescribeStacksCommand({}));
+  assert.ok(stacks?.every(({ StackName: name }) => name !== 'Production'));
+  const { Items: items } = await client(DynamoDBClient).send(
+    new QueryCommand({
+      TableName,
+      KeyConditionExpression: 'subject = :subject',
+      ExpressionAttributeValues: { ':subject': { S: 'book:kept' } },
+    }),
+  );
+  assert.equal(items?.length, 1);
+  const { Topics: topics = [] } = await client(SNSClient).send(new ListTopicsCommand({}));
+  assert.ok(topics.some(({ TopicArn: arn }) => arn === production['TopicArn']));
+  const { logGroups = [] } = await client(CloudWatchLogsClient).send(
+    new DescribeLogGroupsCommand({}),
+  );
+  assert.ok(logGroups.some(({ logGroupName: name }) => name === production['LogGroupName']));
+  const { Buckets: buckets = [] } = await client(S3Client).send(new ListBucketsCommand({}));
+  assert.ok(buckets.some(({ Name: name }) => name === production['FailureBucketName']));
+  const { Functions: functions } = await client(LambdaClient).send(new ListFunctionsCommand({}));
+  assert.deepEqual(functions, []);
 });
 
 /** What is appended, each member of the list at once. @returns {Json[][]} */
@@ -355,13 +462,18 @@ function appends() {
     [
       candidate({
         subject: 'book:large',
-        data: { secret: SECRET, text: 'x'.repeat(200 * 1024) },
+        data: { secret: SECRET, userId: 'user:1', text: 'x'.repeat(200 * 1024) },
       }),
     ],
     [
       candidate({
         subject: 'book:nested',
-        data: { secret: SECRET, list: [1, -0.5, null, true, [], {}, [[['deep']]]], large: 1e100 },
+        data: {
+          secret: SECRET,
+          userId: 'user:2',
+          list: [1, -0.5, null, true, [], {}, [[['deep']]]],
+          large: 1e100,
+        },
       }),
     ],
   ];
@@ -369,7 +481,8 @@ function appends() {
 
 /** @param {Json} own */
 function candidate(own) {
-  return { source: LIBRARY, type: 'book.borrowed', data: { secret: SECRET }, ...own };
+  const data = { secret: SECRET, userId: 'user:456' };
+  return { source: LIBRARY, type: 'book.borrowed', data, ...own };
 }
 
 /**
@@ -377,17 +490,37 @@ function candidate(own) {
  *
  * @param {Json[][]} events each member at once
  * @param {Credentials} credentials
+ * @param {string} [table] another one than the test's, of which nothing is noted
  */
-async function append(events, credentials) {
-  const child = spawn('cargo', 'run --quiet --locked --example append_json'.split(' '), {
+async function append(events, credentials, table) {
+  const printed = await runExample(
+    'append_json',
+    [],
+    { ...environmentOf(credentials), LIBRARY_TABLE: table ?? output(store, 'TableName') },
+    events.map((event) => `${JSON.stringify(event)}\n`).join(''),
+  );
+  for (const line of printed.split('\n').filter((text) => text !== '')) {
+    const event = JSON.parse(line);
+    if (table === undefined) {
+      stored.set(event.id, event);
+    }
+  }
+}
+
+/**
+ * Runs an example of the crate and returns what it has printed.
+ *
+ * @param {string} name
+ * @param {string[]} options
+ * @param {NodeJS.ProcessEnv} env
+ * @param {string} [input]
+ * @returns {Promise<string>}
+ */
+async function runExample(name, options, env, input = '') {
+  const command = ['run', '--quiet', '--locked', '-p', 'eventdb', '--example', name, '--'];
+  const child = spawn('cargo', [...command, ...options], {
     cwd: REPOSITORY,
-    env: {
-      ...ministack.environment,
-      AWS_ACCESS_KEY_ID: credentials.accessKeyId,
-      AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
-      AWS_SESSION_TOKEN: credentials.sessionToken,
-      LIBRARY_TABLE: output(store, 'TableName'),
-    },
+    env,
     stdio: ['pipe', 'pipe', 'pipe'],
   });
   let printed = '';
@@ -400,7 +533,7 @@ async function append(events, credentials) {
   });
   // It may end before it has read all; its status says so.
   child.stdin.on('error', () => {});
-  child.stdin.end(events.map((event) => `${JSON.stringify(event)}\n`).join(''));
+  child.stdin.end(input);
   const status = await new Promise((resolve, reject) => {
     child.once('error', reject);
     child.once('close', resolve);
@@ -408,37 +541,82 @@ async function append(events, credentials) {
   if (status !== 0) {
     throw new Error(complaint);
   }
-  for (const line of printed.split('\n').filter((text) => text !== '')) {
-    const event = JSON.parse(line);
-    stored.set(event.id, event);
+  return printed;
+}
+
+/** @param {Credentials} credentials */
+function environmentOf(credentials) {
+  return {
+    ...ministack.environment,
+    AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+    AWS_SESSION_TOKEN: credentials.sessionToken,
+  };
+}
+
+/**
+ * Who has which book according to what is stored, and the subject's last revision.
+ *
+ * @returns {Map<string, { borrower: string | undefined, revision: number }>}
+ */
+function borrowers() {
+  /** @type {ReturnType<typeof borrowers>} */
+  const loans = new Map();
+  // By subject they stand in the order of their revisions.
+  for (const { subject, type, data, sequence } of stored.values()) {
+    const loan = loans.get(subject) ?? { borrower: undefined, revision: 0 };
+    loans.set(subject, loan);
+    assert.equal(Number(sequence), loan.revision + 1);
+    loan.revision += 1;
+    if (type === 'book.borrowed') {
+      loan.borrower = data.userId;
+    } else if (type === 'book.returned') {
+      loan.borrower = undefined;
+    }
   }
+  return loans;
+}
+
+/** Kills the publisher's processes, without a word of warning. @returns {number} how many */
+function killPublisher() {
+  const { stdout } = spawnSync('ps', ['-A', '-ww', '-o', 'pid=,args='], { encoding: 'utf8' });
+  const port = new URL(ministack.endpoint).port;
+  const publishers = stdout
+    .split('\n')
+    .filter((line) => line.includes(`ministack-provided-code-${port}`))
+    .map((line) => Number.parseInt(line, 10))
+    // The read model's function too is killed: it loses nothing either.
+    .filter((id) => Number.isInteger(id));
+  for (const id of publishers) {
+    process.kill(id, 'SIGKILL');
+  }
+  return publishers.length;
 }
 
 /** Receives until the subscriber to everything has all that is stored. */
 async function receiveAll() {
   const queue = output(subscribers['All'], 'QueueUrl');
-  await receive(queue, (bodies) => {
-    for (const event of bodies) {
-      arrived.set(event['id'], event);
-    }
-    return [...stored.keys()].every((id) => arrived.has(id));
-  });
+  await receive(queue, () => [...stored.keys()].every((id) => arrived.has(id)));
 }
 
 /**
- * Receives until it is enough and the queue is empty.
+ * Receives until it is enough and, unless told otherwise, the queue is empty.
  *
  * @param {string} QueueUrl
  * @param {(bodies: Json[]) => boolean} isEnough
+ * @param {{ untilEmpty: boolean }} options
  * @returns {Promise<Json[]>} the bodies
  */
-async function receive(QueueUrl, isEnough) {
+async function receive(QueueUrl, isEnough, { untilEmpty } = { untilEmpty: true }) {
   const sqs = client(SQSClient);
   const deadline = Date.now() + ARRIVAL_SECONDS * 1_000;
   /** @type {Json[]} */
   const bodies = [];
   for (;;) {
     const enough = isEnough(bodies);
+    if (enough && !untilEmpty) {
+      return bodies;
+    }
     const { Messages: messages = [] } = await sqs.send(
       new ReceiveMessageCommand({
         QueueUrl,
@@ -447,7 +625,14 @@ async function receive(QueueUrl, isEnough) {
       }),
     );
     if (messages.length > 0) {
-      bodies.push(...messages.map(({ Body: body = '' }) => JSON.parse(body)));
+      const received = messages.map(({ Body: body = '' }) => JSON.parse(body));
+      bodies.push(...received);
+      if (QueueUrl === output(subscribers['All'], 'QueueUrl')) {
+        for (const event of received) {
+          arrived.set(event.id, event);
+          arrivals.push(event.id);
+        }
+      }
       await sqs.send(
         new DeleteMessageBatchCommand({
           QueueUrl,
@@ -522,6 +707,19 @@ async function subscribeAndUnsubscribe(account) {
   await client(SNSClient).send(new UnsubscribeCommand({ SubscriptionArn }));
 }
 
+/** A role that consumes the queue of the subscriber in Rust and reads the event store. */
+async function readerCredentials() {
+  const consume = output(subscribers['Reader'], 'ConsumePolicyArn');
+  const credentials = await assumeRole('Consumer', consume);
+  await client(IAMClient).send(
+    new AttachRolePolicyCommand({
+      RoleName: 'Consumer',
+      PolicyArn: output(store, 'ReadPolicyArn'),
+    }),
+  );
+  return credentials;
+}
+
 /** The role of the first test, taken on again. */
 function appender() {
   return credentialsOf('arn:aws:iam::000000000000:role/Appender');
@@ -573,6 +771,20 @@ async function makeCertificate() {
   });
   writeFileSync(certificate, pems.cert);
   writeFileSync(join(directory, 'key.pem'), pems.private, { mode: 0o600 });
+}
+
+/** A directory with the function of the read model, built as an example: it needn't be small. */
+function builtReadModel() {
+  const arguments_ = '--locked -p eventdb-publisher --example read_model -- -C strip=symbols';
+  const { status } = spawnSync('cargo', ['rustc', '--quiet', ...arguments_.split(' ')], {
+    cwd: REPOSITORY,
+    stdio: ['ignore', 2, 2],
+  });
+  assert.equal(status, 0);
+  const code = mkdtempSync(join(directory, 'read-model-'));
+  const built = join(REPOSITORY, 'target', 'debug', 'examples', 'read_model');
+  copyFileSync(built, join(code, 'bootstrap'));
+  return code;
 }
 
 /** A directory with the publisher, built unless it is handed in. */
