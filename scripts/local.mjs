@@ -3,14 +3,17 @@
  * The whole pipeline on this machine, without an AWS account and without Docker: `npm run local`
  *
  * It starts ministack, an emulator of AWS, on 127.0.0.1, deploys the event store and a subscriber
- * with the real `cdk`, says what to do next, and runs until Ctrl-C. All state is in memory and gone
- * then: ministack doesn't keep all of it otherwise.
+ * with the real `cdk`, says what to do next, and runs until Ctrl-C. What was stored is gone then,
+ * unless a directory is given to keep it in; what the publisher had not yet taken from the stream
+ * is in the table then, but isn't published any more.
  *
- * Options: `--port <port>` of 127.0.0.1 (default: a free one); `--code <directory>` with a built
+ * Options: `--port <port>` of 127.0.0.1 (default: a free one, or that of the kept state);
+ * `--state <directory>` to keep the state in and to go on with; `--code <directory>` with a built
  * `bootstrap` of the publisher (default: built from the sources, which takes minutes the first time).
  */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { LambdaClient } from '@aws-sdk/client-lambda';
@@ -24,22 +27,44 @@ import {
 } from './pipeline.mjs';
 import { startMinistack } from './with-ministack.mjs';
 
-const USAGE = 'Usage: npm run local -- [--port <port>] [--code <directory with bootstrap>]';
+const USAGE =
+  'Usage: npm run local -- [--port <port>] [--state <directory>] [--code <directory with bootstrap>]';
 const A_DAY = 24 * 60 * 60 * 1_000;
 
 /** @param {string[]} given */
 function readOptions(given) {
-  const { port, code } = parseArgs({
+  const { port, state, code } = parseArgs({
     args: given,
-    options: { port: { type: 'string' }, code: { type: 'string' } },
+    options: { port: { type: 'string' }, state: { type: 'string' }, code: { type: 'string' } },
   }).values;
   if (port !== undefined && !(/^\d{1,5}$/.test(port) && Number(port) > 0 && Number(port) < 65536)) {
     throw new Error(`'${port}' is no port; give one from 1 to 65535`);
   }
   return {
     port: port === undefined ? undefined : Number(port),
+    state: state === undefined ? undefined : resolve(state),
     code: code === undefined ? undefined : resolve(code),
   };
+}
+
+/**
+ * Starts ministack. A kept state has the port in its addresses, so it is started on that one.
+ *
+ * @param {{ port: number | undefined, state: string | undefined }} options
+ */
+async function start({ port, state }) {
+  if (state === undefined) {
+    return startMinistack({ port });
+  }
+  mkdirSync(state, { recursive: true });
+  const file = join(state, 'port');
+  const kept = existsSync(file) ? Number(readFileSync(file, 'utf8')) : undefined;
+  if (kept !== undefined && port !== undefined && port !== kept) {
+    throw new Error(`the state in ${state} is of port ${kept}; give that one or another directory`);
+  }
+  const ministack = await startMinistack({ port: port ?? kept, state });
+  writeFileSync(file, new URL(ministack.endpoint).port);
+  return ministack;
 }
 
 /**
@@ -57,11 +82,11 @@ async function progress(step, run) {
 }
 
 /**
- * @param {{ port: number | undefined, code: string | undefined }} options
+ * @param {ReturnType<typeof readOptions>} options
  * @param {AbortSignal} signal
  */
-async function runPipeline({ port, code }, signal) {
-  const ministack = await progress('The local AWS starts', () => startMinistack({ port }));
+async function runPipeline({ port, state, code }, signal) {
+  const ministack = await progress('The local AWS starts', () => start({ port, state }));
   const cdk = cdkFor(ministack, { signal });
   try {
     await progress('It is bootstrapped for the CDK', cdk.bootstrap);
@@ -88,7 +113,7 @@ async function runPipeline({ port, code }, signal) {
     await progress('The publisher gets ready', () =>
       untilPublisherIsReady(lambda, store['PublisherName'] ?? '', signal),
     );
-    console.log(nextSteps(ministack.endpoint, store, subscriber));
+    console.log(nextSteps(ministack.endpoint, state, store, subscriber));
     while (!signal.aborted) {
       await sleep(A_DAY, undefined, { signal });
     }
@@ -100,27 +125,30 @@ async function runPipeline({ port, code }, signal) {
 
 /**
  * @param {string} endpoint
+ * @param {string | undefined} state
  * @param {Record<string, string>} store
  * @param {Record<string, string>} subscriber
  */
-function nextSteps(endpoint, store, subscriber) {
+function nextSteps(endpoint, state, store, subscriber) {
   return `
 The pipeline is ready. In another terminal, for services and for the commands below:
 
   export AWS_ENDPOINT_URL=${endpoint} AWS_REGION=eu-west-1
   export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
   export LIBRARY_TABLE=${store['TableName']}
-  export LIBRARY_QUEUE=${subscriber['QueueUrl']}
+  export LIBRARY_QUEUE=${subscriber['QueueUrl']} LIBRARY_TOPIC=${store['TopicArn']}
 
 Append events:
 
   cargo run --example library
+  cargo run --example typed_library
 
-Watch the messages come:
+Keep a read model of them, or see the messages themselves:
 
+  cargo run --example subscriber
   npm run --silent local:watch
 
-Ctrl-C ends it, and all that was stored is gone.`;
+Ctrl-C ends it${state === undefined ? ', and all that was stored is gone' : `; the state is in ${state}`}.`;
 }
 
 /** @type {ReturnType<typeof readOptions>} */

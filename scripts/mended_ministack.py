@@ -1,4 +1,4 @@
-"""Runs ministack with four faults mended, which would hide what is to be tested.
+"""Runs ministack with five faults mended, which would hide what is to be tested.
 
 1. A query of a local secondary index can ask for attributes that the index doesn't hold; DynamoDB
    then fetches them from the table. ministack 1.5.33 leaves them out.
@@ -13,6 +13,9 @@
    ministack demands rights of the names of the batches, which there aren't.
    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsns.html
    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsqs.html
+5. Its state on disk has how far each function has come with a stream, but not the stream. After a
+   start on that state nothing would be delivered until the new stream is as long as the old one,
+   so each begins at the start of the new one.
 """
 
 import json
@@ -20,7 +23,7 @@ from contextvars import ContextVar
 
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
-from ministack.services import dynamodb
+from ministack.services import dynamodb, lambda_svc
 
 TRANSACTION_BYTES = 4 * 1024 * 1024
 RIGHTS_FOR_BATCHES = {
@@ -113,6 +116,12 @@ def enforce_as_aws(access_key_id, iam_action, *arguments, service_context=None, 
     )
 
 
+def restore_all_but_streams(positions, kept):
+    if positions is not lambda_svc._dynamodb_stream_positions:
+        restore_positions(positions, kept)
+
+
+restore_positions = lambda_svc._restore_esm_positions
 service_context = iam_actions.dynamodb_service_context
 transaction_checks = iam_actions.dynamodb_transaction_checks
 enforce = iam_evaluator.enforce
@@ -120,6 +129,7 @@ enforce = iam_evaluator.enforce
 iam_actions.dynamodb_service_context = context_with_leading_keys
 iam_actions.dynamodb_transaction_checks = checks_with_leading_keys
 iam_evaluator.enforce = enforce_as_aws
+lambda_svc._restore_esm_positions = restore_all_but_streams
 dynamodb._query = query_fetching
 dynamodb._apply_index_projection = project_or_fetch
 dynamodb._transact_write_items = transact_counting_items

@@ -32,6 +32,8 @@ const START_SECONDS = 30;
  * @property {number} [port] of 127.0.0.1; a free one if not given
  * @property {{ certificate: string, key: string }} [tls] PEM files, to answer by HTTPS only
  * @property {boolean} [enforcesIam] whether it does, for all but the root user `test`
+ * @property {string} [state] a directory to keep its state in, for a later start on the same port;
+ *   kept in memory if not given
  */
 
 /**
@@ -62,8 +64,9 @@ export async function startMinistack(options = {}) {
       GATEWAY_PORT: String(port),
       MINISTACK_HOST: '127.0.0.1',
       MINISTACK_REGION: REGION,
-      PERSIST_STATE: '0',
-      STATE_DIR: join(directory, 'state'),
+      PERSIST_STATE: options.state === undefined ? '0' : '1',
+      STATE_DIR: options.state ?? join(directory, 'state'),
+      S3_DATA_DIR: join(options.state ?? directory, 's3'),
       // It unpacks functions there, and leaves them.
       TMPDIR: directory,
       ...(options.enforcesIam === true ? { AUTH: 'true' } : {}),

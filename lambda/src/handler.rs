@@ -105,6 +105,7 @@ pub async fn handle(
         published: outcome.lags.len(),
         skipped,
         failed: outcome.failed.len(),
+        requests: outcome.requests,
         lags: outcome.lags,
     };
     (Checkpoint::new(&outcome.failed, &sequence_numbers).map_err(HandlerError::from), metrics)

@@ -26,6 +26,8 @@ pub struct Metrics {
     pub skipped: usize,
     /// Records that were not published though they should have been.
     pub failed: usize,
+    /// Requests that were sent to the topic, repetitions included.
+    pub requests: usize,
     /// For each published event, the milliseconds from its time to its publication.
     pub lags: Vec<u64>,
 }
@@ -64,6 +66,8 @@ impl Metrics {
             metric::PUBLISHED_EVENTS: self.published,
             metric::SKIPPED_RECORDS: self.skipped,
             metric::FAILED_RECORDS: self.failed,
+            // For whoever reads the log; as a metric it would cost more than it tells.
+            "PublishRequests": self.requests,
         });
         if let (Some(fields), false) = (line.as_object_mut(), self.lags.is_empty()) {
             fields.insert(metric::PUBLISH_LAG.to_owned(), json!(sample(&self.lags)));

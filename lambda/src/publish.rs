@@ -28,6 +28,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// What became of the queued events.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Outcome {
+    /// Requests that were sent, repetitions included.
+    pub requests: usize,
     /// For each event that the topic has accepted, the milliseconds since its time.
     pub lags: Vec<u64>,
     /// Positions of all records that were not published, in no particular order.
@@ -62,11 +64,13 @@ pub struct Outcome {
 /// # }
 /// ```
 pub async fn publish(topic: &impl Topic, queues: Queues, deadline: Instant) -> Outcome {
-    let mut work = Work { queues, again: Vec::new(), lags: Vec::new(), stopped: false, deadline };
+    let mut work =
+        Work { queues, again: Vec::new(), lags: Vec::new(), requests: 0, stopped: false, deadline };
     let mut in_flight = FuturesUnordered::new();
     loop {
         while in_flight.len() < REQUESTS_IN_FLIGHT {
             let Some(request) = work.next_request() else { break };
+            work.requests += 1;
             in_flight.push(send(topic, request, deadline));
         }
         match in_flight.next().await {
@@ -76,7 +80,7 @@ pub async fn publish(topic: &impl Topic, queues: Queues, deadline: Instant) -> O
         }
     }
     drop(in_flight);
-    Outcome { lags: work.lags, failed: work.queues.into_failed() }
+    Outcome { requests: work.requests, lags: work.lags, failed: work.queues.into_failed() }
 }
 
 /// What is still to be done, and what has been.
@@ -85,6 +89,7 @@ struct Work {
     /// Requests that are sent again, whole or in part.
     again: Vec<Request>,
     lags: Vec<u64>,
+    requests: usize,
     /// Nothing is begun any more, neither new requests nor repetitions.
     stopped: bool,
     deadline: Instant,
