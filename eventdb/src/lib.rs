@@ -50,12 +50,22 @@
 //!   subscribers get: [`Message`].
 //! - **A database to try it on**: [`EmbeddedDynamoDb`].
 //!
+//! What a team builds on that:
+//!
+//! - **Typed events**: a serde enum as a [`DomainEvent`]; [`Upcaster`]s lift old shapes.
+//! - **Aggregates**: an [`Aggregate`] folds a subject's events; a [`Repository`] loads it and
+//!   [executes](Repository::execute) decisions on one subject or two, with [`Snapshots`] if wanted.
+//! - **Tests of decisions**: [`testing`], given / when / then.
+//! - **Read models**: a [`ReceivedMessage`] is an event; a [`Projection`] brings each once and in
+//!   order to a [`ReadModel`], such as a [`DynamoDbReadModel`].
+//!
 //! # Features
 //!
 //! | feature | what it adds |
 //! |---|---|
 //! | `dynamodb` (default) | the store; without it only events, items and messages are left, and no AWS client is pulled in |
 //! | `embedded` | [`EmbeddedDynamoDb`], a DynamoDB inside the process |
+//! | `testing` | [`testing`], given / when / then for decisions |
 //! | `cloudevents-sdk` | `TryFrom` to and from the event of the crate `cloudevents-sdk` |
 //!
 //! # What it doesn't do

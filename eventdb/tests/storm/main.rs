@@ -1,0 +1,341 @@
+//! Thousands of appends by writers that meet, are cut off and are killed, on a network on which
+//! everything goes wrong; afterwards one history must explain all that anybody saw.
+//!
+//! It runs in virtual time on one thread, with the database engine called directly, so that a seed
+//! settles what each writer does and which fault meets which request. A failing run prints its seed:
+//! `EVENTDB_STORM_SEED=<seed> cargo test -p eventdb --test storm` repeats it, and
+//! `EVENTDB_STORM_APPENDS=1000000` makes it longer.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test that panics has done its work"
+)]
+
+mod network;
+mod record;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use eventdb::{Error, Event, EventCandidate, EventDb, Precondition};
+use fastrand::Rng;
+use serde_json::{Value, json};
+use tokio::task::LocalSet;
+use tokio::time::{sleep, timeout};
+
+use crate::network::{Clock, KINDS, Network};
+use crate::record::{Append, Outcome, Read, Record, assert_sound, ids};
+
+const WRITERS: u64 = 16;
+const SUBJECTS: u64 = 50;
+const APPENDS: u64 = 20_000;
+/// Of a hundred requests, how many meet a fault.
+const PERCENTAGE: u8 = 12;
+const SOURCE: &str = "https://library.example.com";
+
+/// What all writers share.
+struct Run {
+    network: Network,
+    clock: Clock,
+    begun: Cell<u64>,
+    wanted: u64,
+    record: RefCell<Record>,
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a whole number"))
+}
+
+#[test]
+fn one_history_explains_what_everybody_saw() {
+    let seed = from_environment("EVENTDB_STORM_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let wanted = from_environment("EVENTDB_STORM_APPENDS").unwrap_or(APPENDS);
+    eprintln!("to repeat this run: EVENTDB_STORM_SEED={seed} EVENTDB_STORM_APPENDS={wanted}");
+    // The jitter of pauses, too.
+    fastrand::seed(seed);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    LocalSet::new().block_on(&runtime.unwrap(), storm(seed, wanted));
+}
+
+async fn storm(seed: u64, wanted: u64) {
+    let network = Network::new(dynoxide::Database::memory().unwrap(), seed, PERCENTAGE);
+    let calm = network.calm().client();
+    EventDb::create_table(&calm, "StormEvents").await.unwrap();
+    let run = Rc::new(Run {
+        network: network.clone(),
+        clock: Clock::start(),
+        begun: Cell::new(0),
+        wanted,
+        record: RefCell::default(),
+    });
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let random = Rng::with_seed(seed ^ (writer + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            tokio::task::spawn_local(Writer::new(Rc::clone(&run), random).write())
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    // What is on its way arrives.
+    sleep(Duration::from_secs(60)).await;
+
+    let db = EventDb::new(calm, "StormEvents");
+    let mut histories = BTreeMap::new();
+    for subject in 0..SUBJECTS {
+        let history = db.fetch_events_for_subject(name(subject)).await.unwrap();
+        assert!(history.invalid.is_empty() && history.missing.is_empty());
+        histories.insert(name(subject), history.events);
+    }
+    let all = db.fetch_all_events().await.unwrap();
+    assert_eq!(ids(&all.events), ids(histories.values().flatten()), "the index differs");
+    let record = run.record.borrow();
+    record.assert_explained_by(&histories);
+
+    let outcomes = record.outcomes();
+    let met = network.met();
+    eprintln!("{} events, {} reads, {outcomes:?}, {met:?}", all.events.len(), record.reads.len());
+    assert!(record.appends.len() >= usize::try_from(wanted).unwrap());
+    if wanted >= APPENDS {
+        // Each kind of fault was met, and each way to end.
+        assert_eq!(met.len(), KINDS, "{met:?}");
+        for ending in ["acknowledged", "Conflict", "killed"] {
+            assert!(outcomes.get(ending).is_some_and(|count| *count > 100), "{outcomes:?}");
+        }
+        assert!(outcomes["acknowledged"] * 2 > record.appends.len(), "{outcomes:?}");
+    }
+}
+
+fn name(subject: u64) -> String {
+    format!("book:{subject}")
+}
+
+/// A service that appends, reads, is killed and starts again.
+struct Writer {
+    run: Rc<Run>,
+    random: Rng,
+    db: EventDb,
+    /// What it knows of subjects: their last events, which may be others' by now.
+    known: BTreeMap<String, Event>,
+}
+
+/// What is sent, and can be sent again.
+#[derive(Clone)]
+enum Request {
+    New(Vec<EventCandidate>),
+    /// With ids of the caller's own, so that even a killed writer can repeat it.
+    Owned(Vec<EventCandidate>),
+    Complete(Vec<Event>),
+}
+
+impl Writer {
+    fn new(run: Rc<Run>, random: Rng) -> Self {
+        let db = EventDb::new(run.network.client(), "StormEvents");
+        Self { run, random, db, known: BTreeMap::new() }
+    }
+
+    async fn write(mut self) {
+        while self.run.begun.get() < self.run.wanted {
+            if self.random.u8(0..10) == 0 {
+                self.read().await;
+            } else {
+                let number = self.run.begun.get();
+                self.run.begun.set(number + 1);
+                self.append(number).await;
+            }
+        }
+    }
+
+    async fn append(&mut self, number: u64) {
+        let (request, preconditions) = self.request(number);
+        let began = self.run.clock.now();
+        let outcome = self.send(&request, &preconditions).await;
+        let ended = self.run.clock.now();
+        if let Outcome::Acknowledged(events) = &outcome {
+            for event in events {
+                self.known.insert(event.subject.clone(), event.clone());
+            }
+        }
+        let events = match request {
+            Request::New(candidates) | Request::Owned(candidates) => {
+                candidates.into_iter().map(|candidate| candidate.subject).collect()
+            }
+            Request::Complete(events) => events.into_iter().map(|event| event.subject).collect(),
+        };
+        let append = Append { number, events, preconditions, began, ended, outcome };
+        self.run.record.borrow_mut().appends.push(append);
+    }
+
+    /// Sends it until its outcome is known, as far as that is possible.
+    async fn send(&mut self, request: &Request, preconditions: &[Precondition]) -> Outcome {
+        let mut request = request.clone();
+        loop {
+            let sent = self.send_once(request.clone(), preconditions);
+            let sent = if self.random.u8(0..10) == 0 {
+                let killed_after = Duration::from_micros(self.random.u64(0..20_000));
+                timeout(killed_after, sent).await.ok()
+            } else {
+                Some(sent.await)
+            };
+            match (sent, &request) {
+                // It starts again with what it had kept: all of the request, or nothing.
+                (None, Request::Owned(_) | Request::Complete(_)) => {}
+                (None, Request::New(_)) => {
+                    self.known.clear();
+                    return Outcome::Unknown;
+                }
+                (Some(Ok(events)), _) => return Outcome::Acknowledged(events),
+                (Some(Err(Error::OutcomeUnknown { events, .. })), Request::New(_)) => {
+                    request = Request::Complete(events.into_iter().collect());
+                }
+                (Some(Err(Error::OutcomeUnknown { .. })), _) => {}
+                (Some(Err(error)), _) => return Outcome::Refused(error),
+            }
+        }
+    }
+
+    fn send_once(
+        &self,
+        request: Request,
+        preconditions: &[Precondition],
+    ) -> impl Future<Output = Result<Vec<Event>, Error>> + use<> {
+        let preconditions = preconditions.to_vec();
+        let db = self.db.clone();
+        async move {
+            match request {
+                Request::New(candidates) | Request::Owned(candidates) => {
+                    let request = db.add_new_events(candidates);
+                    preconditions.into_iter().fold(request, |r, p| r.only_if(p)).await
+                }
+                Request::Complete(events) => {
+                    let request = db.add_events(events);
+                    preconditions.into_iter().fold(request, |r, p| r.only_if(p)).await
+                }
+            }
+        }
+    }
+
+    /// Some append; what it holds tells where it comes from.
+    fn request(&mut self, number: u64) -> (Request, Vec<Precondition>) {
+        let kind = self.random.u8(0..12);
+        let subjects = if kind < 7 || self.random.bool() { 1 } else { self.random.u64(2..4) };
+        let first = self.random.u64(0..SUBJECTS);
+        let subjects: Vec<String> =
+            (0..subjects).map(|offset| name((first + offset) % SUBJECTS)).collect();
+        let events = self.random.u64(1..5).max(u64::try_from(subjects.len()).unwrap());
+        let mut places = (0..events).map(|place| {
+            let index = usize::try_from(place).unwrap() % subjects.len();
+            (subjects[index].clone(), json!({ "append": number, "place": place }))
+        });
+        let other = name(self.random.u64(0..SUBJECTS));
+        let preconditions = match kind {
+            0 => vec![Precondition::subject_is_pristine(&subjects[0])],
+            1 => vec![Precondition::subject_is_populated(other)],
+            2 | 3 => self.at_known_revision(&subjects[0]),
+            4 => self.at_known_event(&subjects[0]),
+            7 => self.at_known_revision(&other),
+            _ => vec![],
+        };
+        let request = match kind {
+            5 | 6 | 8 => {
+                let with_id = places.map(|(subject, data)| {
+                    let id = format!("command-{number}-{}", data["place"]);
+                    candidate(Some(id), subject, data)
+                });
+                Request::Owned(with_id.collect())
+            }
+            // Its time may be too early by the time that it arrives.
+            9 => {
+                let time = Utc::now() + TimeDelta::milliseconds(self.random.i64(0..2_000));
+                let complete = places.zip(0..).map(|((subject, data), place)| {
+                    Event::builder()
+                        .id(format!("complete-{number}-{place}"))
+                        .source(SOURCE)
+                        .ty("book.borrowed")
+                        .subject(subject)
+                        .time(time + TimeDelta::milliseconds(place))
+                        .data(data)
+                        .build()
+                });
+                Request::Complete(complete.collect())
+            }
+            _ => Request::New(places.by_ref().map(|(s, data)| candidate(None, s, data)).collect()),
+        };
+        (request, preconditions)
+    }
+
+    fn at_known_revision(&self, subject: &str) -> Vec<Precondition> {
+        let revision = self.known.get(subject).and_then(|event| event.revision).unwrap_or(0);
+        vec![Precondition::subject_is_at_revision(subject, revision)]
+    }
+
+    fn at_known_event(&self, subject: &str) -> Vec<Precondition> {
+        let event = self.known.get(subject).into_iter();
+        event.map(|event| Precondition::subject_is_at_event_id(subject, &event.id)).collect()
+    }
+
+    /// Reads in every way; the whole of a subject goes on record.
+    async fn read(&mut self) {
+        let subject = name(self.random.u64(0..SUBJECTS));
+        let began = self.run.clock.now();
+        let Ok(history) = self.db.fetch_events_for_subject(&subject).await else { return };
+        let ended = self.run.clock.now();
+        assert_eq!((&history.invalid, &history.missing), (&vec![], &vec![]), "{subject}");
+        if let Some(last) = history.events.last() {
+            self.known.insert(subject.clone(), last.clone());
+        }
+        let some = self.random.choice(&history.events).cloned();
+        let newest = history.events.len();
+        self.run.record.borrow_mut().reads.push(Read {
+            subject: subject.clone(),
+            began,
+            ended,
+            events: history.events,
+        });
+        match self.random.u8(0..3) {
+            0 => {
+                let request = self.db.fetch_events_for_subject(&subject).backwards().limit(3);
+                let Ok(history) = request.await else { return };
+                let mut last = history.events;
+                last.reverse();
+                for pair in last.windows(2) {
+                    assert_eq!(pair[0].revision.map(|revision| revision + 1), pair[1].revision);
+                }
+                let reached = last.last().and_then(|event| event.revision).unwrap_or(0);
+                assert!(reached >= u64::try_from(newest).unwrap(), "{subject} went back");
+            }
+            1 => {
+                let request = self.db.fetch_events_for_subject_and_type(&subject, "book.borrowed");
+                let Ok(history) = request.await else { return };
+                assert_sound(&subject, &history.events);
+                assert!(history.events.len() >= newest, "{subject} went back");
+            }
+            _ => {
+                let Some(event) = some else { return };
+                // The index may not have it yet.
+                if let Ok(Some(found)) = self.db.fetch_event(&event.id).await {
+                    assert_eq!(found, event);
+                }
+            }
+        }
+    }
+}
+
+fn candidate(id: Option<String>, subject: String, data: Value) -> EventCandidate {
+    EventCandidate::builder()
+        .maybe_id(id)
+        .source(SOURCE)
+        .ty("book.borrowed")
+        .subject(subject)
+        .data(data)
+        .build()
+}

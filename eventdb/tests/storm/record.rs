@@ -1,0 +1,199 @@
+//! What writers and readers saw, and whether one history explains it all.
+//!
+//! An append is answered with its revisions, so each subject's order is no secret: linearizable is
+//! what respects real time in that order, and answers each operation as the order says. That is
+//! checked directly, for histories of any length; a search for an order is not needed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use eventdb::{Error, Event, ExpectedState, Precondition, SubjectState};
+
+/// One append, as its writer saw it.
+#[derive(Debug)]
+pub(crate) struct Append {
+    pub(crate) number: u64,
+    /// How many events on which subjects.
+    pub(crate) events: Vec<String>,
+    pub(crate) preconditions: Vec<Precondition>,
+    pub(crate) began: Duration,
+    pub(crate) ended: Duration,
+    pub(crate) outcome: Outcome,
+}
+
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Acknowledged(Vec<Event>),
+    Refused(Error),
+    /// Its writer was killed and doesn't know.
+    Unknown,
+}
+
+/// One read of a whole subject.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) subject: String,
+    pub(crate) began: Duration,
+    pub(crate) ended: Duration,
+    pub(crate) events: Vec<Event>,
+}
+
+/// All that happened.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    pub(crate) appends: Vec<Append>,
+    pub(crate) reads: Vec<Read>,
+}
+
+/// The number of the append that an event is of, and its place in it.
+fn origin(event: &Event) -> (u64, usize) {
+    let number = event.data["append"].as_u64().unwrap();
+    (number, usize::try_from(event.data["place"].as_u64().unwrap()).unwrap())
+}
+
+impl Record {
+    /// Panics unless the histories, by subject, explain everything that was seen.
+    pub(crate) fn assert_explained_by(&self, histories: &BTreeMap<String, Vec<Event>>) {
+        for (subject, events) in histories {
+            assert_sound(subject, events);
+        }
+        let mut stored = HashMap::<u64, BTreeMap<usize, &Event>>::new();
+        for event in histories.values().flatten() {
+            let (number, place) = origin(event);
+            let twice = stored.entry(number).or_default().insert(place, event);
+            assert!(twice.is_none(), "stored twice: {twice:?} and {event:?}");
+        }
+        for append in &self.appends {
+            let events = stored.get(&append.number).map(|events| events.values().copied());
+            let events: Vec<&Event> = events.into_iter().flatten().collect();
+            append.assert_stored_as(&events, histories);
+        }
+        let appends: HashMap<u64, &Append> =
+            self.appends.iter().map(|append| (append.number, append)).collect();
+        for (subject, events) in histories {
+            assert_in_real_time(subject, events, &appends);
+        }
+        for read in &self.reads {
+            read.assert_true(&histories[&read.subject], &appends);
+        }
+    }
+
+    /// How many appends ended in which way.
+    pub(crate) fn outcomes(&self) -> BTreeMap<String, usize> {
+        let mut outcomes = BTreeMap::new();
+        for append in &self.appends {
+            let name = match &append.outcome {
+                Outcome::Acknowledged(_) => "acknowledged".to_owned(),
+                Outcome::Refused(error) => {
+                    let text = format!("{error:?}");
+                    text.split(['(', ' ', '{']).next().unwrap().to_owned()
+                }
+                Outcome::Unknown => "killed".to_owned(),
+            };
+            *outcomes.entry(name).or_default() += 1;
+        }
+        outcomes
+    }
+}
+
+/// Revisions without a gap, and times that increase.
+pub(crate) fn assert_sound(subject: &str, events: &[Event]) {
+    for (event, revision) in events.iter().zip(1..) {
+        assert_eq!(event.revision, Some(revision), "{subject}");
+    }
+    for pair in events.windows(2) {
+        assert!(pair[0].time < pair[1].time, "{subject}: {pair:?}");
+    }
+}
+
+impl Append {
+    fn assert_stored_as(&self, events: &[&Event], histories: &BTreeMap<String, Vec<Event>>) {
+        match &self.outcome {
+            Outcome::Acknowledged(answered) => {
+                let answered: Vec<&Event> = answered.iter().collect();
+                assert_eq!(events, answered, "not stored as acknowledged: {self:?}");
+            }
+            Outcome::Refused(_) => assert!(events.is_empty(), "refused, but stored: {self:?}"),
+            Outcome::Unknown => assert!(
+                events.is_empty() || events.len() == self.events.len(),
+                "stored in part: {self:?}"
+            ),
+        }
+        if !events.is_empty() {
+            let subjects: Vec<&String> = events.iter().map(|event| &event.subject).collect();
+            assert_eq!(subjects, self.events.iter().collect::<Vec<_>>());
+            self.assert_preconditions_held(events, histories);
+        }
+        if let Outcome::Refused(Error::Conflict(conflict)) = &self.outcome {
+            assert!(!conflict.expected.is_met_by(&conflict.actual), "no conflict: {self:?}");
+            if let SubjectState::Populated { revision, last_event_id } = &conflict.actual {
+                let history = &histories[&conflict.subject];
+                let last = &history[usize::try_from(*revision).unwrap() - 1];
+                assert_eq!(last.id, *last_event_id, "a state that never was: {self:?}");
+            }
+        }
+    }
+
+    /// On the subjects that were written, exactly; on others see [`Record`].
+    fn assert_preconditions_held(
+        &self,
+        events: &[&Event],
+        histories: &BTreeMap<String, Vec<Event>>,
+    ) {
+        for Precondition { subject, expected, .. } in &self.preconditions {
+            let Some(first) = events.iter().find(|event| event.subject == *subject) else {
+                continue;
+            };
+            let before = usize::try_from(first.revision.unwrap()).unwrap() - 1;
+            let last_before = before.checked_sub(1).map(|last| &histories[subject][last]);
+            let held = match expected {
+                ExpectedState::Pristine => before == 0,
+                ExpectedState::Populated => before > 0,
+                ExpectedState::Revision(revision) => usize::try_from(*revision).unwrap() == before,
+                ExpectedState::EventId(id) => last_before.is_some_and(|event| event.id == *id),
+                other => panic!("{other:?} is not expected"),
+            };
+            assert!(held, "stored against its precondition: {self:?}");
+        }
+    }
+}
+
+/// What ended before something else began comes before it.
+fn assert_in_real_time(subject: &str, events: &[Event], appends: &HashMap<u64, &Append>) {
+    let mut latest_begin = Duration::ZERO;
+    for event in events {
+        let append = appends[&origin(event).0];
+        // One whose writer was killed may have arrived at any time since.
+        if !matches!(append.outcome, Outcome::Unknown) {
+            assert!(
+                append.ended >= latest_begin,
+                "{subject}: revision {:?} ended before an earlier revision began",
+                event.revision
+            );
+        }
+        latest_begin = latest_begin.max(append.began);
+    }
+}
+
+impl Read {
+    /// It saw a beginning of the history: all that was acknowledged before it began, and nothing
+    /// that was begun after it ended.
+    fn assert_true(&self, history: &[Event], appends: &HashMap<u64, &Append>) {
+        assert_sound(&self.subject, &self.events);
+        assert_eq!(self.events, history[..self.events.len()], "{}", self.subject);
+        for (index, event) in history.iter().enumerate() {
+            let append = appends[&origin(event).0];
+            let seen = index < self.events.len();
+            let is_acknowledged = matches!(append.outcome, Outcome::Acknowledged(_));
+            assert!(seen || !is_acknowledged || append.ended > self.began, "unseen: {event:?}");
+            assert!(!seen || append.began < self.ended, "seen before it was: {event:?}");
+        }
+    }
+}
+
+/// The ids of events, for comparing sets.
+pub(crate) fn ids<'event>(
+    events: impl IntoIterator<Item = &'event Event>,
+) -> BTreeSet<&'event str> {
+    events.into_iter().map(|event| event.id.as_str()).collect()
+}
