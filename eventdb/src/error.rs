@@ -132,7 +132,11 @@ pub enum Error {
 /// # }
 /// ```
 #[derive(Clone, PartialEq)]
-pub struct UnsettledEvents(pub(crate) Vec<Event>);
+pub struct UnsettledEvents {
+    pub(crate) events: Vec<Event>,
+    /// Whether their ids are the caller's own, by which they are recognised at any time.
+    pub(crate) ids_are_guarded: bool,
+}
 
 impl UnsettledEvents {
     /// The events in the order in which they were given.
@@ -143,22 +147,52 @@ impl UnsettledEvents {
     /// # }
     /// ```
     pub fn as_slice(&self) -> &[Event] {
-        &self.0
+        &self.events
     }
 }
 
 impl IntoIterator for UnsettledEvents {
-    type Item = Event;
-    type IntoIter = std::vec::IntoIter<Event>;
+    type Item = CompleteEvent;
+    type IntoIter = std::vec::IntoIter<CompleteEvent>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        let id_is_guarded = self.ids_are_guarded;
+        let events = self.events.into_iter();
+        let complete: Vec<_> = events.map(|event| CompleteEvent { event, id_is_guarded }).collect();
+        complete.into_iter()
+    }
+}
+
+/// What [`EventDb::add_events`](crate::EventDb::add_events) takes: an [`Event`], or one of the
+/// [`UnsettledEvents`] of an append, which is recognised by its id where the append's ids were the
+/// caller's own.
+///
+/// ```
+/// # fn example(event: eventdb::Event) {
+/// let complete: eventdb::CompleteEvent = event.into();
+/// # }
+/// ```
+#[derive(Clone, PartialEq)]
+pub struct CompleteEvent {
+    pub(crate) event: Event,
+    pub(crate) id_is_guarded: bool,
+}
+
+impl From<Event> for CompleteEvent {
+    fn from(event: Event) -> Self {
+        Self { event, id_is_guarded: false }
+    }
+}
+
+impl fmt::Debug for CompleteEvent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "event {}", self.event.id)
     }
 }
 
 impl fmt::Debug for UnsettledEvents {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} events", self.0.len())
+        write!(formatter, "{} events", self.events.len())
     }
 }
 

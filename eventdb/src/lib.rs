@@ -123,7 +123,7 @@ pub use {
         AddEvents, AddNewEvents, CapacityMeter, ConsumedCapacity, DynamoDbReadModel, EventDb,
         FetchEvent, FetchEvents, History, MissingRevisions, PositionTable, ReadModelError,
     },
-    error::{BoxError, Conflict, Error, IdReuse, UnsettledEvents},
+    error::{BoxError, CompleteEvent, Conflict, Error, IdReuse, UnsettledEvents},
     projection::{FailedMessage, Position, Projection, ProjectionError, ReadModel, Taken},
     repository::{
         EventsRead, ExecuteError, Executed, LoadError, Loaded, Repository, SnapshotWrite, Snapshots,

@@ -357,6 +357,19 @@ async fn an_unknown_outcome_is_settled_by_its_events_where_it_had_not_happened()
 }
 
 #[tokio::test]
+async fn an_unknown_outcome_of_own_ids_is_settled_though_they_were_stored_long_ago() {
+    let refused = Fault::Answer(400, error("AccessDeniedException"));
+    let world = world_of_appends(vec![Fault::LoseRequest, refused]).await;
+    let first = world.calm.add_new_events(commands()).await.unwrap();
+    world.calm.add_new_events(two()).await.unwrap();
+    // The process was restarted and sends it again, in vain; its events have other times now.
+    let error = world.db.add_new_events(commands()).await.unwrap_err();
+    let Error::OutcomeUnknown { events, .. } = error else { panic!("{error:?}") };
+    assert_eq!(world.calm.add_events(events).await.unwrap(), first);
+    assert_eq!(world.stored().await.len(), 4);
+}
+
+#[tokio::test]
 async fn a_refusal_after_a_lost_answer_leaves_the_outcome_unknown() {
     let world = world_of_appends(vec![
         Fault::LoseAnswer,

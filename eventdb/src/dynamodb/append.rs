@@ -21,7 +21,7 @@ use super::fetch_events::decode;
 use super::query::string;
 use super::transaction::{Append, Base, Transaction};
 use crate::decimal;
-use crate::error::{BoxError, Error, IdReuse, UnsettledEvents};
+use crate::error::{BoxError, CompleteEvent, Error, IdReuse, UnsettledEvents};
 use crate::event::Event;
 use crate::event_candidate::EventCandidate;
 use crate::precondition::{ExpectedState, Precondition};
@@ -72,7 +72,7 @@ pub struct AddNewEvents {
 #[must_use = "a request does nothing until it is awaited"]
 pub struct AddEvents {
     db: EventDb,
-    events: Vec<Event>,
+    events: Vec<CompleteEvent>,
     preconditions: Vec<Precondition>,
 }
 
@@ -110,7 +110,7 @@ impl AddNewEvents {
 }
 
 impl AddEvents {
-    pub(super) fn new(db: EventDb, events: Vec<Event>) -> Self {
+    pub(super) fn new(db: EventDb, events: Vec<CompleteEvent>) -> Self {
         Self { db, events, preconditions: Vec::new() }
     }
 
@@ -128,11 +128,13 @@ impl AddEvents {
     }
 
     async fn run(self) -> Result<Vec<Event>, Error> {
-        validation::check_events(&self.events)?;
+        let ids_are_guarded = self.events.iter().any(|complete| complete.id_is_guarded);
+        let events: Vec<Event> = self.events.into_iter().map(|complete| complete.event).collect();
+        validation::check_events(&events)?;
         let append = Append {
-            events: self.events,
+            events,
             times_are_given: true,
-            ids_are_guarded: false,
+            ids_are_guarded,
             preconditions: self.preconditions,
         };
         self.db.append(append).await
@@ -222,13 +224,15 @@ impl EventDb {
                     "other writers of the same subject were quicker each time".into()
                 }
                 Err(Error::Refused { source, .. }) if unanswered => {
-                    return Err(unknown(transaction, attempts, source));
+                    return Err(unknown(&append, transaction, attempts, source));
                 }
                 Err(error) => return Err(error),
             };
             match pauses.next() {
                 Some(pause) => tokio::time::sleep(pause).await,
-                None if unanswered => return Err(unknown(transaction, attempts, source)),
+                None if unanswered => {
+                    return Err(unknown(&append, transaction, attempts, source));
+                }
                 None => return Err(Error::Unavailable { attempts, source }),
             }
         }
@@ -303,9 +307,11 @@ impl EventDb {
         };
         match judge(append, transaction, &reasons) {
             Verdict::Repeated(events) => Ok(Attempt::Stored(events)),
-            Verdict::Guarded(keys) => {
-                self.guarded_events(transaction, keys).await.map(Attempt::Stored)
-            }
+            Verdict::Guarded(keys) => match self.guarded_events(transaction, keys).await {
+                // It is stored, by this append or an earlier one, and only can't be read back.
+                Err(Error::Unavailable { source, .. }) => Ok(Attempt::Unanswered(source)),
+                read => read.map(Attempt::Stored),
+            },
             Verdict::Rebase(bases) => Ok(Attempt::Rebase(bases)),
             Verdict::Busy(code) => Ok(Attempt::Again(code.into())),
             Verdict::Refused(reason) => Err(self.refused(reason.into())),
@@ -379,12 +385,13 @@ impl EventDb {
     }
 }
 
-fn unknown(transaction: Transaction, attempts: u32, source: BoxError) -> Error {
+fn unknown(append: &Append, transaction: Transaction, attempts: u32, source: BoxError) -> Error {
     let mut events = transaction.events;
     for event in &mut events {
         event.revision = None;
     }
-    Error::OutcomeUnknown { events: UnsettledEvents(events), attempts, source }
+    let events = UnsettledEvents { events, ids_are_guarded: append.ids_are_guarded };
+    Error::OutcomeUnknown { events, attempts, source }
 }
 
 /// The revision that the preconditions on a subject state, if one does.

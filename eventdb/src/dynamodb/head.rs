@@ -93,6 +93,15 @@ impl EventDb {
     /// Their revisions are their places in the history: the next event continues the count.
     pub(super) async fn adopt_legacy_events(&self, subject: &str) -> Result<Option<Head>, Error> {
         let mut query = Query::of_subject(subject).keys_of_events();
+        // A single row tells whether there is a history, and mostly that has its head: it would be
+        // a pity to read it all for a precondition that fails anyway.
+        let first = self.query(&query.clone().limited_to(Some(1))).await?;
+        if first.items.is_empty() && first.next.is_none() {
+            return Ok(None);
+        }
+        if let Some(item) = self.get(key(subject)).await? {
+            return self.readable(subject, &item).map(Some);
+        }
         let mut head: Option<Head> = None;
         loop {
             let page = self.query(&query).await?;

@@ -26,7 +26,7 @@ pub use fetch_events::{FetchEvents, History, MissingRevisions};
 pub use read_model::{DynamoDbReadModel, PositionTable, ReadModelError};
 pub(crate) use snapshot::Snapshot;
 
-use crate::event::Event;
+use crate::error::CompleteEvent;
 use crate::event_candidate::EventCandidate;
 
 /// An event store in one DynamoDB table.
@@ -174,8 +174,11 @@ impl EventDb {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn add_events(&self, events: impl IntoIterator<Item = Event>) -> AddEvents {
-        AddEvents::new(self.clone(), events.into_iter().collect())
+    pub fn add_events<E: Into<CompleteEvent>>(
+        &self,
+        events: impl IntoIterator<Item = E>,
+    ) -> AddEvents {
+        AddEvents::new(self.clone(), events.into_iter().map(Into::into).collect())
     }
 
     /// Reads one event by its id; the request yields `None` when there is none.

@@ -143,7 +143,7 @@ async fn an_append_over_several_subjects_happens_whole_or_not_at_all() {
 async fn an_empty_append_succeeds_and_stores_nothing() {
     with_store(|store| async move {
         assert_eq!(store.db.add_new_events([]).await.unwrap(), []);
-        assert_eq!(store.db.add_events([]).await.unwrap(), []);
+        assert_eq!(store.db.add_events(Vec::<Event>::new()).await.unwrap(), []);
         assert_eq!(store.rows().await, []);
     })
     .await;

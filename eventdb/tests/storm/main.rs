@@ -25,7 +25,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use eventdb::{Error, Event, EventCandidate, EventDb, Precondition};
+use eventdb::{Error, Event, EventCandidate, EventDb, Precondition, UnsettledEvents};
 use fastrand::Rng;
 use serde_json::{Value, json};
 use tokio::task::LocalSet;
@@ -135,6 +135,7 @@ enum Request {
     /// With ids of the caller's own, so that even a killed writer can repeat it.
     Owned(Vec<EventCandidate>),
     Complete(Vec<Event>),
+    Unsettled(UnsettledEvents),
 }
 
 impl Writer {
@@ -145,7 +146,7 @@ impl Writer {
 
     async fn write(mut self) {
         while self.run.begun.get() < self.run.wanted {
-            if self.random.u8(0..10) == 0 {
+            if self.random.u8(0..30) == 0 {
                 self.read().await;
             } else {
                 let number = self.run.begun.get();
@@ -170,6 +171,7 @@ impl Writer {
                 candidates.into_iter().map(|candidate| candidate.subject).collect()
             }
             Request::Complete(events) => events.into_iter().map(|event| event.subject).collect(),
+            Request::Unsettled(_) => unreachable!("only what is sent again"),
         };
         let append = Append { number, events, preconditions, began, ended, outcome };
         self.run.record.borrow_mut().appends.push(append);
@@ -178,6 +180,7 @@ impl Writer {
     /// Sends it until its outcome is known, as far as that is possible.
     async fn send(&mut self, request: &Request, preconditions: &[Precondition]) -> Outcome {
         let mut request = request.clone();
+        let mut is_certain = true;
         loop {
             let sent = self.send_once(request.clone(), preconditions);
             let sent = if self.random.u8(0..10) == 0 {
@@ -188,16 +191,18 @@ impl Writer {
             };
             match (sent, &request) {
                 // It starts again with what it had kept: all of the request, or nothing.
-                (None, Request::Owned(_) | Request::Complete(_)) => {}
-                (None, Request::New(_)) => {
+                (None, Request::Owned(_) | Request::Complete(_)) => is_certain = false,
+                (None, Request::New(_) | Request::Unsettled(_)) => {
                     self.known.clear();
                     return Outcome::Unknown;
                 }
                 (Some(Ok(events)), _) => return Outcome::Acknowledged(events),
-                (Some(Err(Error::OutcomeUnknown { events, .. })), Request::New(_)) => {
-                    request = Request::Complete(events.into_iter().collect());
+                (Some(Err(Error::OutcomeUnknown { events, .. })), _) => {
+                    is_certain = false;
+                    request = Request::Unsettled(events);
                 }
-                (Some(Err(Error::OutcomeUnknown { .. })), _) => {}
+                // What had been sent before may have happened.
+                (Some(Err(error)), _) if !is_certain && error.is_retryable() => {}
                 (Some(Err(error)), _) => return Outcome::Refused(error),
             }
         }
@@ -217,6 +222,11 @@ impl Writer {
                     preconditions.into_iter().fold(request, |r, p| r.only_if(p)).await
                 }
                 Request::Complete(events) => {
+                    let request = db.add_events(events);
+                    preconditions.into_iter().fold(request, |r, p| r.only_if(p)).await
+                }
+                // Its conditions were met, or it hasn't happened and needs them still.
+                Request::Unsettled(events) => {
                     let request = db.add_events(events);
                     preconditions.into_iter().fold(request, |r, p| r.only_if(p)).await
                 }
