@@ -1,4 +1,5 @@
-// Fuzzes the decoder of stream records, guided by coverage, for a bounded time:
+// Fuzzes what is read from outside, guided by coverage, for a bounded time: stream records, rows,
+// CloudEvents and messages, the publisher's environment:
 //
 //   node lambda/fuzz/run.mjs [seconds]     10 unless given; a night is 28800
 //
@@ -10,7 +11,7 @@
 //   lambda/fuzz/target/<host>/debug/eventdb-publisher-fuzz <file>
 
 import { execFileSync, spawnSync } from 'node:child_process';
-import { copyFileSync, mkdirSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 const here = import.meta.dirname;
@@ -22,6 +23,28 @@ mkdirSync(corpus, { recursive: true });
 mkdirSync(artifacts, { recursive: true });
 const seed = join(here, '../tests/fixtures/stream_batch.json');
 copyFileSync(seed, join(corpus, 'stream_batch'));
+const [record] = JSON.parse(readFileSync(seed, 'utf8')).Records;
+writeFileSync(join(corpus, 'row'), `i${JSON.stringify(record.dynamodb.NewImage)}`);
+const event = {
+  specversion: '1.0',
+  id: 'evt-1',
+  source: 'https://library.example.com',
+  type: 'book.returned',
+  subject: 'book:123',
+  time: '2025-01-28T14:30:00.000Z',
+  sequence: '00000000000000000007',
+  datacontenttype: 'application/json',
+  dataschema: 'https://library.example.com/returned/1',
+  attempt: 2,
+  data: { userId: 'user:456' },
+};
+writeFileSync(join(corpus, 'event'), `e${JSON.stringify(event)}`);
+const envelope = { Type: 'Notification', TopicArn: 'arn', Message: JSON.stringify(event) };
+writeFileSync(join(corpus, 'envelope'), `e${JSON.stringify(envelope)}`);
+writeFileSync(
+  join(corpus, 'configuration'),
+  'cEVENT_TOPIC_ARN=arn:aws:sns:eu-west-1:111111111111:Events.fifo\nLOG_LEVEL=DEBUG\nAWS_REGION=eu-west-1\n',
+);
 
 // With a target named, these apply to the fuzzed code and not to build scripts.
 const instrumentation = [
@@ -45,6 +68,7 @@ const { status } = spawnSync(
     corpus,
     `-max_total_time=${seconds}`,
     '-max_len=16384',
+    '-rss_limit_mb=512',
     '-print_final_stats=1',
     `-artifact_prefix=${artifacts}/`,
   ],

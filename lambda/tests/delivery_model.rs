@@ -7,8 +7,13 @@
 //! - A batch that fails whole is split in two when bisecting is on; a record that still fails after
 //!   the bounded retries goes to the failure destination.
 //!   <https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html>
+//! - A function that ends without an answer, killed or out of time, has failed as a whole; what it
+//!   had sent may have arrived.
+//! - What has become too old meanwhile goes to the failure destination, too (same page).
 //! - What the documentation leaves open is chosen by the test's input: whether a checkpoint at the
 //!   first record splits the batch, and whether an answer is lost, so that all is delivered again.
+//!
+//! A failing case is printed, made as small as possible; `PROPTEST_CASES` runs more of them.
 
 #![allow(
     clippy::expect_used,
@@ -43,26 +48,42 @@ struct Mapping {
     split_at_first: bool,
     /// For each invocation, whether its answer gets lost.
     lost_answers: Vec<bool>,
+    /// For each invocation, after how many milliseconds its process is killed, if it is.
+    kills: Vec<Option<u64>>,
+    /// How old a record may become.
+    longest_age: Duration,
 }
 
 /// Delivers the records as a stream mapping would; returns the positions in the failure destination.
 async fn deliver(topic: &ScriptedTopic, records: &[Value], mapping: &Mapping) -> HashSet<usize> {
     let mut destination = HashSet::new();
     let mut lost_answers = mapping.lost_answers.iter().copied();
+    let mut kills = mapping.kills.iter().copied();
+    let began = Instant::now();
     let mut batches: VecDeque<(usize, usize, u32)> = (0..records.len())
         .step_by(mapping.batch_size)
         .map(|start| (start, records.len().min(start + mapping.batch_size), 0))
         .collect();
     while let Some((start, end, retries)) = batches.pop_front() {
+        if began.elapsed() > mapping.longest_age {
+            destination.extend(start..end);
+            continue;
+        }
         let deadline = Instant::now() + Duration::from_secs(30);
-        let (answer, metrics) = handle(topic, payload(&records[start..end]), deadline).await;
-        let answer = answer.unwrap();
-        let resume = match (lost_answers.next(), answer.sequence_number()) {
-            (Some(true), _) => start,
-            (_, None) => continue,
-            (_, Some(number)) => {
-                assert!(metrics.failed > 0);
-                (start..end).find(|position| sequence_number(*position) == number).unwrap()
+        let life = kills.next().flatten().map_or(Duration::MAX, Duration::from_millis);
+        let invocation = handle(topic, payload(&records[start..end]), deadline);
+        let resume = match tokio::time::timeout(life, invocation).await {
+            Err(_) => start,
+            Ok((answer, metrics)) => {
+                let answer = answer.unwrap();
+                match (lost_answers.next(), answer.sequence_number()) {
+                    (Some(true), _) => start,
+                    (_, None) => continue,
+                    (_, Some(number)) => {
+                        assert!(metrics.failed > 0);
+                        (start..end).find(|position| sequence_number(*position) == number).unwrap()
+                    }
+                }
             }
         };
         if resume > start {
@@ -88,20 +109,30 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Omit),
         1 => Just(Step::FailBefore),
         1 => Just(Step::FailAfter),
+        1 => Just(Step::SilentBefore),
+        1 => Just(Step::SilentAfter),
         1 => Just(Step::RefuseRequest),
         1 => Just(Step::Deny),
     ]
 }
 
 fn mapping() -> impl Strategy<Value = Mapping> {
-    (1..40_usize, any::<bool>(), any::<bool>(), vec(prop::bool::weighted(0.2), 0..20)).prop_map(
-        |(batch_size, bisect, split_at_first, lost_answers)| Mapping {
-            batch_size,
-            bisect,
-            split_at_first,
-            lost_answers,
-        },
+    let kill = prop_oneof![
+        4 => Just(None),
+        1 => (0..200_u64).prop_map(Some),
+        1 => (0..8_000_u64).prop_map(Some),
+    ];
+    (
+        1..40_usize,
+        any::<bool>(),
+        any::<bool>(),
+        vec(prop::bool::weighted(0.2), 0..20),
+        vec(kill, 0..20),
+        prop_oneof![4 => Just(Duration::MAX), 1 => (5..60_u64).prop_map(Duration::from_secs)],
     )
+        .prop_map(|(batch_size, bisect, split_at_first, lost_answers, kills, longest_age)| {
+            Mapping { batch_size, bisect, split_at_first, lost_answers, kills, longest_age }
+        })
 }
 
 /// Records of a few subjects, each subject's revisions in order; `true` makes a poison row.
@@ -157,7 +188,8 @@ proptest! {
                 }
             })
             .collect();
-        let topic = ScriptedTopic::with_script(script);
+        let latency = Duration::from_millis(20);
+        let topic = ScriptedTopic { latency, ..ScriptedTopic::with_script(script) };
         let destination = run(&topic, &records, &mapping);
         let accepted = topic.accepted();
         assert_first_copies_in_order(&accepted);

@@ -24,6 +24,10 @@ pub(crate) enum Step {
     FailBefore,
     /// The whole request fails in passing, after the topic has accepted it.
     FailAfter,
+    /// The whole request is never answered; the topic doesn't have it.
+    SilentBefore,
+    /// The whole request is never answered, though the topic has accepted it.
+    SilentAfter,
     /// The whole request is refused because of some entry.
     RefuseRequest,
     /// Permission denied.
@@ -95,6 +99,12 @@ impl Topic for ScriptedTopic {
         }
         if steps.contains(&Step::RefuseRequest) {
             return Err(fault(FaultKind::Sender));
+        }
+        if steps.contains(&Step::SilentAfter) {
+            entries.iter().for_each(|entry| self.accept(entry));
+        }
+        if steps.contains(&Step::SilentBefore) || steps.contains(&Step::SilentAfter) {
+            std::future::pending::<()>().await;
         }
         if steps.contains(&Step::FailBefore) {
             return Err(fault(FaultKind::Passing));
