@@ -1,0 +1,198 @@
+//! The same job by each contestant, side by side.
+
+use std::time::{Duration, Instant};
+
+use cpu_time::ProcessTime;
+use tokio::runtime::Runtime;
+
+use crate::contestants::{Contestant, HALF_A_KB, Row, time};
+use crate::engine::{Count, Engine};
+
+const ROUNDS: usize = 15;
+
+/// A job, done so many times in a round.
+#[derive(Clone, Copy)]
+enum Job {
+    Append { events: u64 },
+    Load { events: u64 },
+}
+
+const JOBS: [(Job, u32); 4] = [
+    (Job::Append { events: 1 }, 200),
+    (Job::Append { events: 10 }, 60),
+    (Job::Load { events: 100 }, 60),
+    (Job::Load { events: 10_000 }, 1),
+];
+
+/// What one job took, on the average of a round.
+#[derive(Debug, Clone, Copy)]
+struct Taken {
+    wall: Duration,
+    processor: Duration,
+}
+
+pub fn run() {
+    let runtime = crate::runtime();
+    let engine = Engine::start();
+    let client = engine.client();
+    let count = Count::default();
+    let counting_client = engine.counting_client(&count);
+    let (contestants, counted) = runtime.block_on(async {
+        Contestant::create_tables(&client).await;
+        let contestants = Contestant::all(&client).await;
+        for contestant in &contestants {
+            fill(contestant, "book:00100", 100).await;
+            fill(contestant, "book:10000", 10_000).await;
+        }
+        (contestants, Contestant::all(&counting_client).await)
+    });
+    println!(
+        "| job | by | wall | to the SDK | CPU | to the SDK | requests | capacity units | allocations |"
+    );
+    println!("|---|---|---:|---:|---:|---:|---:|---:|---:|");
+    for (job, times) in JOBS {
+        let mut taken: [Vec<Taken>; Contestant::COUNT] = Default::default();
+        let mut revisions = [0; Contestant::COUNT];
+        for round in 0..=ROUNDS {
+            // Whoever comes first has it colder, so that goes round.
+            for turn in 0..Contestant::COUNT {
+                let index = (round + turn) % Contestant::COUNT;
+                let subject = format!("book:{}-{round}", name(job));
+                let one = runtime.block_on(measure(&contestants[index], job, times, &subject));
+                // The first round warms up.
+                if round > 0 {
+                    taken[index].push(one);
+                }
+            }
+        }
+        let mut lines = Vec::new();
+        for (index, contestant) in counted.iter().enumerate() {
+            count.take();
+            let subject = format!("book:{}-counted", name(job));
+            runtime.block_on(work(contestant, job, &subject, &mut revisions[index]));
+            let (requests, units) = count.take();
+            let allocations = allocations(&runtime, &contestants[index], job);
+            lines.push((contestant.name(), median(&taken[index]), requests, units, allocations));
+        }
+        let sdk = lines[1].1;
+        for (name, taken, requests, units, allocations) in lines {
+            println!(
+                "| {} | {name} | {} | {:.2} | {} | {:.2} | {requests} | {units} | {allocations} |",
+                title(job),
+                milliseconds(taken.wall),
+                taken.wall.as_secs_f64() / sdk.wall.as_secs_f64(),
+                milliseconds(taken.processor),
+                taken.processor.as_secs_f64() / sdk.processor.as_secs_f64(),
+            );
+        }
+    }
+    decoding();
+}
+
+fn name(job: Job) -> String {
+    match job {
+        Job::Append { events } => format!("append-{events}"),
+        Job::Load { events } => format!("load-{events}"),
+    }
+}
+
+fn title(job: Job) -> String {
+    match job {
+        Job::Append { events: 1 } => "append an event at a known revision".to_owned(),
+        Job::Append { events } => format!("append {events} events at once"),
+        Job::Load { events } => format!("load {events} events"),
+    }
+}
+
+fn milliseconds(duration: Duration) -> String {
+    format!("{:.3} ms", duration.as_secs_f64() * 1_000.0)
+}
+
+async fn fill(contestant: &Contestant, subject: &str, events: u64) {
+    let mut revision = 0;
+    while revision < events {
+        let count = (events - revision).min(50);
+        contestant.append(subject, revision, count).await;
+        revision += count;
+    }
+}
+
+async fn work(contestant: &Contestant, job: Job, subject: &str, revision: &mut u64) {
+    match job {
+        Job::Append { events } => {
+            contestant.append(subject, *revision, events).await;
+            *revision += events;
+        }
+        Job::Load { events } => {
+            let loaded = contestant.load(&format!("book:{events:05}")).await;
+            assert_eq!(u64::try_from(loaded).unwrap(), events);
+        }
+    }
+}
+
+async fn measure(contestant: &Contestant, job: Job, times: u32, subject: &str) -> Taken {
+    let mut revision = 0;
+    let (wall, processor) = (Instant::now(), ProcessTime::now());
+    for _ in 0..times {
+        work(contestant, job, subject, &mut revision).await;
+    }
+    Taken { wall: wall.elapsed() / times, processor: processor.elapsed() / times }
+}
+
+/// How often memory was allocated for one job.
+fn allocations(runtime: &Runtime, contestant: &Contestant, job: Job) -> u64 {
+    let mut revision = 0;
+    let subject = format!("book:{}-allocations", name(job));
+    let mut once = || runtime.block_on(work(contestant, job, &subject, &mut revision));
+    // The first may have a connection to open.
+    once();
+    allocation_counter::measure(once).count_total
+}
+
+fn median(taken: &[Taken]) -> Taken {
+    let middle = |of: fn(&Taken) -> Duration| {
+        let mut all: Vec<Duration> = taken.iter().map(of).collect();
+        all.sort_unstable();
+        all[all.len() / 2]
+    };
+    Taken { wall: middle(|taken| taken.wall), processor: middle(|taken| taken.processor) }
+}
+
+/// From items to events, and from items to a plain struct.
+fn decoding() {
+    let items: Vec<_> = (1..=10_000_u64)
+        .map(|revision| {
+            let mut event = eventdb::Event::builder()
+                .id(format!("0194b1c0-0000-7000-8000-{revision:012}"))
+                .source("https://library.example.com")
+                .ty("book.borrowed")
+                .subject("book:123")
+                .time(chrono::Utc::now())
+                .data(crate::contestants::data(HALF_A_KB))
+                .build();
+            event.revision = Some(revision);
+            eventdb::item::encode(&event)
+        })
+        .collect();
+    let mut rates: [Vec<f64>; 2] = Default::default();
+    for _ in 0..ROUNDS {
+        let (copy, began) = (items.clone(), ProcessTime::now());
+        let events: Vec<_> =
+            copy.into_iter().map(|item| eventdb::item::decode(item).unwrap()).collect();
+        rates[0].push(events.len() as f64 / began.elapsed().as_secs_f64());
+        let (copy, began) = (items.clone(), ProcessTime::now());
+        let rows: Vec<Row> =
+            copy.into_iter().map(|item| serde_dynamo::from_item(item).unwrap()).collect();
+        rates[1].push(rows.len() as f64 / began.elapsed().as_secs_f64());
+        assert_eq!(events[0].time, time(&rows[0]));
+    }
+    for rate in &mut rates {
+        rate.sort_by(f64::total_cmp);
+    }
+    let [ours, plain] = rates.map(|rates| rates[ROUNDS / 2]);
+    println!(
+        "\nDecoding: {ours:.0} events/s from items to `Event`, {plain:.0} items/s by serde_dynamo \
+         into a struct: {:.2} times as fast.",
+        ours / plain
+    );
+}

@@ -1,0 +1,127 @@
+//! What each contestant consumes, in DynamoDB's units and in dollars.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::contestants::Contestant;
+use crate::engine::{Count, Engine};
+
+/// On demand, us-east-1, November 2026: <https://aws.amazon.com/dynamodb/pricing/on-demand/>
+const DOLLARS_PER_MILLION_WRITES: f64 = 0.625;
+const DOLLARS_PER_MILLION_READS: f64 = 0.125;
+
+/// Fillings that make an item in our table a bit smaller than these sizes.
+const SIZES: [(&str, usize); 4] =
+    [("0.5 KB", 230), ("1 KB", 740), ("4 KB", 3_800), ("10 KB", 9_950)];
+
+/// Published designs that can't be run here: what their authors say of an append of one event of up
+/// to 1 KB, in units.
+const PUBLISHED: [(&str, &str, f64); 4] = [
+    (
+        "the original library: PutItem, three indexes, no concurrency control",
+        "1 for the item, 1 for each index",
+        4.0,
+    ),
+    (
+        "akka-persistence-dynamodb: PutItem of an event, one index by slice",
+        "1 for the item, 1 for the index",
+        2.0,
+    ),
+    (
+        "a version as sort key, PutItem if it isn't there (as in AWS's blog on CQRS)",
+        "1 for the item; no order over subjects, no ids",
+        1.0,
+    ),
+    (
+        "Equinox.DynamoStore: events in a tip item that is updated",
+        "1 and 1 more for each KB that has gathered in the tip",
+        1.0,
+    ),
+];
+
+pub fn run() {
+    let runtime = crate::runtime();
+    let engine = Engine::start();
+    let count = Count::default();
+    let counting = engine.counting_client(&count);
+    let text = runtime.block_on(async {
+        Contestant::create_tables(&engine.client()).await;
+        let contestants = Contestant::all(&counting).await;
+        let mut text = String::from(
+            "# Costs beside other designs\n\nWritten by `npm run bench:costs` from the capacity that \
+             the embedded engine reports, whose figures are modelled on captured answers of AWS. \
+             Dollars: on demand in us-east-1, $0.625 for a million write units and $0.125 for a \
+             million read units, as of November 2026; storage, streams and messages are in the \
+             [README](../README.md#what-it-costs).\n\n## Appending, per million events\n\nAt a known \
+             revision of the subject, with optimistic concurrency.\n\n| by |",
+        );
+        for (size, _) in SIZES {
+            write!(text, " {size} |").unwrap();
+        }
+        text.push_str(" 10 of 0.5 KB at once |\n|---|---:|---:|---:|---:|---:|\n");
+        for contestant in &contestants {
+            write!(text, "| {} |", contestant.name()).unwrap();
+            for (size, filling) in SIZES {
+                let subject = format!("book:{}", size.replace(' ', "-"));
+                contestant.append_filled(&subject, 0, 1, filling).await;
+                count.take();
+                contestant.append_filled(&subject, 1, 1, filling).await;
+                let (_, units) = count.take();
+                write!(text, " {units} units, {} |", dollars(units, DOLLARS_PER_MILLION_WRITES))
+                    .unwrap();
+            }
+            contestant.append("book:ten", 0, 10).await;
+            count.take();
+            contestant.append("book:ten", 10, 10).await;
+            let units = count.take().1 / 10.0;
+            writeln!(text, " {units} units, {} |", dollars(units, DOLLARS_PER_MILLION_WRITES))
+                .unwrap();
+        }
+        text.push_str("\n## Loading, per million subjects of 100 events of 0.5 KB\n\n| by | |\n|---|---:|\n");
+        for contestant in &contestants {
+            contestant.append("book:hundred", 0, 50).await;
+            contestant.append("book:hundred", 50, 50).await;
+            count.take();
+            contestant.load("book:hundred").await;
+            let (_, units) = count.take();
+            writeln!(
+                text,
+                "| {} | {units} units, {} |",
+                contestant.name(),
+                dollars(units, DOLLARS_PER_MILLION_READS)
+            )
+            .unwrap();
+        }
+        text
+    });
+    let mut text = text;
+    text.push_str(
+        "\n## What the difference buys\n\nThe two other crates keep no index: events can be had by \
+         their aggregate only. Of our 7 units, 3 are for the indexes that the article asks for (all \
+         events by time, one by its id, a subject's by type), 2 for the head, which carries the \
+         revision, lets a conflict say what is there and lets appends depend on other subjects, and \
+         2 for the event in a transaction. dynamo-es reads eventually consistent, at half the \
+         units; it reads one page.\n\n## Published designs that are not run here\n\nComputed from \
+         what their authors publish, for one event of up to 1 KB:\n\n| design | units | per million |\n\
+         |---|---|---:|\n",
+    );
+    for (design, why, units) in PUBLISHED {
+        writeln!(
+            text,
+            "| {design} | {units}: {why} | {} |",
+            dollars(units, DOLLARS_PER_MILLION_WRITES)
+        )
+        .unwrap();
+    }
+    text.push_str(
+        "\nA cheaper layout with the same promises, not built: [decision 31]\
+         (decisions/0031-cheaper-layouts.md).\n",
+    );
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/costs.md");
+    std::fs::write(path, &text).unwrap();
+    println!("{text}");
+}
+
+fn dollars(units: f64, of_a_million: f64) -> String {
+    format!("${:.2}", units * of_a_million)
+}

@@ -1,0 +1,31 @@
+//! What the store costs beside the bare SDK and beside other stores, in one run; and what becomes
+//! of it as it grows.
+//!
+//! - `npm run bench:store` compares: the same job by each contestant, round by round, so that
+//!   whatever else the machine does disturbs all alike.
+//! - `npm run bench:costs` counts what each consumes, and writes `docs/costs.md`.
+//! - `npm run bench:growth` grows a store and writes `docs/growth.md` and its plots.
+
+mod comparison;
+mod contestants;
+mod costs;
+mod engine;
+mod growth;
+
+fn main() {
+    match std::env::args().nth(1).as_deref() {
+        Some("serve") => engine::serve(),
+        Some("growth") => growth::run(),
+        Some("costs") => costs::run(),
+        None => comparison::run(),
+        Some(other) => {
+            eprintln!("{other} is unknown; allowed are `growth`, `costs` and nothing");
+            std::process::exit(2);
+        }
+    }
+}
+
+/// On one thread, so that what is allocated and consumed is all that was needed.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
