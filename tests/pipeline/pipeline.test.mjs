@@ -367,6 +367,14 @@ test('an update of the stack takes effect, and loses nothing that is appended me
   });
 });
 
+test('what may append may also decide on aggregates and keep snapshots', async () => {
+  const printed = await runExample('typed_library', [], {
+    ...environmentOf(await appender()),
+    LIBRARY_TABLE: output(store, 'TableName'),
+  });
+  assert.match(printed, /with: 490 loans, from 0 events/);
+});
+
 test('when the stacks go, nothing stays', async () => {
   await cdk.destroy(SUBSCRIBERS_APP, subscribersContext);
   await cdk.destroy(EVENT_STORE_APP, context);

@@ -9,6 +9,7 @@ use crate::contestants::{Contestant, HALF_A_KB, Row, time};
 use crate::engine::{Count, Engine};
 
 const ROUNDS: usize = 15;
+const SUBJECTS: u64 = 40;
 
 /// A job, done so many times in a round.
 #[derive(Clone, Copy)]
@@ -18,8 +19,8 @@ enum Job {
 }
 
 const JOBS: [(Job, u32); 4] = [
-    (Job::Append { events: 1 }, 200),
-    (Job::Append { events: 10 }, 60),
+    (Job::Append { events: 1 }, 120),
+    (Job::Append { events: 10 }, 80),
     (Job::Load { events: 100 }, 60),
     (Job::Load { events: 10_000 }, 1),
 ];
@@ -50,9 +51,13 @@ pub fn run() {
         "| job | by | wall | to the SDK | CPU | to the SDK | requests | capacity units | allocations |"
     );
     println!("|---|---|---:|---:|---:|---:|---:|---:|---:|");
+    let only = std::env::var("EVENTDB_BENCH_JOB").unwrap_or_default();
     for (job, times) in JOBS {
+        if !name(job).contains(&only) {
+            continue;
+        }
         let mut taken: [Vec<Taken>; Contestant::COUNT] = Default::default();
-        let mut revisions = [0; Contestant::COUNT];
+        let mut done = [0; Contestant::COUNT];
         for round in 0..=ROUNDS {
             // Whoever comes first has it colder, so that goes round.
             for turn in 0..Contestant::COUNT {
@@ -67,15 +72,19 @@ pub fn run() {
         }
         let mut lines = Vec::new();
         for (index, contestant) in counted.iter().enumerate() {
-            count.take();
             let subject = format!("book:{}-counted", name(job));
-            runtime.block_on(work(contestant, job, &subject, &mut revisions[index]));
+            done[index] = runtime.block_on(begin(contestant, job, &subject));
+            count.take();
+            runtime.block_on(work(contestant, job, &subject, &mut done[index]));
             let (requests, units) = count.take();
             let allocations = allocations(&runtime, &contestants[index], job);
             lines.push((contestant.name(), median(&taken[index]), requests, units, allocations));
         }
         let sdk = lines[1].1;
-        for (name, taken, requests, units, allocations) in lines {
+        for (mut name, taken, requests, units, allocations) in lines {
+            if name.starts_with("dynamo-es") && matches!(job, Job::Load { events: 10_000 }) {
+                name = "dynamo-es (cqrs-es), which reads the first 1 MB only";
+            }
             println!(
                 "| {} | {name} | {} | {:.2} | {} | {:.2} | {requests} | {units} | {allocations} |",
                 title(job),
@@ -111,39 +120,57 @@ fn milliseconds(duration: Duration) -> String {
 async fn fill(contestant: &Contestant, subject: &str, events: u64) {
     let mut revision = 0;
     while revision < events {
-        let count = (events - revision).min(50);
+        // dynamo-es takes no more at once.
+        let count = (events - revision).min(25);
         contestant.append(subject, revision, count).await;
         revision += count;
+        // Until the clock has caught up with the times of the burst.
+        tokio::time::sleep(Duration::from_millis(count)).await;
     }
 }
 
-async fn work(contestant: &Contestant, job: Job, subject: &str, revision: &mut u64) {
+/// The next job of its kind; appends go round over subjects, for times of a burst run ahead of the
+/// clock, and a subject that is written again within that would not be a usual one.
+async fn work(contestant: &Contestant, job: Job, subjects: &str, done: &mut u64) {
     match job {
         Job::Append { events } => {
-            contestant.append(subject, *revision, events).await;
-            *revision += events;
+            let subject = format!("{subjects}-{}", *done % SUBJECTS);
+            contestant.append(&subject, *done / SUBJECTS * events, events).await;
+            *done += 1;
         }
         Job::Load { events } => {
             let loaded = contestant.load(&format!("book:{events:05}")).await;
-            assert_eq!(u64::try_from(loaded).unwrap(), events);
+            let reads_one_page_only = matches!(contestant, Contestant::DynamoEs(_));
+            assert!(loaded as u64 == events || reads_one_page_only, "{loaded} of {events}");
         }
     }
 }
 
+/// Lets each subject have events already: a first one is another job.
+async fn begin(contestant: &Contestant, job: Job, subjects: &str) -> u64 {
+    let mut done = 0;
+    if matches!(job, Job::Append { .. }) {
+        while done < SUBJECTS {
+            work(contestant, job, subjects, &mut done).await;
+        }
+    }
+    done
+}
+
 async fn measure(contestant: &Contestant, job: Job, times: u32, subject: &str) -> Taken {
-    let mut revision = 0;
+    let mut done = begin(contestant, job, subject).await;
     let (wall, processor) = (Instant::now(), ProcessTime::now());
     for _ in 0..times {
-        work(contestant, job, subject, &mut revision).await;
+        work(contestant, job, subject, &mut done).await;
     }
     Taken { wall: wall.elapsed() / times, processor: processor.elapsed() / times }
 }
 
 /// How often memory was allocated for one job.
 fn allocations(runtime: &Runtime, contestant: &Contestant, job: Job) -> u64 {
-    let mut revision = 0;
     let subject = format!("book:{}-allocations", name(job));
-    let mut once = || runtime.block_on(work(contestant, job, &subject, &mut revision));
+    let mut done = runtime.block_on(begin(contestant, job, &subject));
+    let mut once = || runtime.block_on(work(contestant, job, &subject, &mut done));
     // The first may have a connection to open.
     once();
     allocation_counter::measure(once).count_total

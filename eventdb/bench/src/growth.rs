@@ -88,10 +88,7 @@ async fn fill(db: &EventDb, subject: &str, from: u64, to: u64) {
     let mut revision = from;
     while revision < to {
         let count = (to - revision).min(99);
-        db.add_new_events((0..count).map(|_| candidate(subject)))
-            .only_if(Precondition::subject_is_at_revision(subject, revision))
-            .await
-            .unwrap();
+        db.add_new_events((0..count).map(|_| candidate(subject))).await.unwrap();
         revision += count;
     }
 }
