@@ -290,9 +290,19 @@ proptest! {
         let script: VecDeque<_> = script.into_iter().filter(|step| *step != Step::Deny).collect();
         let topic = ScriptedTopic { script: Mutex::new(script), ..ScriptedTopic::default() };
         let deadline = Duration::from_secs(30);
-        in_virtual_time(async {
-            let (_, _) = handle(&topic, payload(&records), Instant::now() + deadline).await;
+        let (answer, _) = in_virtual_time(async {
+            handle(&topic, payload(&records), Instant::now() + deadline).await
         });
-        assert_first_copies_in_order(&topic.accepted());
+        let accepted = topic.accepted();
+        assert_first_copies_in_order(&accepted);
+        // What comes before the checkpoint is done, also where it stands behind it by revision.
+        let answer = answer.unwrap();
+        let done = records.iter().take_while(|record| {
+            record["dynamodb"]["SequenceNumber"].as_str() != answer.sequence_number()
+        });
+        for record in done {
+            let id = record["dynamodb"]["NewImage"]["id"]["S"].as_str().unwrap();
+            prop_assert!(accepted.iter().any(|other| other == id), "{id} is lost");
+        }
     }
 }
