@@ -28,5 +28,6 @@ pub mod metrics;
 pub mod publish;
 pub mod queues;
 pub mod record;
+#[cfg(feature = "sns")]
 pub mod sns;
 pub mod topic;

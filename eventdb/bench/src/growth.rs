@@ -98,16 +98,16 @@ async fn sizes(client: &Client, counting: &Client, count: &Count) -> Vec<Size> {
     let counted = EventDb::new(counting.clone(), "Events");
     let policy = Snapshots { name: "book", version: 1, every: 100 };
     let books = Repository::<Book>::new(&db, SOURCE);
-    let mut revision = 0;
     let mut sizes = Vec::new();
     for events in [1, 10, 100, 1_000, 10_000, 100_000] {
         eprintln!("a subject of {events} events …");
-        fill(&db, SUBJECT, revision, events).await;
-        revision = events;
+        let subject = &*format!("book:{events}");
+        fill(&db, subject, 0, events).await;
+        let mut revision = events;
         // Loads first: appends make it longer.
-        let load = median_of_loads(&books).await;
+        let load = median_of_loads(&books, subject).await;
         count.take();
-        Repository::<Book>::new(&counted, SOURCE).load(SUBJECT).await.unwrap();
+        Repository::<Book>::new(&counted, SOURCE).load(subject).await.unwrap();
         let (load_requests, load_units) = count.take();
 
         // A snapshot as old as it gets before the next one.
@@ -115,28 +115,28 @@ async fn sizes(client: &Client, counting: &Client, count: &Count) -> Vec<Size> {
         let borrow = |_: &Book| {
             Ok::<_, std::fmt::Error>([BookEvent::Borrowed { user_id: "user:456".to_owned() }])
         };
-        kept.execute(SUBJECT, borrow).await.unwrap().snapshot.unwrap().await.unwrap();
-        fill(&db, SUBJECT, revision + 1, revision + 100).await;
+        kept.execute(subject, borrow).await.unwrap().snapshot.unwrap().await.unwrap();
+        fill(&db, subject, revision + 1, revision + 100).await;
         revision += 100;
-        let with_snapshot = median_of_loads(&books.with_snapshots(policy)).await;
+        let with_snapshot = median_of_loads(&books.with_snapshots(policy), subject).await;
         count.take();
         let loaded =
-            Repository::<Book>::new(&counted, SOURCE).with_snapshots(policy).load(SUBJECT).await;
+            Repository::<Book>::new(&counted, SOURCE).with_snapshots(policy).load(subject).await;
         assert_eq!(loaded.unwrap().revision, revision);
         let (with_snapshot_requests, with_snapshot_units) = count.take();
 
         let mut appends = Vec::new();
         for _ in 0..APPENDS {
-            let at = Precondition::subject_is_at_revision(SUBJECT, revision);
+            let at = Precondition::subject_is_at_revision(subject, revision);
             let began = Instant::now();
-            db.add_new_events([candidate(SUBJECT)]).only_if(at).await.unwrap();
+            db.add_new_events([candidate(subject)]).only_if(at).await.unwrap();
             appends.push(began.elapsed());
             revision += 1;
         }
         appends.sort_unstable();
-        let at = Precondition::subject_is_at_revision(SUBJECT, revision);
+        let at = Precondition::subject_is_at_revision(subject, revision);
         count.take();
-        counted.add_new_events([candidate(SUBJECT)]).only_if(at).await.unwrap();
+        counted.add_new_events([candidate(subject)]).only_if(at).await.unwrap();
         revision += 1;
         let (_, append_units) = count.take();
         sizes.push(Size {
@@ -154,11 +154,11 @@ async fn sizes(client: &Client, counting: &Client, count: &Count) -> Vec<Size> {
     sizes
 }
 
-async fn median_of_loads(books: &Repository<Book>) -> Duration {
+async fn median_of_loads(books: &Repository<Book>, subject: &str) -> Duration {
     let mut taken = Vec::new();
     for _ in 0..LOADS {
         let began = Instant::now();
-        books.load(SUBJECT).await.unwrap();
+        books.load(subject).await.unwrap();
         taken.push(began.elapsed());
     }
     taken.sort_unstable();

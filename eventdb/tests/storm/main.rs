@@ -1,9 +1,10 @@
 //! Thousands of appends by writers that meet, are cut off and are killed, on a network on which
 //! everything goes wrong; afterwards one history must explain all that anybody saw.
 //!
-//! It runs in virtual time on one thread, with the database engine called directly, so that a seed
-//! settles what each writer does and which fault meets which request. A failing run prints its seed:
-//! `EVENTDB_STORM_SEED=<seed> cargo test -p eventdb --test storm` repeats it, and
+//! It runs in virtual time on one thread, with the database engine called directly: a seed plans
+//! what each writer does and which fault each request meets. The store still asks the wall clock
+//! what time it is, so that two runs of a seed drift apart a little. A failing run prints its seed:
+//! `EVENTDB_STORM_SEED=<seed> cargo test -p eventdb --test storm` runs that plan again, and
 //! `EVENTDB_STORM_APPENDS=1000000` makes it longer.
 
 #![allow(
@@ -46,6 +47,8 @@ struct Run {
     network: Network,
     clock: Clock,
     begun: Cell<u64>,
+    /// How often an append ended without an answer.
+    unsettled: Cell<u64>,
     wanted: u64,
     record: RefCell<Record>,
 }
@@ -58,7 +61,7 @@ fn from_environment(name: &str) -> Option<u64> {
 fn one_history_explains_what_everybody_saw() {
     let seed = from_environment("EVENTDB_STORM_SEED").unwrap_or_else(|| fastrand::u64(..));
     let wanted = from_environment("EVENTDB_STORM_APPENDS").unwrap_or(APPENDS);
-    eprintln!("to repeat this run: EVENTDB_STORM_SEED={seed} EVENTDB_STORM_APPENDS={wanted}");
+    eprintln!("to run this plan again: EVENTDB_STORM_SEED={seed} EVENTDB_STORM_APPENDS={wanted}");
     // The jitter of pauses, too.
     fastrand::seed(seed);
     let runtime =
@@ -74,6 +77,7 @@ async fn storm(seed: u64, wanted: u64) {
         network: network.clone(),
         clock: Clock::start(),
         begun: Cell::new(0),
+        unsettled: Cell::new(0),
         wanted,
         record: RefCell::default(),
     });
@@ -103,7 +107,12 @@ async fn storm(seed: u64, wanted: u64) {
 
     let outcomes = record.outcomes();
     let met = network.met();
-    eprintln!("{} events, {} reads, {outcomes:?}, {met:?}", all.events.len(), record.reads.len());
+    let unsettled = run.unsettled.get();
+    eprintln!(
+        "{} events, {} reads, {outcomes:?}, {unsettled} without an answer, {met:?}",
+        all.events.len(),
+        record.reads.len()
+    );
     assert!(record.appends.len() >= usize::try_from(wanted).unwrap());
     if wanted >= APPENDS {
         // Each kind of fault was met, and each way to end.
@@ -111,6 +120,7 @@ async fn storm(seed: u64, wanted: u64) {
         for ending in ["acknowledged", "Conflict", "killed"] {
             assert!(outcomes.get(ending).is_some_and(|count| *count > 100), "{outcomes:?}");
         }
+        assert!(unsettled > 10, "{unsettled}");
         assert!(outcomes["acknowledged"] * 2 > record.appends.len(), "{outcomes:?}");
     }
 }
@@ -199,6 +209,7 @@ impl Writer {
                 (Some(Ok(events)), _) => return Outcome::Acknowledged(events),
                 (Some(Err(Error::OutcomeUnknown { events, .. })), _) => {
                     is_certain = false;
+                    self.run.unsettled.set(self.run.unsettled.get() + 1);
                     request = Request::Unsettled(events);
                 }
                 // What had been sent before may have happened.
