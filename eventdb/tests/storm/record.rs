@@ -73,6 +73,9 @@ impl Record {
         for (subject, events) in histories {
             assert_in_real_time(subject, events, &appends);
         }
+        for append in self.appends.iter().filter(|append| stored.contains_key(&append.number)) {
+            append.assert_others_were_as_required(histories, &appends);
+        }
         for read in &self.reads {
             read.assert_true(&histories[&read.subject], &appends);
         }
@@ -145,7 +148,8 @@ impl Append {
         }
     }
 
-    /// On the subjects that were written, exactly; on others see [`Record`].
+    /// On the subjects that were written, exactly; on others see
+    /// [`Append::assert_others_were_as_required`].
     fn assert_preconditions_held(
         &self,
         events: &[&Event],
@@ -165,6 +169,53 @@ impl Append {
                 other => panic!("{other:?} is not expected"),
             };
             assert!(held, "stored against its precondition: {self:?}");
+        }
+    }
+
+    /// Another subject tells no revision of that moment, but some moment between beginning and end
+    /// must have found it as required.
+    fn assert_others_were_as_required(
+        &self,
+        histories: &BTreeMap<String, Vec<Event>>,
+        appends: &HashMap<u64, &Append>,
+    ) {
+        for Precondition { subject, expected, .. } in &self.preconditions {
+            if self.events.contains(subject) {
+                continue;
+            }
+            let history = &histories[subject];
+            // The first revision that meets it, and the first one after it that doesn't.
+            let (first, end) = match expected {
+                ExpectedState::Pristine => (0, Some(1)),
+                ExpectedState::Populated => (1, None),
+                ExpectedState::Revision(revision) => {
+                    let revision = usize::try_from(*revision).unwrap();
+                    (revision, Some(revision + 1))
+                }
+                ExpectedState::EventId(id) => {
+                    let index = history.iter().position(|event| event.id == *id);
+                    let revision = index.expect("an event that exists") + 1;
+                    (revision, Some(revision + 1))
+                }
+                other => panic!("{other:?} is not expected"),
+            };
+            assert!(first <= history.len(), "stored against its precondition: {self:?}");
+            // An event isn't there before its append has begun, nor before the events before it.
+            let mut begun = history[..first].iter().map(|event| appends[&origin(event).0].began);
+            assert!(
+                matches!(self.outcome, Outcome::Unknown) || begun.all(|began| began < self.ended),
+                "stored before its precondition was met: {self:?}"
+            );
+            // It is there once its append has been acknowledged, or one that comes after it.
+            let later = end.and_then(|end| history.get(end - 1..)).unwrap_or_default();
+            let mut later = later.iter().map(|event| appends[&origin(event).0]);
+            assert!(
+                later.all(|append| {
+                    let is_acknowledged = matches!(append.outcome, Outcome::Acknowledged(_));
+                    !is_acknowledged || append.ended > self.began
+                }),
+                "stored after its precondition had ceased to be met: {self:?}"
+            );
         }
     }
 }
