@@ -17,7 +17,7 @@ use aws_smithy_types::body::SdkBody;
 use dynoxide::{Database, DynoxideError};
 use fastrand::Rng;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 /// What happens to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,9 +68,6 @@ const OF_TRANSACTIONS: [Fault; 4] = [
     Fault::CancelledByThrottling,
     Fault::CancelledByThroughput,
 ];
-/// Of these, one lasts when it lasts: nobody tells the client what became of its requests.
-const LASTING: [Fault; 5] =
-    [Fault::LoseRequest, Fault::LoseAnswer, Fault::ArriveLate, Fault::FailBefore, Fault::FailAfter];
 const OF_QUERIES: [Fault; 3] = [Fault::ShortPage, Fault::EmptyPage, Fault::StaleIndex];
 
 /// How many kinds there are.
@@ -84,8 +81,6 @@ pub(crate) struct Network {
     /// Of a hundred requests, how many meet a fault.
     percentage: u8,
     met: Arc<Mutex<std::collections::BTreeMap<Fault, u64>>>,
-    /// What every request of this client meets, and until when.
-    outage: Arc<Mutex<Option<(Fault, Instant)>>>,
 }
 
 impl fmt::Debug for Network {
@@ -97,12 +92,12 @@ impl fmt::Debug for Network {
 impl Network {
     pub(crate) fn new(database: Database, seed: u64, percentage: u8) -> Self {
         let random = Arc::new(Mutex::new(Rng::with_seed(seed)));
-        Self { database, random, percentage, met: Arc::default(), outage: Arc::default() }
+        Self { database, random, percentage, met: Arc::default() }
     }
 
     /// The same database by a way on which nothing happens.
     pub(crate) fn calm(&self) -> Self {
-        Self { percentage: 0, outage: Arc::default(), ..self.clone() }
+        Self { percentage: 0, ..self.clone() }
     }
 
     /// How often each fault was met.
@@ -111,8 +106,7 @@ impl Network {
     }
 
     pub(crate) fn client(&self) -> Client {
-        let own = Self { outage: Arc::default(), ..self.clone() };
-        let connector = SharedHttpConnector::new(own);
+        let connector = SharedHttpConnector::new(self.clone());
         let credentials = Credentials::new("test", "test", None, None, "test");
         Client::from_conf(
             aws_sdk_dynamodb::Config::builder()
@@ -127,27 +121,16 @@ impl Network {
 
     fn fault(&self, operation: &str) -> Option<Fault> {
         let mut random = self.random.lock().unwrap();
-        let mut outage = self.outage.lock().unwrap();
-        *outage = outage.filter(|(_, end)| Instant::now() < *end);
-        let fault = if let Some((fault, _)) = *outage {
-            Some(fault)
-        } else if random.u8(0..100) >= self.percentage {
+        if random.u8(0..100) >= self.percentage {
             return None;
-        } else if random.u8(0..40) == 0 {
-            // Longer than an append goes on trying, or shorter.
-            let end = Instant::now() + Duration::from_secs(random.u64(1..40));
-            let fault = LASTING[random.usize(0..LASTING.len())];
-            *outage = Some((fault, end));
-            Some(fault)
-        } else {
-            let own: &[Fault] = match operation {
-                "TransactWriteItems" => &OF_TRANSACTIONS,
-                "Query" => &OF_QUERIES,
-                _ => &[],
-            };
-            let chosen = random.usize(0..ANY.len() + own.len());
-            ANY.iter().chain(own).nth(chosen).copied()
+        }
+        let own: &[Fault] = match operation {
+            "TransactWriteItems" => &OF_TRANSACTIONS,
+            "Query" => &OF_QUERIES,
+            _ => &[],
         };
+        let chosen = random.usize(0..ANY.len() + own.len());
+        let fault = ANY.iter().chain(own).nth(chosen).copied();
         if let Some(fault) = fault {
             *self.met.lock().unwrap().entry(fault).or_default() += 1;
         }
