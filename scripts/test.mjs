@@ -65,6 +65,14 @@ const steps = [
     run: () => cargo('clippy --workspace --all-targets --all-features --locked -- -D warnings'),
   },
   { name: 'Rust: lint with fewer features', run: lintFewerFeatures },
+  {
+    name: 'Rust: lint of the benchmarks',
+    // What they share with the workspace is compiled already.
+    run: () =>
+      cargo('clippy --manifest-path eventdb/bench/Cargo.toml --locked -- -D warnings', {
+        CARGO_TARGET_DIR: join(REPOSITORY, 'target'),
+      }),
+  },
   { name: 'Rust: no AWS SDK without the client', run: noSdkWithoutClient },
   {
     name: 'Rust: tests, on the embedded engine',

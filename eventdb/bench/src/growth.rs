@@ -137,7 +137,6 @@ async fn sizes(client: &Client, counting: &Client, count: &Count) -> Vec<Size> {
         let at = Precondition::subject_is_at_revision(subject, revision);
         count.take();
         counted.add_new_events([candidate(subject)]).only_if(at).await.unwrap();
-        revision += 1;
         let (_, append_units) = count.take();
         sizes.push(Size {
             events,
@@ -268,7 +267,8 @@ fn plot(sizes: &[Size]) {
         .x_label_formatter(&|events| format!("{events:.0}"))
         .draw()
         .unwrap();
-    let series: [(&str, fn(&Size) -> Duration, _); 3] = [
+    type Of = fn(&Size) -> Duration;
+    let series: [(&str, Of, _); 3] = [
         ("append", |size| size.append, BLUE),
         ("load", |size| size.load, RED),
         ("load with a snapshot", |size| size.with_snapshot, BLACK),

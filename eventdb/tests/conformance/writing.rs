@@ -348,3 +348,30 @@ async fn extensions_of_all_types_are_told_apart() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_append_at_a_stated_revision_right_after_a_burst_takes_two_attempts() {
+    with_store(|store| async move {
+        let mut revision = 0;
+        for _ in 0..20 {
+            let burst = (0..99).map(|n| candidate("book:1", json!({ "n": n })));
+            revision += store.db.add_new_events(burst).await.unwrap().len() as u64;
+        }
+        let last = store.db.fetch_events_for_subject("book:1").backwards().limit(1).await.unwrap();
+        let ahead = last.events[0].time - chrono::Utc::now();
+        let meter = eventdb::CapacityMeter::new();
+        let events = store
+            .db
+            .metered_by(&meter)
+            .add_new_events([candidate("book:1", json!({}))])
+            .only_if(Precondition::subject_is_at_revision("book:1", revision))
+            .await
+            .unwrap();
+        assert_eq!(events[0].revision, Some(revision + 1));
+        assert!(events[0].time > last.events[0].time);
+        // One in vain tells how far ahead of the clock the burst has run.
+        let expected = if ahead > chrono::TimeDelta::zero() { 2 } else { 1 };
+        assert_eq!(meter.total().requests, expected, "{ahead} ahead");
+    })
+    .await;
+}

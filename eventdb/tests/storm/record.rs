@@ -127,7 +127,16 @@ impl Append {
             assert_eq!(subjects, self.events.iter().collect::<Vec<_>>());
             self.assert_preconditions_held(events, histories);
         }
+        if let Outcome::Refused(error) = &self.outcome {
+            let is_due = matches!(error, Error::Conflict(_) | Error::NotNewer { .. });
+            assert!(is_due || error.is_retryable(), "refused without a cause: {self:?}");
+        }
         if let Outcome::Refused(Error::Conflict(conflict)) = &self.outcome {
+            let is_asked_for = self.preconditions.iter().any(|precondition| {
+                precondition.subject == conflict.subject
+                    && precondition.expected == conflict.expected
+            });
+            assert!(is_asked_for, "a conflict with what nobody asked for: {self:?}");
             assert!(!conflict.expected.is_met_by(&conflict.actual), "no conflict: {self:?}");
             if let SubjectState::Populated { revision, last_event_id } = &conflict.actual {
                 let history = &histories[&conflict.subject];
