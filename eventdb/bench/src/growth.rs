@@ -67,12 +67,19 @@ pub fn run() {
     let engine = Engine::start();
     let count = Count::default();
     let (client, counting) = (engine.client(), engine.counting_client(&count));
-    let (sizes, memory) = runtime.block_on(async {
+    let sizes = runtime.block_on(async {
         create_event_table(&client, "Events").await;
-        let sizes = sizes(&client, &counting, &count).await;
-        (sizes, memory(&client).await)
+        sizes(&client, &counting, &count).await
     });
-    write(&sizes, &memory);
+    write(&sizes);
+}
+
+/// The memory of whoever streams.
+pub fn run_streaming() {
+    let runtime = crate::runtime();
+    let engine = Engine::start();
+    let memory = runtime.block_on(memory(&engine.client()));
+    write_streaming(&memory);
 }
 
 fn candidate(subject: &str) -> EventCandidate {
@@ -104,6 +111,7 @@ async fn sizes(client: &Client, counting: &Client, count: &Count) -> Vec<Size> {
         let subject = &*format!("book:{events}");
         fill(&db, subject, 0, events).await;
         let mut revision = events;
+        until_the_clock_has_caught_up(&db, subject).await;
         // Loads first: appends make it longer.
         let load = median_of_loads(&books, subject).await;
         count.take();
@@ -151,6 +159,14 @@ async fn sizes(client: &Client, counting: &Client, count: &Count) -> Vec<Size> {
         });
     }
     sizes
+}
+
+/// A burst gives times ahead of the clock, and an append on it at a stated revision takes a second
+/// attempt: not what is measured here.
+async fn until_the_clock_has_caught_up(db: &EventDb, subject: &str) {
+    let last = db.fetch_events_for_subject(subject).backwards().limit(1).await.unwrap();
+    let ahead = last.events.last().unwrap().time - chrono::Utc::now();
+    tokio::time::sleep(ahead.to_std().unwrap_or_default()).await;
 }
 
 async fn median_of_loads(books: &Repository<Book>, subject: &str) -> Duration {
@@ -211,11 +227,11 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
 }
 
-fn write(sizes: &[Size], memory: &[(u64, u64, u64)]) {
+fn write(sizes: &[Size]) {
     let mut text = String::from(
         "# Growth\n\nWritten by `npm run bench:growth`, with the embedded engine in a process of its \
          own: times are for comparing one size with another, not for AWS; requests and units are \
-         what AWS would count. Events of 0.5 KB.\n\n## A subject grows\n\nAppends at a known \
+         what AWS would count. Events of 0.5 KB.\n\nAppends at a known \
          revision (the median of 200), and loading an aggregate: whole, and with a snapshot that \
          is 100 events old.\n\n| events | append | write units | load | read units | requests | \
          with a snapshot | read units | requests |\n|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
@@ -237,16 +253,25 @@ fn write(sizes: &[Size], memory: &[(u64, u64, u64)]) {
         .unwrap();
     }
     text.push_str(
-        "\n![Time of an append and of a load as the subject grows](growth.svg)\n\n## Streaming\n\n\
-         The most memory resident in the process that reads, page by page:\n\n\
-         | events | of one subject | of all subjects |\n|---:|---:|---:|\n",
+        "\n![Time of an append and of a load as the subject grows](growth.svg)\n\n\
+         What memory it takes to read many: [streaming.md](streaming.md).\n",
+    );
+    std::fs::write(docs().join("growth.md"), &text).unwrap();
+    plot(sizes);
+    println!("{text}");
+}
+
+fn write_streaming(memory: &[(u64, u64, u64)]) {
+    let mut text = String::from(
+        "# Streaming\n\nWritten by `npm run bench:streaming`, which takes some 15 minutes, most of \
+         them to fill the tables. The most memory resident in the process that reads, page by \
+         page, events of 0.5 KB:\n\n| events | of one subject | of all subjects |\n|---:|---:|---:|\n",
     );
     for (events, of_subject, of_all) in memory {
         let [one, all] = [of_subject, of_all].map(|kib| *kib as f64 / 1024.0);
         writeln!(text, "| {events} | {one:.1} MiB | {all:.1} MiB |").unwrap();
     }
-    std::fs::write(docs().join("growth.md"), &text).unwrap();
-    plot(sizes);
+    std::fs::write(docs().join("streaming.md"), &text).unwrap();
     println!("{text}");
 }
 

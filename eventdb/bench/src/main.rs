@@ -4,7 +4,8 @@
 //! - `npm run bench:store` compares: the same job by each contestant, round by round, so that
 //!   whatever else the machine does disturbs all alike.
 //! - `npm run bench:costs` counts what each consumes, and writes `docs/costs.md`.
-//! - `npm run bench:growth` grows a store and writes `docs/growth.md` and its plots.
+//! - `npm run bench:growth` grows a store and writes `docs/growth.md` and its plot;
+//!   `npm run bench:streaming` streams a million events, and writes `docs/streaming.md`.
 
 mod comparison;
 mod contestants;
@@ -16,10 +17,11 @@ fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("serve") => engine::serve(),
         Some("growth") => growth::run(),
+        Some("streaming") => growth::run_streaming(),
         Some("costs") => costs::run(),
         None => comparison::run(),
         Some(other) => {
-            eprintln!("{other} is unknown; allowed are `growth`, `costs` and nothing");
+            eprintln!("{other} is unknown; allowed are `growth`, `streaming`, `costs` and nothing");
             std::process::exit(2);
         }
     }
