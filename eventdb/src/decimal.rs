@@ -59,6 +59,10 @@ impl Decimal {
 /// The JSON number that is exactly the given decimal text, or `None` when there is none: whole
 /// numbers of 64 bits, and fractions of at most about 17 digits.
 pub(crate) fn to_json(text: &str) -> Option<Number> {
+    // What nearly all numbers are, and every time and revision.
+    if let Ok(whole) = text.parse::<i64>() {
+        return Some(whole.into());
+    }
     let decimal = Decimal::parse(text)?;
     let number = whole(&decimal).or_else(|| Number::from_f64(text.parse().ok()?))?;
     (Decimal::parse(&number.to_string())? == decimal).then_some(number)

@@ -6,7 +6,7 @@
 //! Beside our own items it reads those of the ancestor: rows without a revision, sort keys whose
 //! time isn't padded, and sets or binary values inside `data` (read as arrays and Base64 text).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 use crate::cloud_event;
 use crate::decimal::{self, Decimal};
 use crate::event::{Event, ExtensionValue};
+use crate::path::Path;
 use crate::schema::{self, attribute, limit};
 
 /// A row of the table that can't be read as an event, handed back whole.
@@ -97,7 +98,15 @@ impl std::error::Error for InvalidItem {}
 /// assert_eq!(eventdb::item::time_type(time, "book.lost"), "0000000000012_book.lost");
 /// ```
 pub fn time_type(time: DateTime<Utc>, ty: &str) -> String {
-    format!("{:013}_{ty}", time.timestamp_millis())
+    format!("{:0TIME_DIGITS$}_{ty}", time.timestamp_millis())
+}
+
+/// Digits of a time that sorts as text, until the year 2286.
+const TIME_DIGITS: usize = 13;
+
+/// Bytes of the sort key of an event of this type.
+pub(crate) fn time_type_size(ty: &str) -> usize {
+    TIME_DIGITS + 1 + ty.len()
 }
 
 /// The item of an event, every attribute of the article's schema included.
@@ -155,11 +164,29 @@ pub fn encode(event: &Event) -> Item {
 /// let invalid = eventdb::item::decode(row).unwrap_err();
 /// assert_eq!(invalid.reason, "`subject` is missing; allowed is text");
 /// ```
-pub fn decode(item: Item) -> Result<Event, InvalidItem> {
-    match read(&item) {
-        Ok(event) => Ok(event),
-        Err(reason) => Err(InvalidItem { item, reason }),
-    }
+pub fn decode(mut item: Item) -> Result<Event, InvalidItem> {
+    let read = match read(&item) {
+        Ok(read) => read,
+        Err(reason) => return Err(InvalidItem { item, reason }),
+    };
+    // Nothing is taken out of a row before all of it can be read, for otherwise it is handed back.
+    let mut take = |name: &str| match item.remove(name) {
+        Some(AttributeValue::S(text)) => Some(text),
+        _ => None,
+    };
+    let mut required = |name: &str| take(name).unwrap_or_default();
+    Ok(Event {
+        subject: required(attribute::SUBJECT),
+        id: required(attribute::ID),
+        source: required(attribute::SOURCE),
+        ty: required(attribute::TYPE),
+        time: read.time,
+        data: read.data,
+        revision: read.revision,
+        datacontenttype: take(attribute::DATACONTENTTYPE),
+        dataschema: take(attribute::DATASCHEMA),
+        extensions: read.extensions,
+    })
 }
 
 /// Partition key of the item that guards an id of a caller's own against being stored twice.
@@ -170,56 +197,82 @@ pub(crate) fn id_guard_partition_key(source: &str, id: &str) -> String {
     format!("{}{source}#{id}", schema::ID_GUARD_PREFIX)
 }
 
-/// Bytes of an item as DynamoDB counts them, without its copies in the indexes.
+/// Bytes of the item of an event as DynamoDB counts them, without its copies in the indexes, and
+/// with whatever revision it may get.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>
-pub(crate) fn size(item: &Item) -> usize {
-    item.iter().map(|(name, value)| name.len() + value_size(value)).sum()
+pub(crate) fn largest_size(event: &Event) -> usize {
+    let number = |digits: usize| digits.div_ceil(2) + 1;
+    let text = |name: &str, value: &Option<String>| {
+        value.as_ref().map_or(0, |value| name.len() + value.len())
+    };
+    let time = event.time.timestamp_millis();
+    let mut size = attribute::SUBJECT.len() + event.subject.len();
+    size += attribute::TIME_TYPE.len() + time_type_size(&event.ty);
+    size += attribute::ID.len() + event.id.len();
+    size += attribute::TYPE.len() + event.ty.len();
+    size += attribute::SOURCE.len() + event.source.len();
+    size += attribute::TIME.len() + number_size(&time.to_string());
+    size += attribute::PK_ALL.len() + schema::ALL_EVENTS.len();
+    size += attribute::DATA.len() + json_size(&event.data);
+    size += attribute::REVISION.len() + number(20);
+    size += text(attribute::DATACONTENTTYPE, &event.datacontenttype);
+    size += text(attribute::DATASCHEMA, &event.dataschema);
+    if !event.extensions.is_empty() {
+        let value = |value: &ExtensionValue| match value {
+            ExtensionValue::String(text) => text.len(),
+            ExtensionValue::Boolean(_) => 1,
+            ExtensionValue::Integer(number) => number_size(&number.to_string()),
+        };
+        let extensions = event.extensions.iter();
+        size += attribute::EXTENSIONS.len() + 3;
+        size += extensions.map(|(name, of)| 1 + name.len() + value(of)).sum::<usize>();
+    }
+    size
 }
 
-fn value_size(value: &AttributeValue) -> usize {
-    let number = |text: &String| Decimal::parse(text).map_or(text.len(), |decimal| decimal.size());
+fn number_size(text: &str) -> usize {
+    Decimal::parse(text).map_or(text.len(), |decimal| decimal.size())
+}
+
+/// Bytes of a JSON value as an attribute's.
+fn json_size(value: &Value) -> usize {
     match value {
-        AttributeValue::S(text) => text.len(),
-        AttributeValue::N(text) => number(text),
-        AttributeValue::B(bytes) => bytes.len(),
-        AttributeValue::Bool(_) | AttributeValue::Null(_) => 1,
-        AttributeValue::L(values) => {
-            3 + values.iter().map(|value| 1 + value_size(value)).sum::<usize>()
+        Value::Null | Value::Bool(_) => 1,
+        Value::Number(number) => number_size(&number.to_string()),
+        Value::String(text) => text.len(),
+        Value::Array(values) => 3 + values.iter().map(|value| 1 + json_size(value)).sum::<usize>(),
+        Value::Object(object) => {
+            3 + object.iter().map(|(name, value)| 1 + name.len() + json_size(value)).sum::<usize>()
         }
-        AttributeValue::M(map) => {
-            3 + map.iter().map(|(name, value)| 1 + name.len() + value_size(value)).sum::<usize>()
-        }
-        AttributeValue::Ss(texts) => texts.iter().map(String::len).sum(),
-        AttributeValue::Ns(numbers) => numbers.iter().map(number).sum(),
-        AttributeValue::Bs(blobs) => blobs.iter().map(Vec::len).sum(),
     }
 }
 
-fn read(item: &Item) -> Result<Event, String> {
-    let subject = required(item, attribute::SUBJECT)?;
-    required(item, attribute::TIME_TYPE)?;
-    if required(item, attribute::PK_ALL)? != schema::ALL_EVENTS {
+/// What is read from an item other than its texts, which can be taken as they are.
+struct Read {
+    time: DateTime<Utc>,
+    revision: Option<u64>,
+    data: Value,
+    extensions: BTreeMap<String, ExtensionValue>,
+}
+
+fn read(item: &Item) -> Result<Read, String> {
+    check_required(item, attribute::SUBJECT)?;
+    check_required(item, attribute::TIME_TYPE)?;
+    if check_required(item, attribute::PK_ALL)? != schema::ALL_EVENTS {
         return Err(wrong(attribute::PK_ALL, "is something else", "the text `all`"));
     }
     let data = match item.get(attribute::DATA) {
-        Some(AttributeValue::M(map)) => {
-            Value::Object(to_object(map, &mut Path::new(attribute::DATA))?)
-        }
+        Some(AttributeValue::M(map)) => Value::Object(to_object(map, &Path::new(attribute::DATA))?),
         Some(other) => return Err(mismatch(attribute::DATA, other, "a map")),
         None => return Err(wrong(attribute::DATA, "is missing", "a map")),
     };
-    Ok(Event {
-        subject,
-        id: required(item, attribute::ID)?,
-        source: required(item, attribute::SOURCE)?,
-        ty: required(item, attribute::TYPE)?,
-        time: time(item)?,
-        data,
-        revision: revision(item)?,
-        datacontenttype: optional(item, attribute::DATACONTENTTYPE)?,
-        dataschema: optional(item, attribute::DATASCHEMA)?,
-        extensions: extensions(item)?,
-    })
+    check_required(item, attribute::ID)?;
+    check_required(item, attribute::SOURCE)?;
+    check_required(item, attribute::TYPE)?;
+    check_optional(item, attribute::DATACONTENTTYPE)?;
+    check_optional(item, attribute::DATASCHEMA)?;
+    let (time, revision) = (time(item)?, revision(item)?);
+    Ok(Read { time, revision, data, extensions: extensions(item)? })
 }
 
 fn wrong(name: &str, problem: &str, allowed: &str) -> String {
@@ -247,17 +300,17 @@ fn text<'item>(item: &'item Item, name: &str) -> Option<&'item str> {
     }
 }
 
-fn optional(item: &Item, name: &str) -> Result<Option<String>, String> {
+fn check_optional<'item>(item: &'item Item, name: &str) -> Result<Option<&'item str>, String> {
     match item.get(name) {
         Some(AttributeValue::S(text)) if text.is_empty() => Err(wrong(name, "is empty", "text")),
-        Some(AttributeValue::S(text)) => Ok(Some(text.clone())),
+        Some(AttributeValue::S(text)) => Ok(Some(text)),
         Some(other) => Err(mismatch(name, other, "text")),
         None => Ok(None),
     }
 }
 
-fn required(item: &Item, name: &str) -> Result<String, String> {
-    optional(item, name)?.ok_or_else(|| wrong(name, "is missing", "text"))
+fn check_required<'item>(item: &'item Item, name: &str) -> Result<&'item str, String> {
+    check_optional(item, name)?.ok_or_else(|| wrong(name, "is missing", "text"))
 }
 
 fn time(item: &Item) -> Result<DateTime<Utc>, String> {
@@ -342,56 +395,27 @@ fn to_attribute(value: &Value) -> AttributeValue {
     }
 }
 
-/// Where in the payload we are, for messages; parts are joined only when one is written.
-struct Path<'item> {
-    parts: Vec<std::borrow::Cow<'item, str>>,
-}
-
-impl<'item> Path<'item> {
-    fn new(root: &'item str) -> Self {
-        Self { parts: vec![root.into()] }
-    }
-}
-
-impl fmt::Display for Path<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.parts.join("."))
-    }
-}
-
-fn to_object<'item>(
-    map: &'item std::collections::HashMap<String, AttributeValue>,
-    path: &mut Path<'item>,
+fn to_object(
+    map: &HashMap<String, AttributeValue>,
+    path: &Path<'_>,
 ) -> Result<Map<String, Value>, String> {
-    let mut object = Map::with_capacity(map.len());
-    for (name, value) in map {
-        path.parts.push(name.into());
-        object.insert(name.clone(), to_value(value, path)?);
-        path.parts.pop();
-    }
-    Ok(object)
+    map.iter().map(|(name, value)| Ok((name.clone(), to_value(value, &path.name(name))?))).collect()
 }
 
-fn to_array<'item, T>(
-    values: &'item [T],
-    path: &mut Path<'item>,
-    convert: impl Fn(&'item T, &mut Path<'item>) -> Result<Value, String>,
+fn to_array<T>(
+    values: &[T],
+    path: &Path<'_>,
+    convert: impl Fn(&T, &Path<'_>) -> Result<Value, String>,
 ) -> Result<Value, String> {
-    let mut array = Vec::with_capacity(values.len());
-    for (index, value) in values.iter().enumerate() {
-        path.parts.push(index.to_string().into());
-        array.push(convert(value, path)?);
-        path.parts.pop();
-    }
-    Ok(Value::Array(array))
+    values.iter().enumerate().map(|(index, value)| convert(value, &path.index(index))).collect()
 }
 
-fn to_value<'item>(value: &'item AttributeValue, path: &mut Path<'item>) -> Result<Value, String> {
+fn to_value(value: &AttributeValue, path: &Path<'_>) -> Result<Value, String> {
     // DynamoDB itself nests no deeper; a stream record made elsewhere must not exhaust the stack.
-    if path.parts.len() > limit::NESTING_LEVELS {
+    if path.depth() > limit::NESTING_LEVELS {
         return Err(format!("`data` nests deeper than {} levels", limit::NESTING_LEVELS));
     }
-    let to_number = |text: &String, path: &mut Path<'item>| {
+    let to_number = |text: &String, path: &Path<'_>| {
         decimal::to_json(text).map(Value::Number).ok_or_else(|| {
             wrong(
                 &path.to_string(),
@@ -414,5 +438,82 @@ fn to_value<'item>(value: &'item AttributeValue, path: &mut Path<'item>) -> Resu
         }
         AttributeValue::Ns(numbers) => to_array(numbers, path, to_number),
         AttributeValue::Bs(blobs) => to_array(blobs, path, |bytes, _| Ok(binary(bytes))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::{btree_map, vec};
+    use proptest::option;
+    use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
+
+    use super::*;
+
+    fn counted(item: &Item) -> usize {
+        item.iter().map(|(name, value)| name.len() + value_size(value)).sum()
+    }
+
+    fn value_size(value: &AttributeValue) -> usize {
+        match value {
+            AttributeValue::S(text) => text.len(),
+            AttributeValue::N(text) => number_size(text),
+            AttributeValue::Bool(_) | AttributeValue::Null(_) => 1,
+            AttributeValue::L(values) => {
+                3 + values.iter().map(|value| 1 + value_size(value)).sum::<usize>()
+            }
+            AttributeValue::M(map) => {
+                3 + map
+                    .iter()
+                    .map(|(name, value)| 1 + name.len() + value_size(value))
+                    .sum::<usize>()
+            }
+            other => panic!("no event is encoded with {other:?}"),
+        }
+    }
+
+    fn any_data() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            (-1e15..1e15).prop_map(Value::from),
+            ".*".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 5, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..5).prop_map(Value::from),
+                btree_map(".{1,5}", inner, 0..5).prop_map(Value::from_iter),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn an_event_is_counted_as_its_item_is(
+            (id, ty, subject) in (".{3,9}", ".{3,9}", ".{3,9}"),
+            milliseconds in 0..=limit::TIME_MILLISECONDS,
+            schema in option::of(".{3,9}"),
+            extension in option::of(prop_oneof![
+                ".*".prop_map(ExtensionValue::from),
+                any::<bool>().prop_map(ExtensionValue::from),
+                any::<i32>().prop_map(ExtensionValue::from),
+            ]),
+            data in any_data(),
+        ) {
+            let mut event = Event::builder()
+                .id(id)
+                .source("https://library.example.com")
+                .ty(ty)
+                .subject(subject)
+                .time(DateTime::from_timestamp_millis(milliseconds).expect("a time in range"))
+                .data(data)
+                .build();
+            event.dataschema = schema;
+            event.extensions = extension.map(|value| ("partitionkey".to_owned(), value)).into_iter().collect();
+            let size = largest_size(&event);
+            event.revision = Some(u64::MAX);
+            prop_assert_eq!(size, counted(&encode(&event)));
+        }
     }
 }

@@ -94,6 +94,7 @@ mod event;
 mod event_candidate;
 pub mod item;
 mod message;
+mod path;
 mod precondition;
 #[cfg(feature = "dynamodb")]
 mod projection;

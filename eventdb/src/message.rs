@@ -3,6 +3,9 @@
 //! The publisher sends it, the store refuses events whose message would be too large: both take it
 //! from here.
 
+use std::borrow::Cow;
+use std::io;
+
 use crate::cloud_event;
 use crate::event::Event;
 use crate::schema::message_attribute;
@@ -51,16 +54,9 @@ impl Message {
             // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
             .replace('\u{FFFE}', "\\ufffe")
             .replace('\u{FFFF}', "\\uffff");
-        let mut attributes = vec![
-            (message_attribute::ID, event.id.clone()),
-            (message_attribute::TYPE, event.ty.clone()),
-            (message_attribute::TIME, cloud_event::timestamp(event.time)),
-            (message_attribute::SOURCE, event.source.clone()),
-            (message_attribute::SUBJECT, event.subject.clone()),
-        ];
-        if let Some(revision) = event.revision {
-            attributes.push((message_attribute::SEQUENCE, cloud_event::sequence(revision)));
-        }
+        let attributes = attributes(event, event.revision)
+            .map(|(name, value)| (name, value.into_owned()))
+            .collect();
         Self { body, attributes }
     }
 
@@ -77,9 +73,95 @@ impl Message {
     /// ```
     pub fn size(&self) -> usize {
         let attributes = self.attributes.iter();
-        self.body.len()
-            + attributes
-                .map(|(name, value)| name.len() + ATTRIBUTE_TYPE.len() + value.len())
-                .sum::<usize>()
+        self.body.len() + attributes.map(|(name, value)| attribute_size(name, value)).sum::<usize>()
+    }
+}
+
+fn attributes(
+    event: &Event,
+    revision: Option<u64>,
+) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
+    let sequence = revision.map(cloud_event::sequence);
+    [
+        (message_attribute::ID, event.id.as_str().into()),
+        (message_attribute::TYPE, event.ty.as_str().into()),
+        (message_attribute::TIME, cloud_event::timestamp(event.time).into()),
+        (message_attribute::SOURCE, event.source.as_str().into()),
+        (message_attribute::SUBJECT, event.subject.as_str().into()),
+    ]
+    .into_iter()
+    .chain(sequence.map(|sequence| (message_attribute::SEQUENCE, sequence.into())))
+}
+
+fn attribute_size(name: &str, value: &str) -> usize {
+    name.len() + ATTRIBUTE_TYPE.len() + value.len()
+}
+
+/// Bytes of the message of an event, with whatever revision it may get: [`Message::size`] without
+/// the message.
+pub(crate) fn largest_size(event: &Event) -> usize {
+    let mut body = Counter(0);
+    // Counting can't fail.
+    let _ = serde_json::to_writer(&mut body, event);
+    if event.revision.is_none() {
+        let member = [",\"", cloud_event::SEQUENCE, "\":\"\""];
+        body.0 += member.iter().map(|part| part.len()).sum::<usize>();
+        body.0 += cloud_event::sequence(u64::MAX).len();
+    }
+    let attributes = attributes(event, Some(u64::MAX));
+    body.0 + attributes.map(|(name, value)| attribute_size(name, &value)).sum::<usize>()
+}
+
+/// Counts the bytes of JSON, with those characters as long as they are once escaped that a message
+/// can't have.
+struct Counter(usize);
+
+impl io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Text is written in one piece up to the next escape, so no character is divided.
+        let escaped = if bytes.contains(&0xEF) {
+            bytes.windows(3).filter(|bytes| matches!(bytes, [0xEF, 0xBF, 0xBE | 0xBF])).count()
+        } else {
+            0
+        };
+        self.0 += bytes.len() + escaped * ("\\uffff".len() - '\u{FFFF}'.len_utf8());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use proptest::prelude::{any, prop_assert_eq, proptest};
+    use serde_json::json;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_message_is_counted_as_it_will_be(
+            id in ".{3,9}",
+            texts in proptest::collection::vec(
+                "[\u{FFFE}\u{FFFF}\u{FFFD}\u{1}\"\\\\\n/a-zäß\u{10FFFF}]*", 0..4),
+            number in any::<f64>(),
+            is_stored in any::<bool>(),
+        ) {
+            let mut event = Event::builder()
+                .id(id)
+                .source("https://library.example.com")
+                .ty("book.borrowed")
+                .subject("book:1")
+                .time(DateTime::UNIX_EPOCH)
+                .data(json!({ "texts": texts, "number": number }))
+                .build();
+            event.revision = is_stored.then_some(7);
+            let size = largest_size(&event);
+            event.revision = Some(u64::MAX);
+            prop_assert_eq!(size, Message::new(&event).size());
+        }
     }
 }

@@ -11,7 +11,8 @@ use crate::cloud_event;
 use crate::decimal;
 use crate::event::{Event, ExtensionValue};
 use crate::item;
-use crate::message::Message;
+use crate::message;
+use crate::path::Path;
 use crate::schema::{self, attribute, limit};
 
 /// Most characters of an extension's name. CloudEvents recommends at most 20; this is the room that
@@ -268,7 +269,7 @@ fn check_event(event: &Event, findings: &mut Findings) {
     }
     check_extensions(event, findings);
     match &event.data {
-        Value::Object(_) => check_value(&event.data, attribute::DATA, 1, findings),
+        Value::Object(_) => check_value(&event.data, &Path::new(attribute::DATA), findings),
         _ => findings.add(attribute::DATA, "is no JSON object"),
     }
     // Sizes mean something only once the parts are right.
@@ -367,11 +368,11 @@ fn check_extensions(event: &Event, findings: &mut Findings) {
     }
 }
 
-fn check_value(value: &Value, path: &str, depth: usize, findings: &mut Findings) {
+fn check_value(value: &Value, path: &Path<'_>, findings: &mut Findings) {
     // A leaf may be wrapped in one level less than the limit.
-    if depth >= limit::NESTING_LEVELS && (value.is_object() || value.is_array()) {
+    if path.depth() >= limit::NESTING_LEVELS && (value.is_object() || value.is_array()) {
         findings.add(
-            path,
+            path.to_string(),
             format!(
                 "nests deeper than DynamoDB stores; allowed are {} levels",
                 limit::NESTING_LEVELS - 1
@@ -384,20 +385,20 @@ fn check_value(value: &Value, path: &str, depth: usize, findings: &mut Findings)
             for (name, value) in object {
                 if name.is_empty() || name.len() > 65_535 {
                     findings.add(
-                        path,
+                        path.to_string(),
                         format!("has a name of {} bytes; DynamoDB allows 1 to 65535", name.len()),
                     );
                 }
-                check_value(value, &format!("{path}.{name}"), depth + 1, findings);
+                check_value(value, &path.name(name), findings);
             }
         }
         Value::Array(values) => {
             for (index, value) in values.iter().enumerate() {
-                check_value(value, &format!("{path}.{index}"), depth + 1, findings);
+                check_value(value, &path.index(index), findings);
             }
         }
         Value::Number(number) if decimal::from_json(number).is_none() => findings.add(
-            path,
+            path.to_string(),
             "is a number that DynamoDB can't hold exactly; allowed are at most 38 digits and \
              magnitudes from 1e-130 to 9.99e125, as a whole number of 64 bits or a double",
         ),
@@ -422,9 +423,7 @@ fn check_time(event: &Event, findings: &mut Findings) {
 }
 
 fn check_sizes(event: &Event, findings: &mut Findings) {
-    // The revision isn't known yet: take the widest.
-    let event = &Event { revision: Some(u64::MAX), ..event.clone() };
-    let size = Message::new(event).size();
+    let size = message::largest_size(event);
     if size > limit::MESSAGE_BYTES {
         findings.add(
             attribute::DATA,
@@ -435,14 +434,13 @@ fn check_sizes(event: &Event, findings: &mut Findings) {
             ),
         );
     }
-    let item = item::encode(event);
     // The local index repeats the three keys, and counts.
     let keys = [attribute::SUBJECT, attribute::TIME_TYPE, attribute::TYPE];
     let key_bytes: usize = keys.iter().map(|name| name.len()).sum::<usize>()
         + event.subject.len()
-        + item::time_type(event.time, &event.ty).len()
+        + item::time_type_size(&event.ty)
         + event.ty.len();
-    let size = item::size(&item) + key_bytes;
+    let size = item::largest_size(event) + key_bytes;
     if size > limit::ITEM_BYTES {
         findings.add(
             attribute::DATA,

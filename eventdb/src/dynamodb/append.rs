@@ -177,7 +177,10 @@ fn complete(candidate: EventCandidate) -> Event {
 
 /// What one attempt came to.
 enum Attempt {
-    Stored(Vec<Event>),
+    /// As the transaction has it.
+    Stored,
+    /// It was stored before, as these.
+    Found(Vec<Event>),
     /// Send the same again.
     Again(BoxError),
     /// Send the same again; it may have happened.
@@ -207,9 +210,10 @@ impl EventDb {
         let mut unanswered = false;
         loop {
             attempts += 1;
-            let attempt = self.attempt(&append, &transaction, &mut looked_for_legacy).await;
+            let attempt = self.attempt(&transaction, &mut looked_for_legacy).await;
             let source = match attempt {
-                Ok(Attempt::Stored(events)) => return Ok(events),
+                Ok(Attempt::Stored) => return Ok(transaction.append.events),
+                Ok(Attempt::Found(events)) => return Ok(events),
                 Ok(Attempt::Again(source)) => source,
                 Ok(Attempt::Unanswered(source)) => {
                     unanswered = true;
@@ -220,18 +224,18 @@ impl EventDb {
                     // unanswered can't happen any more, since its base is gone.
                     unanswered = false;
                     bases.extend(newer);
-                    transaction = append.on(&bases, Utc::now().timestamp_millis())?;
+                    transaction = transaction.append.on(&bases, Utc::now().timestamp_millis())?;
                     "other writers of the same subject were quicker each time".into()
                 }
                 Err(Error::Refused { source, .. }) if unanswered => {
-                    return Err(unknown(&append, transaction, attempts, source));
+                    return Err(unknown(transaction.append, attempts, source));
                 }
                 Err(error) => return Err(error),
             };
             match pauses.next() {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None if unanswered => {
-                    return Err(unknown(&append, transaction, attempts, source));
+                    return Err(unknown(transaction.append, attempts, source));
                 }
                 None => return Err(Error::Unavailable { attempts, source }),
             }
@@ -291,12 +295,11 @@ impl EventDb {
 
     async fn attempt(
         &self,
-        append: &Append,
         transaction: &Transaction,
         looked_for_legacy: &mut HashSet<String>,
     ) -> Result<Attempt, Error> {
         let reasons = match self.transact(transaction).await {
-            Ok(()) => return Ok(Attempt::Stored(transaction.events.clone())),
+            Ok(()) => return Ok(Attempt::Stored),
             Err(Failure::Busy(source)) => return Ok(Attempt::Again(source)),
             Err(Failure::Unanswered(source)) => return Ok(Attempt::Unanswered(source)),
             Err(Failure::Refused(source)) => return Err(self.refused(source)),
@@ -305,12 +308,12 @@ impl EventDb {
             ))) => cancelled.cancellation_reasons.unwrap_or_default(),
             Err(Failure::Service(error)) => return Err(self.refused(Box::new(error))),
         };
-        match judge(append, transaction, &reasons) {
-            Verdict::Repeated(events) => Ok(Attempt::Stored(events)),
+        match judge(transaction, &reasons) {
+            Verdict::Repeated(events) => Ok(Attempt::Found(events)),
             Verdict::Guarded(keys) => match self.guarded_events(transaction, keys).await {
                 // It is stored, by this append or an earlier one, and only can't be read back.
                 Err(Error::Unavailable { source, .. }) => Ok(Attempt::Unanswered(source)),
-                read => read.map(Attempt::Stored),
+                read => read.map(Attempt::Found),
             },
             Verdict::Rebase(bases) => Ok(Attempt::Rebase(bases)),
             Verdict::Busy(code) => Ok(Attempt::Again(code.into())),
@@ -368,7 +371,7 @@ impl EventDb {
                         (attribute::TIME_TYPE.to_owned(), string(key.time_type)),
                     ]))
                     .await?;
-                let given = transaction.events.get(key.index);
+                let given = transaction.append.events.get(key.index);
                 let id = given.map(|event| event.id.clone()).unwrap_or_default();
                 let reused = |reason| Error::IdReused { index: key.index, id, reason };
                 let Some(row) = row else { return Err(reused(IdReuse::EventRemoved)) };
@@ -385,8 +388,8 @@ impl EventDb {
     }
 }
 
-fn unknown(append: &Append, transaction: Transaction, attempts: u32, source: BoxError) -> Error {
-    let mut events = transaction.events;
+fn unknown(append: Append, attempts: u32, source: BoxError) -> Error {
+    let mut events = append.events;
     for event in &mut events {
         event.revision = None;
     }

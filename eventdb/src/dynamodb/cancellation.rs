@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::fetch_events::decode;
 use super::head::{Head, SdkItem};
-use super::transaction::{Action, Append, Base, Transaction};
+use super::transaction::{Action, Base, Transaction};
 use crate::error::{Conflict, Error, IdReuse};
 use crate::event::Event;
 use crate::precondition::{ExpectedState, SubjectState};
@@ -52,11 +52,7 @@ pub(super) const BUSY_REASONS: [&str; 4] = [
 pub(super) const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 
 /// Reads the reasons, which stand in the order of the actions.
-pub(super) fn judge(
-    append: &Append,
-    transaction: &Transaction,
-    reasons: &[CancellationReason],
-) -> Verdict {
+pub(super) fn judge(transaction: &Transaction, reasons: &[CancellationReason]) -> Verdict {
     let code = |reason: &CancellationReason| reason.code.clone().unwrap_or_default();
     let refused = reasons.iter().find(|reason| {
         let code = code(reason);
@@ -77,8 +73,8 @@ pub(super) fn judge(
         .map(|(action, reason)| (action, reason.item.as_ref().filter(|item| !item.is_empty())))
         .collect();
     guarded(transaction, &failed)
-        .or_else(|| stored(append, transaction, &failed))
-        .or_else(|| conflict(append, transaction, &failed))
+        .or_else(|| stored(transaction, &failed))
+        .or_else(|| conflict(transaction, &failed))
         .or_else(|| rebase(&failed))
         .unwrap_or_else(|| {
             let busy = reasons.iter().map(code).find(|code| BUSY_REASONS.contains(&code.as_str()));
@@ -105,7 +101,7 @@ fn guarded(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) ->
         }
     }
     let first = keys.first()?.index;
-    Some(if keys.len() == transaction.events.len() {
+    Some(if keys.len() == transaction.append.events.len() {
         Verdict::Guarded(keys)
     } else {
         reused(transaction, first, IdReuse::PartOfAppend)
@@ -113,20 +109,16 @@ fn guarded(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) ->
 }
 
 /// The places of events are taken: by these very events, or by others.
-fn stored(
-    append: &Append,
-    transaction: &Transaction,
-    failed: &[(&Action, Option<&SdkItem>)],
-) -> Option<Verdict> {
+fn stored(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -> Option<Verdict> {
     let mut found = Vec::new();
     for (action, row) in failed {
         let Action::PutEvent { index } = action else { continue };
-        let given = transaction.events.get(*index)?;
+        let given = transaction.append.events.get(*index)?;
         match row.and_then(|row| decode((*row).clone()).ok()).filter(|event| event.id == given.id) {
             Some(event) => found.push((*index, event)),
             // Somebody else's: the head's condition, or a later time, decides.
-            None if !append.times_are_given && has_moved(failed, &given.subject) => {}
-            None if append.times_are_given => {
+            None if !transaction.append.times_are_given && has_moved(failed, &given.subject) => {}
+            None if transaction.append.times_are_given => {
                 return Some(not_newer(transaction, *index, given.time));
             }
             None => {
@@ -142,12 +134,12 @@ fn stored(
     }
     let (first, _) = found.first()?;
     for (index, event) in &found {
-        let given = transaction.events.get(*index)?;
+        let given = transaction.append.events.get(*index)?;
         if let Some(attribute) = given.difference(event) {
             return Some(reused(transaction, *index, IdReuse::OtherContent { attribute }));
         }
     }
-    Some(if found.len() == transaction.events.len() {
+    Some(if found.len() == transaction.append.events.len() {
         Verdict::Repeated(found.into_iter().map(|(_, event)| event).collect())
     } else {
         reused(transaction, *first, IdReuse::PartOfAppend)
@@ -163,11 +155,7 @@ fn has_moved(failed: &[(&Action, Option<&SdkItem>)], written: &str) -> bool {
 }
 
 /// A precondition that the caller gave doesn't hold.
-fn conflict(
-    append: &Append,
-    transaction: &Transaction,
-    failed: &[(&Action, Option<&SdkItem>)],
-) -> Option<Verdict> {
+fn conflict(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -> Option<Verdict> {
     for (action, head) in failed {
         let (subject, expected) = match action {
             Action::MoveHead { subject, expected, .. } | Action::Check { subject, expected } => {
@@ -186,12 +174,13 @@ fn conflict(
         }
         // Nothing was expected against the revision: the times must be to blame.
         if let (Action::MoveHead { first_time, .. }, Some(actual), true) =
-            (action, &actual, append.times_are_given)
+            (action, &actual, transaction.append.times_are_given)
             && actual.last_time >= *first_time
         {
             let last_time =
                 DateTime::<Utc>::from_timestamp_millis(actual.last_time).unwrap_or_default();
             let index = transaction
+                .append
                 .events
                 .iter()
                 .position(|event| event.subject == *subject && event.time <= last_time)?;
@@ -220,13 +209,13 @@ fn rebase(failed: &[(&Action, Option<&SdkItem>)]) -> Option<Verdict> {
 }
 
 fn reused(transaction: &Transaction, index: usize, reason: IdReuse) -> Verdict {
-    let id = transaction.events.get(index).map(|event| event.id.clone()).unwrap_or_default();
+    let id = transaction.append.events.get(index).map(|event| event.id.clone()).unwrap_or_default();
     Verdict::Failed(Error::IdReused { index, id, reason })
 }
 
 fn not_newer(transaction: &Transaction, index: usize, last_time: DateTime<Utc>) -> Verdict {
     let subject =
-        transaction.events.get(index).map(|event| event.subject.clone()).unwrap_or_default();
+        transaction.append.events.get(index).map(|event| event.subject.clone()).unwrap_or_default();
     Verdict::Failed(Error::NotNewer { index, subject, last_time })
 }
 

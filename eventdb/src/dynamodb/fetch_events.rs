@@ -284,16 +284,16 @@ impl Pages {
         if self.ended {
             return Ok(None);
         }
-        let (rows, next) = match self.selection {
+        let (Rows { rows, last }, next) = match self.selection {
             Selection::SubjectAndType(..) => (self.all_rows_of_type().await?, None),
             Selection::Subject(_) => self.rows_without_gap().await?,
             Selection::All => {
                 let page = self.db.query(&self.limited_query()).await?;
-                (page.items.into_iter().map(Row::read).collect(), page.next)
+                (self.read(page.items), page.next)
             }
         };
-        if let Some(last) = rows.last() {
-            self.cursor = Some(Cursor(last.position(&self.selection)));
+        if let Some(last) = last {
+            self.cursor = Some(Cursor(last));
         }
         if let Some(remaining) = &mut self.remaining {
             *remaining = remaining.saturating_sub(rows.len());
@@ -309,7 +309,7 @@ impl Pages {
             history.missing = self.revisions.advance(&rows);
         }
         for row in rows {
-            match row.content {
+            match row {
                 Ok(event) => history.events.push(event),
                 Err(invalid) => history.invalid.push(*invalid),
             }
@@ -324,13 +324,13 @@ impl Pages {
     /// One page of a subject. A query isn't isolated from a transaction that commits meanwhile, so
     /// a revision may be missing for a moment: then the page is read again.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-isolation>
-    async fn rows_without_gap(&self) -> Result<(Vec<Row>, Option<SdkItem>), Error> {
+    async fn rows_without_gap(&self) -> Result<(Rows, Option<SdkItem>), Error> {
         let mut retry = 0;
         loop {
             let page = self.db.query(&self.limited_query()).await?;
-            let rows: Vec<Row> = page.items.into_iter().map(Row::read).collect();
-            if retry == GAP_RETRIES || self.revisions.clone().advance(&rows).is_empty() {
-                return Ok((rows, page.next));
+            let read = self.read(page.items);
+            if retry == GAP_RETRIES || self.revisions.clone().advance(&read.rows).is_empty() {
+                return Ok((read, page.next));
             }
             tokio::time::sleep(Duration::from_millis(20 << retry)).await;
             retry += 1;
@@ -338,7 +338,7 @@ impl Pages {
     }
 
     /// All rows of the type, put in the order of their keys, from the cursor on.
-    async fn all_rows_of_type(&self) -> Result<Vec<Row>, Error> {
+    async fn all_rows_of_type(&self) -> Result<Rows, Error> {
         let mut items = Vec::new();
         let mut query = self.query.clone();
         loop {
@@ -365,7 +365,13 @@ impl Pages {
             });
         }
         items.truncate(self.remaining.unwrap_or(usize::MAX));
-        Ok(items.into_iter().map(Row::read).collect())
+        Ok(self.read(items))
+    }
+
+    fn read(&self, items: Vec<SdkItem>) -> Rows {
+        let last = items.last().map(|last| position(&self.selection, last));
+        let read = |item| decode(item).map_err(Box::new);
+        Rows { rows: items.into_iter().map(read).collect(), last }
     }
 }
 
@@ -434,7 +440,7 @@ impl Revisions {
     fn advance(&mut self, rows: &[Row]) -> Vec<MissingRevisions> {
         let mut missing = Vec::new();
         for row in rows {
-            let Ok(event) = &row.content else {
+            let Ok(event) = row else {
                 // Whatever can't be read may well have a revision.
                 self.last = None;
                 continue;
@@ -454,54 +460,42 @@ impl Revisions {
     }
 }
 
-/// A row of the table, and its keys: those of a legacy row can't be made from its event.
-struct Row {
-    subject: String,
-    time_type: String,
-    /// Milliseconds.
-    time: i64,
-    content: Result<Event, Box<InvalidItem>>,
+/// A row of the table as the event that it holds.
+type Row = Result<Event, Box<InvalidItem>>;
+
+/// Rows of the table, and where the last one stands.
+struct Rows {
+    rows: Vec<Row>,
+    last: Option<Position>,
 }
 
-impl Row {
-    fn read(item: SdkItem) -> Self {
-        let text = |name: &str| {
-            item.get(name).and_then(|value| value.as_s().ok().cloned()).unwrap_or_default()
-        };
-        let time = item.get(attribute::TIME).and_then(|value| value.as_n().ok()?.parse().ok());
-        Self {
-            subject: text(attribute::SUBJECT),
-            time_type: text(attribute::TIME_TYPE),
-            time: time.unwrap_or_default(),
-            content: decode(item).map_err(Box::new),
+/// Where a row stands: its keys, for those of a legacy row can't be made from its event.
+fn position(selection: &Selection, row: &SdkItem) -> Position {
+    let text =
+        |name: &str| row.get(name).and_then(|value| value.as_s().ok().cloned()).unwrap_or_default();
+    let (subject, time_type) = (text(attribute::SUBJECT), text(attribute::TIME_TYPE));
+    match selection {
+        Selection::Subject(_) => Position::Subject { subject, time_type },
+        Selection::SubjectAndType(_, ty) => {
+            Position::SubjectAndType { subject, ty: ty.clone(), time_type }
         }
-    }
-
-    fn position(&self, selection: &Selection) -> Position {
-        let subject = self.subject.clone();
-        let time_type = self.time_type.clone();
-        match selection {
-            Selection::Subject(_) => Position::Subject { subject, time_type },
-            Selection::SubjectAndType(_, ty) => {
-                Position::SubjectAndType { subject, ty: ty.clone(), time_type }
-            }
-            Selection::All => Position::All { time: self.time, subject, time_type },
+        Selection::All => {
+            let time = row.get(attribute::TIME).and_then(|value| value.as_n().ok()?.parse().ok());
+            Position::All { time: time.unwrap_or_default(), subject, time_type }
         }
     }
 }
 
 /// The event of a row as the client has it.
 pub(super) fn decode(row: SdkItem) -> Result<Event, InvalidItem> {
+    if row.values().all(is_known) {
+        return item::decode(row.into());
+    }
     let (known, unknown): (SdkItem, SdkItem) =
         row.into_iter().partition(|(_, value)| is_known(value));
-    let item = serde_dynamo::Item::from(known);
-    match unknown.keys().next() {
-        None => item::decode(item),
-        Some(name) => Err(InvalidItem {
-            reason: format!("`{name}` is of a type that this version of the client doesn't know"),
-            item,
-        }),
-    }
+    let name = unknown.keys().next().map_or("?", String::as_str);
+    let reason = format!("`{name}` is of a type that this version of the client doesn't know");
+    Err(InvalidItem { item: known.into(), reason })
 }
 
 /// Whether the client knows the type of a value and of all values in it.

@@ -18,9 +18,6 @@ use crate::precondition::{ExpectedState, Precondition};
 use crate::schema::{self, attribute, limit};
 use crate::validation::{self, Faults};
 
-/// How many items of [`limit::ITEM_BYTES`] fit in a transaction, whatever else is in it.
-const SURELY_FIT: usize = limit::TRANSACTION_BYTES / limit::ITEM_BYTES - 1;
-
 /// What a caller wants appended. Ids are fixed; times and revisions depend on the [`Base`]s.
 #[derive(Debug, Clone)]
 pub(super) struct Append {
@@ -64,24 +61,25 @@ pub(super) enum Action {
 /// An append on certain bases, ready to be sent as often as it takes.
 #[derive(Debug, Clone)]
 pub(super) struct Transaction {
-    /// The events as they will be stored.
-    pub(super) events: Vec<Event>,
+    /// What it was built from, its events now as they will be stored.
+    pub(super) append: Append,
     pub(super) actions: Vec<Action>,
 }
 
 impl Append {
     /// The written subjects, each once.
     pub(super) fn subjects(&self) -> BTreeMap<&str, Vec<&ExpectedState>> {
-        self.events
-            .iter()
-            .map(|event| {
+        let mut subjects = BTreeMap::new();
+        for event in &self.events {
+            subjects.entry(event.subject.as_str()).or_insert_with(|| {
                 let preconditions = self.preconditions.iter();
-                let expected = preconditions
+                preconditions
                     .filter(|precondition| precondition.subject == event.subject)
-                    .map(|precondition| &precondition.expected);
-                (event.subject.as_str(), expected.collect())
-            })
-            .collect()
+                    .map(|precondition| &precondition.expected)
+                    .collect()
+            });
+        }
+        subjects
     }
 
     /// The subjects that are only checked, each once.
@@ -103,9 +101,10 @@ impl Append {
     ///
     /// Revisions aren't known yet, so each is counted at its widest: a few bytes more.
     pub(super) fn check_size(&self) -> Result<(), Error> {
-        let heads = self.subjects().len();
+        let heads = self.subjects();
+        let checks = self.checked_subjects();
         let guards = if self.ids_are_guarded { self.events.len() } else { 0 };
-        let actions = heads + self.checked_subjects().len() + self.events.len() + guards;
+        let actions = heads.len() + checks.len() + self.events.len() + guards;
         if actions > limit::TRANSACTION_ACTIONS {
             return Err(Error::TooLarge {
                 what: "actions",
@@ -113,39 +112,20 @@ impl Append {
                 allowed: limit::TRANSACTION_ACTIONS,
             });
         }
-        // Each item has been checked: so few have less than 4 MB, with their heads and guards.
-        if self.events.len() <= SURELY_FIT {
-            return Ok(());
-        }
-        let widest = Append {
-            events: self
-                .events
-                .iter()
-                .map(|event| Event { revision: Some(u64::MAX), ..event.clone() })
-                .collect(),
-            preconditions: self.preconditions.clone(),
-            times_are_given: self.times_are_given,
-            ids_are_guarded: self.ids_are_guarded,
+        let key_of_head = |subject: &str| size(&head::key(subject));
+        let head = |subject: &str| {
+            let last = self.events.iter().rev().find(|event| event.subject == subject);
+            // Its two numbers are of at most 20 and 13 digits.
+            let numbers = 11 + 8 + attribute::REVISION.len() + attribute::LAST_TIME.len();
+            let last_id = attribute::LAST_ID.len() + last.map_or(0, |event| event.id.len());
+            key_of_head(subject) + numbers + last_id
         };
-        let transaction = widest.on(&HashMap::new(), 0)?;
-        let bytes: usize = transaction
-            .actions
-            .iter()
-            .map(|action| match action {
-                Action::PutEvent { index } => {
-                    widest.events.get(*index).map_or(0, |event| item::size(&item::encode(event)))
-                }
-                Action::GuardId { index } => {
-                    transaction.events.get(*index).map_or(0, |event| size(&guard_item(event)))
-                }
-                Action::MoveHead { subject, last_id, .. } => {
-                    // Its two numbers are at most 20 and 13 digits.
-                    let numbers = 11 + 8 + attribute::REVISION.len() + attribute::LAST_TIME.len();
-                    size(&head::key(subject)) + attribute::LAST_ID.len() + last_id.len() + numbers
-                }
-                Action::Check { subject, .. } => size(&head::key(subject)),
-            })
-            .sum();
+        let mut bytes = self.events.iter().map(item::largest_size).sum::<usize>()
+            + heads.keys().map(|subject| head(subject)).sum::<usize>()
+            + checks.keys().map(|subject| key_of_head(subject)).sum::<usize>();
+        if self.ids_are_guarded {
+            bytes += self.events.iter().map(|event| size(&guard_item(event))).sum::<usize>();
+        }
         if bytes > limit::TRANSACTION_BYTES {
             return Err(Error::TooLarge {
                 what: "bytes",
@@ -160,19 +140,26 @@ impl Append {
     ///
     /// Fails when a subject's last event is so late that none can follow it.
     pub(super) fn on(
-        &self,
+        mut self,
         bases: &HashMap<String, Base>,
         now: i64,
     ) -> Result<Transaction, Faults> {
-        let mut events = self.events.clone();
-        let mut actions = Vec::new();
-        for (subject, expected) in self.subjects() {
-            let base = bases.get(subject).copied().unwrap_or_default();
+        let mut actions = Vec::with_capacity(1 + self.events.len());
+        let owned = |subjects: BTreeMap<&str, Vec<&ExpectedState>>| -> Vec<_> {
+            subjects
+                .into_iter()
+                .map(|(subject, expected)| {
+                    (subject.to_owned(), expected.into_iter().cloned().collect())
+                })
+                .collect()
+        };
+        for (subject, expected) in owned(self.subjects()) {
+            let base = bases.get(&subject).copied().unwrap_or_default();
             let mut revision = base.revision;
             let mut time = base.last_time.map_or(now, |last| now.max(last.saturating_add(1)));
             let mut first_time = None;
             let mut last = (time, "");
-            for (event, given) in events.iter_mut().zip(&self.events) {
+            for event in &mut self.events {
                 if event.subject != subject {
                     continue;
                 }
@@ -185,35 +172,32 @@ impl Append {
                     event.time = DateTime::<Utc>::from_timestamp_millis(time).unwrap_or_default();
                 }
                 first_time.get_or_insert(time);
-                last = (time, &given.id);
+                last = (time, &event.id);
                 if !self.times_are_given {
                     time = time.saturating_add(1);
                 }
             }
+            let (last_time, last_id) = (last.0, last.1.to_owned());
             actions.push(Action::MoveHead {
-                subject: subject.to_owned(),
+                subject,
                 base: base.revision,
                 first_time: first_time.unwrap_or(time),
                 revision,
-                last_time: last.0,
-                last_id: last.1.to_owned(),
-                expected: expected.into_iter().cloned().collect(),
+                last_time,
+                last_id,
+                expected,
             });
         }
-        actions.extend((0..events.len()).map(|index| Action::PutEvent { index }));
+        actions.extend((0..self.events.len()).map(|index| Action::PutEvent { index }));
         if self.ids_are_guarded {
-            actions.extend((0..events.len()).map(|index| Action::GuardId { index }));
+            actions.extend((0..self.events.len()).map(|index| Action::GuardId { index }));
         }
-        for (subject, expected) in self.checked_subjects() {
-            actions.push(Action::Check {
-                subject: subject.to_owned(),
-                expected: expected.into_iter().cloned().collect(),
-            });
-        }
+        let checks = owned(self.checked_subjects()).into_iter();
+        actions.extend(checks.map(|(subject, expected)| Action::Check { subject, expected }));
         if !self.times_are_given {
-            validation::check_times(&events)?;
+            validation::check_times(&self.events)?;
         }
-        Ok(Transaction { events, actions })
+        Ok(Transaction { append: self, actions })
     }
 }
 
@@ -224,7 +208,7 @@ impl Transaction {
         /// Of no meaning but to be ours.
         const NAMESPACE: Uuid = Uuid::from_u128(0x6b1f_3a52_0e0b_4b5c_9f65_21b8_5a3c_7d10);
         let mut text = format!("{:?}", self.actions);
-        for event in &self.events {
+        for event in &self.append.events {
             text.push_str(&serde_json::to_string(event).unwrap_or_default());
         }
         Uuid::new_v5(&NAMESPACE, text.as_bytes()).to_string()
@@ -255,7 +239,7 @@ impl Transaction {
                 )
                 .build()
         };
-        let event = |index: &usize| self.events.get(*index);
+        let event = |index: &usize| self.append.events.get(*index);
         Ok(match action {
             Action::MoveHead {
                 subject,
@@ -418,7 +402,7 @@ mod tests {
         }
     }
 
-    fn token(append: &Append, revision: u64, now: i64) -> String {
+    fn token(append: Append, revision: u64, now: i64) -> String {
         let base = Base { revision, last_time: None };
         let bases = HashMap::from([("book:1".to_owned(), base)]);
         append.on(&bases, now).expect("transaction").token()
@@ -426,19 +410,19 @@ mod tests {
 
     #[test]
     fn a_token_is_the_same_for_the_same_transaction_only() {
-        let first = token(&append(&["evt-1"]), 7, 1000);
-        assert_eq!(first, token(&append(&["evt-1"]), 7, 1000));
+        let first = token(append(&["evt-1"]), 7, 1000);
+        assert_eq!(first, token(append(&["evt-1"]), 7, 1000));
         assert_eq!(first.len(), 36, "DynamoDB takes at most 36 characters");
         let mut other_data = append(&["evt-1"]);
         other_data.events[0].data = json!({});
         let mut other_condition = append(&["evt-1"]);
         other_condition.preconditions = Vec::new();
         for other in [
-            token(&append(&["evt-2"]), 7, 1000),
-            token(&append(&["evt-1"]), 8, 1000),
-            token(&append(&["evt-1"]), 7, 1001),
-            token(&other_data, 7, 1000),
-            token(&other_condition, 7, 1000),
+            token(append(&["evt-2"]), 7, 1000),
+            token(append(&["evt-1"]), 8, 1000),
+            token(append(&["evt-1"]), 7, 1001),
+            token(other_data, 7, 1000),
+            token(other_condition, 7, 1000),
         ] {
             assert_ne!(first, other);
         }
@@ -450,6 +434,7 @@ mod tests {
         let bases = HashMap::from([("book:1".to_owned(), base)]);
         let transaction = append(&["evt-1", "evt-2"]).on(&bases, 1000).expect("transaction");
         let placed: Vec<_> = transaction
+            .append
             .events
             .iter()
             .map(|event| (event.revision, event.time.timestamp_millis()))
