@@ -6,13 +6,13 @@
 //! Beside our own items it reads those of the ancestor: rows without a revision, sort keys whose
 //! time isn't padded, and sets or binary values inside `data` (read as arrays and Base64 text).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
 use data_encoding::BASE64;
 use serde_dynamo::{AttributeValue, Item};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::cloud_event;
 use crate::decimal::{self, Decimal};
@@ -165,11 +165,12 @@ pub fn encode(event: &Event) -> Item {
 /// assert_eq!(invalid.reason, "`subject` is missing; allowed is text");
 /// ```
 pub fn decode(mut item: Item) -> Result<Event, InvalidItem> {
-    let read = match read(&item) {
-        Ok(read) => read,
+    // Nothing is taken out of a row before all of it can be read, for otherwise it is handed back.
+    let checked = match check(&item) {
+        Ok(checked) => checked,
         Err(reason) => return Err(InvalidItem { item, reason }),
     };
-    // Nothing is taken out of a row before all of it can be read, for otherwise it is handed back.
+    let data = item.remove(attribute::DATA).map_or(Value::Null, take_value);
     let mut take = |name: &str| match item.remove(name) {
         Some(AttributeValue::S(text)) => Some(text),
         _ => None,
@@ -180,12 +181,12 @@ pub fn decode(mut item: Item) -> Result<Event, InvalidItem> {
         id: required(attribute::ID),
         source: required(attribute::SOURCE),
         ty: required(attribute::TYPE),
-        time: read.time,
-        data: read.data,
-        revision: read.revision,
+        time: checked.time,
+        data,
+        revision: checked.revision,
         datacontenttype: take(attribute::DATACONTENTTYPE),
         dataschema: take(attribute::DATASCHEMA),
-        extensions: read.extensions,
+        extensions: checked.extensions,
     })
 }
 
@@ -247,32 +248,30 @@ fn json_size(value: &Value) -> usize {
     }
 }
 
-/// What is read from an item other than its texts, which can be taken as they are.
-struct Read {
+/// What is read from an item other than its texts and its data, which can be taken as they are.
+struct Checked {
     time: DateTime<Utc>,
     revision: Option<u64>,
-    data: Value,
     extensions: BTreeMap<String, ExtensionValue>,
 }
 
-fn read(item: &Item) -> Result<Read, String> {
+fn check(item: &Item) -> Result<Checked, String> {
     check_required(item, attribute::SUBJECT)?;
     check_required(item, attribute::TIME_TYPE)?;
     if check_required(item, attribute::PK_ALL)? != schema::ALL_EVENTS {
         return Err(wrong(attribute::PK_ALL, "is something else", "the text `all`"));
     }
-    let data = match item.get(attribute::DATA) {
-        Some(AttributeValue::M(map)) => Value::Object(to_object(map, &Path::new(attribute::DATA))?),
+    match item.get(attribute::DATA) {
+        Some(data @ AttributeValue::M(_)) => check_value(data, &Path::new(attribute::DATA))?,
         Some(other) => return Err(mismatch(attribute::DATA, other, "a map")),
         None => return Err(wrong(attribute::DATA, "is missing", "a map")),
-    };
+    }
     check_required(item, attribute::ID)?;
     check_required(item, attribute::SOURCE)?;
     check_required(item, attribute::TYPE)?;
     check_optional(item, attribute::DATACONTENTTYPE)?;
     check_optional(item, attribute::DATASCHEMA)?;
-    let (time, revision) = (time(item)?, revision(item)?);
-    Ok(Read { time, revision, data, extensions: extensions(item)? })
+    Ok(Checked { time: time(item)?, revision: revision(item)?, extensions: extensions(item)? })
 }
 
 fn wrong(name: &str, problem: &str, allowed: &str) -> String {
@@ -395,49 +394,59 @@ fn to_attribute(value: &Value) -> AttributeValue {
     }
 }
 
-fn to_object(
-    map: &HashMap<String, AttributeValue>,
-    path: &Path<'_>,
-) -> Result<Map<String, Value>, String> {
-    map.iter().map(|(name, value)| Ok((name.clone(), to_value(value, &path.name(name))?))).collect()
-}
-
-fn to_array<T>(
-    values: &[T],
-    path: &Path<'_>,
-    convert: impl Fn(&T, &Path<'_>) -> Result<Value, String>,
-) -> Result<Value, String> {
-    values.iter().enumerate().map(|(index, value)| convert(value, &path.index(index))).collect()
-}
-
-fn to_value(value: &AttributeValue, path: &Path<'_>) -> Result<Value, String> {
+/// Whether [`take_value`] can take a value without loss.
+fn check_value(value: &AttributeValue, path: &Path<'_>) -> Result<(), String> {
     // DynamoDB itself nests no deeper; a stream record made elsewhere must not exhaust the stack.
     if path.depth() > limit::NESTING_LEVELS {
         return Err(format!("`data` nests deeper than {} levels", limit::NESTING_LEVELS));
     }
-    let to_number = |text: &String, path: &Path<'_>| {
-        decimal::to_json(text).map(Value::Number).ok_or_else(|| {
-            wrong(
-                &path.to_string(),
-                "is a number that JSON can't hold exactly",
-                "a whole number of 64 bits or a double",
-            )
-        })
+    let check_number = |text: &String, path: &Path<'_>| match decimal::to_json(text) {
+        Some(_) => Ok(()),
+        None => Err(wrong(
+            &path.to_string(),
+            "is a number that JSON can't hold exactly",
+            "a whole number of 64 bits or a double",
+        )),
     };
-    let binary = |bytes: &Vec<u8>| Value::String(BASE64.encode(bytes));
     match value {
-        AttributeValue::S(text) => Ok(Value::String(text.clone())),
-        AttributeValue::N(text) => to_number(text, path),
-        AttributeValue::B(bytes) => Ok(binary(bytes)),
-        AttributeValue::Bool(value) => Ok(Value::Bool(*value)),
-        AttributeValue::Null(_) => Ok(Value::Null),
-        AttributeValue::M(map) => to_object(map, path).map(Value::Object),
-        AttributeValue::L(values) => to_array(values, path, to_value),
-        AttributeValue::Ss(texts) => {
-            to_array(texts, path, |text, _| Ok(Value::String(text.clone())))
+        AttributeValue::N(text) => check_number(text, path),
+        AttributeValue::Ns(numbers) => numbers
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, number)| check_number(number, &path.index(index))),
+        AttributeValue::M(map) => {
+            map.iter().try_for_each(|(name, value)| check_value(value, &path.name(name)))
         }
-        AttributeValue::Ns(numbers) => to_array(numbers, path, to_number),
-        AttributeValue::Bs(blobs) => to_array(blobs, path, |bytes, _| Ok(binary(bytes))),
+        AttributeValue::L(values) => values
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, value)| check_value(value, &path.index(index))),
+        AttributeValue::S(_)
+        | AttributeValue::B(_)
+        | AttributeValue::Bool(_)
+        | AttributeValue::Null(_)
+        | AttributeValue::Ss(_)
+        | AttributeValue::Bs(_) => Ok(()),
+    }
+}
+
+/// The JSON of a value that [`check_value`] has found to have one.
+fn take_value(value: AttributeValue) -> Value {
+    let number = |text: String| decimal::to_json(&text).map_or(Value::Null, Value::Number);
+    let binary = |bytes: Vec<u8>| Value::String(BASE64.encode(&bytes));
+    match value {
+        AttributeValue::S(text) => Value::String(text),
+        AttributeValue::N(text) => number(text),
+        AttributeValue::B(bytes) => binary(bytes),
+        AttributeValue::Bool(value) => Value::Bool(value),
+        AttributeValue::Null(_) => Value::Null,
+        AttributeValue::M(map) => {
+            map.into_iter().map(|(name, value)| (name, take_value(value))).collect()
+        }
+        AttributeValue::L(values) => values.into_iter().map(take_value).collect(),
+        AttributeValue::Ss(texts) => texts.into(),
+        AttributeValue::Ns(numbers) => numbers.into_iter().map(number).collect(),
+        AttributeValue::Bs(blobs) => blobs.into_iter().map(binary).collect(),
     }
 }
 

@@ -34,6 +34,9 @@ pub struct Message {
 /// The SNS data type of every message attribute.
 pub const ATTRIBUTE_TYPE: &str = "String";
 
+/// Characters of JSON that a message can't have, and what stands for them.
+const ESCAPED: [(char, &str); 2] = [('\u{FFFE}', "\\ufffe"), ('\u{FFFF}', "\\uffff")];
+
 impl Message {
     /// The message of an event.
     ///
@@ -46,14 +49,16 @@ impl Message {
     /// # Ok::<(), serde_json::Error>(())
     /// ```
     pub fn new(event: &Event) -> Self {
-        let body = serde_json::to_string(event)
-            // Writing to memory can't fail, and every key of an event is text.
-            .unwrap_or_default()
-            // SNS and SQS take the characters of XML 1.0, which these two are not. In JSON they
-            // only stand inside strings, where an escape means the same.
-            // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
-            .replace('\u{FFFE}', "\\ufffe")
-            .replace('\u{FFFF}', "\\uffff");
+        // Writing to memory can't fail, and every key of an event is text.
+        let mut body = serde_json::to_string(event).unwrap_or_default();
+        // SNS and SQS take the characters of XML 1.0, which these two are not. In JSON they only
+        // stand inside strings, where an escape means the same.
+        // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+        for (character, escape) in ESCAPED {
+            if body.contains(character) {
+                body = body.replace(character, escape);
+            }
+        }
         let attributes = attributes(event, event.revision)
             .map(|(name, value)| (name, value.into_owned()))
             .collect();

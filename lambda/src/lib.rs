@@ -4,7 +4,8 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | a batch of stream records is read; each is an event, something to skip, or unpublishable | [`record`] |
+//! | a batch of stream records is read | [`batch`] |
+//! | each is an event, something to skip, or unpublishable | [`record`] |
 //! | events are queued by subject, in the order of their revision, and packed into requests | [`queues`] |
 //! | requests are sent, a few at a time; what fails in passing is sent again | [`publish`] |
 //! | Lambda is told from where to deliver again | [`checkpoint`] |
@@ -21,6 +22,7 @@
 //!   from that.
 //! - No log line holds an event's data.
 
+pub mod batch;
 pub mod checkpoint;
 pub mod configuration;
 pub mod handler;

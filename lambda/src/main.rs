@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use eventdb_publisher::batch::Payload;
 use eventdb_publisher::configuration::Configuration;
 use eventdb_publisher::handler::handle;
 use eventdb_publisher::sns::SnsTopic;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
-use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tracing::{Instrument, Level};
 use tracing_subscriber::filter::Targets;
@@ -26,14 +26,11 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         configuration.inspect_err(|error| tracing::error!(%error, "the function can't start"))?;
     let topic = SnsTopic::new(&configuration);
     let (topic, function_name) = (&topic, configuration.function_name.as_str());
-    lambda_runtime::run(service_fn(async |event: LambdaEvent<Box<RawValue>>| {
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Payload>| {
         let invocation = tracing::info_span!("invocation", request_id = event.context.request_id);
         let left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
         let deadline = Instant::now() + left.saturating_sub(MARGIN);
-        let (answer, metrics) =
-            handle(topic, String::from(Box::<str>::from(event.payload)), deadline)
-                .instrument(invocation)
-                .await;
+        let (answer, metrics) = handle(topic, event.payload, deadline).instrument(invocation).await;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let timestamp = u64::try_from(now.as_millis()).unwrap_or_default();
         // The metrics are worth less than the answer: if they can't be written, so be it.

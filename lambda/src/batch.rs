@@ -1,0 +1,129 @@
+//! The payload of an invocation, of which each record is read as soon as it is parsed. No I/O.
+
+use std::fmt;
+
+use aws_lambda_events::dynamodb::EventRecord;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::record::{self, Record, Unpublishable};
+use crate::topic::Entry;
+
+/// The payload isn't what Lambda delivers from a DynamoDB stream. What the parser says would quote
+/// the payload, so only the place is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the payload is no batch of DynamoDB stream records (line {line}, column {column})")]
+pub struct InvalidPayload {
+    /// Line of the payload, from 1.
+    pub line: usize,
+    /// Column of that line, from 1.
+    pub column: usize,
+}
+
+/// A batch of stream records.
+///
+/// It may have 6 MB of JSON. So that this is not in memory once more as records, each of them has
+/// become the message of its event before the next one is parsed.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The sequence number of each record, by its position.
+    pub sequence_numbers: Vec<Option<String>>,
+    /// The events.
+    pub entries: Vec<Entry>,
+    /// The rows that should be published and can't be.
+    pub unpublishable: Vec<Unpublishable>,
+    /// Positions of the records that are no new events, and why they aren't.
+    pub skipped: Vec<(usize, &'static str)>,
+}
+
+impl Batch {
+    /// Reads the JSON that Lambda delivers.
+    ///
+    /// # Errors
+    /// When a part of it is no stream record: then nothing of it is read.
+    ///
+    /// ```
+    /// use eventdb_publisher::batch::Batch;
+    ///
+    /// assert!(Batch::read(r#"{"Records":[]}"#)?.entries.is_empty());
+    /// let invalid = Batch::read("{}").unwrap_err();
+    /// assert_eq!((invalid.line, invalid.column), (1, 2));
+    /// # Ok::<(), eventdb_publisher::batch::InvalidPayload>(())
+    /// ```
+    pub fn read(payload: &str) -> Result<Self, InvalidPayload> {
+        #[derive(Deserialize)]
+        struct Event {
+            #[serde(rename = "Records")]
+            records: Batch,
+        }
+
+        match serde_json::from_str::<Event>(payload) {
+            Ok(event) => Ok(event.records),
+            Err(error) => Err(InvalidPayload { line: error.line(), column: error.column() }),
+        }
+    }
+
+    fn add(&mut self, mut record: EventRecord) {
+        let position = self.sequence_numbers.len();
+        self.sequence_numbers.push(record.change.sequence_number.take());
+        match record::read(position, record) {
+            Record::Event(entry) => self.entries.push(entry),
+            Record::Skipped(reason) => self.skipped.push((position, reason)),
+            Record::Unpublishable(row) => self.unpublishable.push(row),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Batch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Records;
+
+        impl<'de> Visitor<'de> for Records {
+            type Value = Batch;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an array of stream records")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut records: A) -> Result<Batch, A::Error> {
+                let mut batch = Batch::default();
+                while let Some(record) = records.next_element()? {
+                    batch.add(record);
+                }
+                Ok(batch)
+            }
+        }
+
+        deserializer.deserialize_seq(Records)
+    }
+}
+
+/// What an invocation is given: a batch, or the reason why it is none.
+///
+/// Reading one never fails, so that it is this function that reports the failure, and not the
+/// runtime, which would quote the payload.
+///
+/// ```
+/// use eventdb_publisher::batch::Payload;
+///
+/// assert!(Payload::from(r#"{"Records":[]}"#).0.is_ok());
+/// let payload: Payload = serde_json::from_str("[]")?;
+/// assert!(payload.0.is_err());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Payload(pub Result<Batch, InvalidPayload>);
+
+impl<T: AsRef<str>> From<T> for Payload {
+    fn from(json: T) -> Self {
+        Self(Batch::read(json.as_ref()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The runtime notes the path to each member, for its errors; not so within a raw value.
+        <&RawValue>::deserialize(deserializer).map(|json| Self::from(json.get()))
+    }
+}
