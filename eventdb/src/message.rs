@@ -37,6 +37,9 @@ pub const ATTRIBUTE_TYPE: &str = "String";
 /// Characters of JSON that a message can't have, and what stands for them.
 const ESCAPED: [(char, &str); 2] = [('\u{FFFE}', "\\ufffe"), ('\u{FFFF}', "\\uffff")];
 
+/// With which few characters begin beside them, so that mostly it tells that there are none.
+const FIRST_BYTE_OF_ESCAPED: u8 = 0xEF;
+
 impl Message {
     /// The message of an event.
     ///
@@ -54,8 +57,8 @@ impl Message {
         // SNS and SQS take the characters of XML 1.0, which these two are not. In JSON they only
         // stand inside strings, where an escape means the same.
         // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
-        for (character, escape) in ESCAPED {
-            if body.contains(character) {
+        if body.as_bytes().contains(&FIRST_BYTE_OF_ESCAPED) {
+            for (character, escape) in ESCAPED {
                 body = body.replace(character, escape);
             }
         }
@@ -124,7 +127,7 @@ struct Counter(usize);
 impl io::Write for Counter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Text is written in one piece up to the next escape, so no character is divided.
-        let escaped = if bytes.contains(&0xEF) {
+        let escaped = if bytes.contains(&FIRST_BYTE_OF_ESCAPED) {
             bytes.windows(3).filter(|bytes| matches!(bytes, [0xEF, 0xBF, 0xBE | 0xBF])).count()
         } else {
             0
