@@ -3,13 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
@@ -204,7 +204,7 @@ impl EventDb {
         append.check_size()?;
         let mut looked_for_legacy = HashSet::new();
         let mut bases = self.bases(&append, &mut looked_for_legacy).await?;
-        let mut transaction = append.on(&bases, Utc::now().timestamp_millis())?;
+        let mut transaction = append.on(&bases, self.now())?;
         let mut pauses = pauses();
         let mut attempts = 0;
         let mut unanswered = false;
@@ -224,7 +224,7 @@ impl EventDb {
                     // unanswered can't happen any more, since its base is gone.
                     unanswered = false;
                     bases.extend(newer);
-                    transaction = transaction.append.on(&bases, Utc::now().timestamp_millis())?;
+                    transaction = transaction.append.on(&bases, self.now())?;
                     "other writers of the same subject were quicker each time".into()
                 }
                 Err(Error::Refused { source, .. }) if unanswered => {
@@ -240,6 +240,13 @@ impl EventDb {
                 None => return Err(Error::Unavailable { attempts, source }),
             }
         }
+    }
+
+    /// Milliseconds since 1970 by the client's clock.
+    fn now(&self) -> i64 {
+        let time = self.client.config().time_source().unwrap_or_default().now();
+        let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
     }
 
     /// Where the histories of the written subjects end, read only where it isn't stated.

@@ -176,7 +176,9 @@ impl Append {
                 if self.times_are_given {
                     time = event.time.timestamp_millis();
                 } else {
-                    event.time = DateTime::<Utc>::from_timestamp_millis(time).unwrap_or_default();
+                    // What no calendar has is too late like what the format hasn't.
+                    event.time = DateTime::<Utc>::from_timestamp_millis(time)
+                        .unwrap_or(DateTime::<Utc>::MAX_UTC);
                 }
                 first_time.get_or_insert(time);
                 last = (time, &event.id);

@@ -1,19 +1,23 @@
 //! The way to the database, on which everything goes wrong that can: the engine is called directly,
 //! without sockets, so that with a paused clock nothing is left to chance but the seed.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::http::{HttpRequest, HttpResponse};
+use aws_sdk_dynamodb::config::retry::RetryPartition;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_smithy_async::time::TimeSource;
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
+use chrono::{DateTime, Utc};
 use dynoxide::{Database, DynoxideError};
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -69,6 +73,15 @@ const OF_TRANSACTIONS: [Fault; 4] = [
     Fault::CancelledByThroughput,
 ];
 const OF_QUERIES: [Fault; 3] = [Fault::ShortPage, Fault::EmptyPage, Fault::StaleIndex];
+/// Those of which a service that is cut off can't tell whether its transaction was carried out.
+const SILENT: [Fault; 6] = [
+    Fault::LoseRequest,
+    Fault::LoseAnswer,
+    Fault::ArriveLate,
+    Fault::FailBefore,
+    Fault::FailAfter,
+    Fault::TransactionInProgress,
+];
 
 /// How many kinds there are.
 pub(crate) const KINDS: usize = ANY.len() + OF_TRANSACTIONS.len() + OF_QUERIES.len();
@@ -80,7 +93,12 @@ pub(crate) struct Network {
     random: Arc<Mutex<Rng>>,
     /// Of a hundred requests, how many meet a fault.
     percentage: u8,
-    met: Arc<Mutex<std::collections::BTreeMap<Fault, u64>>>,
+    met: Arc<Mutex<BTreeMap<Fault, u64>>>,
+    clock: Clock,
+    /// The client's quota of retries, which it would share with all clients of the process.
+    retries: RetryPartition,
+    /// How many transactions to come of this service meet one of [`SILENT`].
+    silent: Arc<AtomicU32>,
 }
 
 impl fmt::Debug for Network {
@@ -90,9 +108,21 @@ impl fmt::Debug for Network {
 }
 
 impl Network {
-    pub(crate) fn new(database: Database, seed: u64, percentage: u8) -> Self {
+    pub(crate) fn new(database: Database, seed: u64, percentage: u8, clock: Clock) -> Self {
         let random = Arc::new(Mutex::new(Rng::with_seed(seed)));
-        Self { database, random, percentage, met: Arc::default() }
+        let retries = RetryPartition::custom("storm").build();
+        let (met, silent) = (Arc::default(), Arc::default());
+        Self { database, random, percentage, met, clock, retries, silent }
+    }
+
+    /// The same for one service, which can be cut off by itself.
+    pub(crate) fn of_one_service(&self) -> Self {
+        Self { silent: Arc::default(), ..self.clone() }
+    }
+
+    /// Lets that many transactions to come of this service end without a word.
+    pub(crate) fn cut_off(&self, transactions: u32) {
+        self.silent.store(transactions, Ordering::Relaxed);
     }
 
     /// The same database by a way on which nothing happens.
@@ -101,7 +131,7 @@ impl Network {
     }
 
     /// How often each fault was met.
-    pub(crate) fn met(&self) -> std::collections::BTreeMap<Fault, u64> {
+    pub(crate) fn met(&self) -> BTreeMap<Fault, u64> {
         self.met.lock().unwrap().clone()
     }
 
@@ -115,22 +145,28 @@ impl Network {
                 .credentials_provider(credentials)
                 .endpoint_url("http://dynamodb.invalid")
                 .http_client(http_client_fn(move |_, _| connector.clone()))
+                .time_source(self.clock)
+                .retry_partition(self.retries.clone())
                 .build(),
         )
     }
 
     fn fault(&self, operation: &str) -> Option<Fault> {
         let mut random = self.random.lock().unwrap();
-        if random.u8(0..100) >= self.percentage {
-            return None;
-        }
-        let own: &[Fault] = match operation {
-            "TransactWriteItems" => &OF_TRANSACTIONS,
-            "Query" => &OF_QUERIES,
-            _ => &[],
+        let silent = self.silent.load(Ordering::Relaxed);
+        let fault = if operation == "TransactWriteItems" && silent > 0 {
+            self.silent.store(silent - 1, Ordering::Relaxed);
+            random.choice(SILENT)
+        } else if random.u8(0..100) < self.percentage {
+            let own: &[Fault] = match operation {
+                "TransactWriteItems" => &OF_TRANSACTIONS,
+                "Query" => &OF_QUERIES,
+                _ => &[],
+            };
+            random.choice(ANY.iter().chain(own).copied().collect::<Vec<_>>())
+        } else {
+            None
         };
-        let chosen = random.usize(0..ANY.len() + own.len());
-        let fault = ANY.iter().chain(own).nth(chosen).copied();
         if let Some(fault) = fault {
             *self.met.lock().unwrap().entry(fault).or_default() += 1;
         }
@@ -298,16 +334,28 @@ impl HttpConnector for Network {
     }
 }
 
-/// The clock of a run, in virtual time.
-#[derive(Clone)]
-pub(crate) struct Clock(Rc<tokio::time::Instant>);
+/// The clock of a run, in virtual time: each run begins at the same moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock(tokio::time::Instant);
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self(Rc::new(tokio::time::Instant::now()))
+        Self(tokio::time::Instant::now())
     }
 
-    pub(crate) fn now(&self) -> Duration {
+    /// Since the run began.
+    pub(crate) fn elapsed(&self) -> Duration {
         self.0.elapsed()
+    }
+
+    /// The time of day.
+    pub(crate) fn time(&self) -> DateTime<Utc> {
+        self.now().into()
+    }
+}
+
+impl TimeSource for Clock {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) + self.elapsed()
     }
 }
