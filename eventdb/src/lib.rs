@@ -80,7 +80,6 @@ mod aggregate;
 mod cloud_event;
 #[cfg(feature = "cloudevents-sdk")]
 mod cloudevents_sdk;
-#[cfg(feature = "dynamodb")]
 mod cursor;
 mod decimal;
 mod domain_event;
@@ -108,6 +107,7 @@ mod upcaster;
 pub mod validation;
 
 pub use aggregate::Aggregate;
+pub use cursor::{Cursor, CursorError};
 pub use domain_event::{DomainEvent, ShapeError, UnknownTypes, UnreadableEvent, UnwritableEvent};
 pub use event::{Event, EventBuilder, ExtensionValue};
 pub use event_candidate::{EventCandidate, EventCandidateBuilder};
@@ -119,7 +119,6 @@ pub use upcaster::{Shape, Upcaster};
 
 #[cfg(feature = "dynamodb")]
 pub use {
-    cursor::{Cursor, CursorError},
     dynamodb::{
         AddEvents, AddNewEvents, CapacityMeter, ConsumedCapacity, DynamoDbReadModel, EventDb,
         FetchEvent, FetchEvents, History, MissingRevisions, PositionTable, ReadModelError,

@@ -1,5 +1,5 @@
 // Fuzzes what is read from outside, guided by coverage, for a bounded time: stream records, rows,
-// CloudEvents and messages, the publisher's environment:
+// CloudEvents and messages, cursors, the publisher's environment:
 //
 //   node lambda/fuzz/run.mjs [seconds]     10 unless given; a night is 28800
 //
@@ -45,6 +45,8 @@ writeFileSync(
   join(corpus, 'configuration'),
   'cEVENT_TOPIC_ARN=arn:aws:sns:eu-west-1:111111111111:Events.fifo\nLOG_LEVEL=DEBUG\nAWS_REGION=eu-west-1\n',
 );
+const position = { s: { subject: 'book:123', time_type: '1738074600000_book.borrowed' } };
+writeFileSync(join(corpus, 'cursor'), `p${Buffer.from(JSON.stringify(position)).toString('base64url')}`);
 
 // With a target named, these apply to the fuzzed code and not to build scripts.
 const instrumentation = [

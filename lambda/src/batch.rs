@@ -54,7 +54,7 @@ impl Batch {
     pub fn read(payload: &str) -> Result<Self, InvalidPayload> {
         #[derive(Deserialize)]
         struct Event {
-            #[serde(rename = "Records")]
+            #[serde(rename = "Records", deserialize_with = "batch")]
             records: Batch,
         }
 
@@ -75,28 +75,27 @@ impl Batch {
     }
 }
 
-impl<'de> Deserialize<'de> for Batch {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Records;
+/// Reads an array of stream records.
+fn batch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Batch, D::Error> {
+    struct Records;
 
-        impl<'de> Visitor<'de> for Records {
-            type Value = Batch;
+    impl<'de> Visitor<'de> for Records {
+        type Value = Batch;
 
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an array of stream records")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut records: A) -> Result<Batch, A::Error> {
-                let mut batch = Batch::default();
-                while let Some(record) = records.next_element()? {
-                    batch.add(record);
-                }
-                Ok(batch)
-            }
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("an array of stream records")
         }
 
-        deserializer.deserialize_seq(Records)
+        fn visit_seq<A: SeqAccess<'de>>(self, mut records: A) -> Result<Batch, A::Error> {
+            let mut batch = Batch::default();
+            while let Some(record) = records.next_element()? {
+                batch.add(record);
+            }
+            Ok(batch)
+        }
     }
+
+    deserializer.deserialize_seq(Records)
 }
 
 /// What an invocation is given: a batch, or the reason why it is none.

@@ -10,9 +10,9 @@
 use std::collections::HashMap;
 
 use aws_lambda_events::dynamodb;
-use eventdb::{Event, ReceivedMessage, item};
+use eventdb::{Cursor, Event, ReceivedMessage, item};
+use eventdb_publisher::batch::Batch;
 use eventdb_publisher::configuration::Configuration;
-use eventdb_publisher::record::{self, Record};
 use libfuzzer_sys::fuzz_target;
 use serde_dynamo::{AttributeValue, Item};
 
@@ -20,30 +20,48 @@ fuzz_target!(|input: &[u8]| match input.split_first() {
     Some((b'i', rest)) => row(rest),
     Some((b'e', rest)) => cloud_event(rest),
     Some((b'c', rest)) => configuration(rest),
+    Some((b'p', rest)) => cursor(rest),
     // As they are, so that any batch is an input.
     _ => records(input),
 });
 
 /// A batch of stream records: each becomes a message that reads back as the same event.
 fn records(payload: &[u8]) {
-    let Ok(batch) = serde_json::from_slice::<dynamodb::Event>(payload) else { return };
-    for (position, record) in batch.records.into_iter().enumerate() {
-        let image = record.change.new_image.clone();
-        match record::read(position, record) {
-            Record::Event(entry) => {
-                let event = item::decode(image).expect("the image of an event");
-                assert_eq!(entry.position, position);
-                assert_eq!(entry.id, event.id);
-                assert!(entry.message.size() <= eventdb_publisher::topic::limit::BYTES);
-                let message: serde_json::Value =
-                    serde_json::from_str(&entry.message.body).expect("a message is JSON");
-                assert_eq!(message["specversion"], "1.0");
-                assert_eq!(message["id"], event.id.as_str());
-                assert_eq!(message["data"], event.data);
-            }
-            Record::Unpublishable(row) => assert!(!row.reason.is_empty()),
-            Record::Skipped(_) => {}
+    let Ok(payload) = std::str::from_utf8(payload) else { return };
+    let batch = Batch::read(payload);
+    let records = serde_json::from_str::<dynamodb::Event>(payload).map(|event| event.records);
+    let (batch, records) = match (batch, records) {
+        (Ok(batch), Ok(records)) => (batch, records),
+        (Err(invalid), Err(_)) => {
+            assert!(!invalid.to_string().is_empty());
+            return;
         }
+        (batch, _) => panic!("it isn't read as what it is: {batch:?}"),
+    };
+    assert_eq!(batch.sequence_numbers.len(), records.len());
+    assert_eq!(
+        batch.entries.len() + batch.unpublishable.len() + batch.skipped.len(),
+        records.len()
+    );
+    assert!(batch.unpublishable.iter().all(|row| !row.reason.is_empty()));
+    for entry in batch.entries {
+        let image = records[entry.position].change.new_image.clone();
+        let event = item::decode(image).expect("the image of an event");
+        assert_eq!(entry.id, event.id);
+        assert!(entry.message.size() <= eventdb_publisher::topic::limit::BYTES);
+        let message: serde_json::Value =
+            serde_json::from_str(&entry.message.body).expect("a message is JSON");
+        assert_eq!(message["specversion"], "1.0");
+        assert_eq!(message["id"], event.id.as_str());
+        assert_eq!(message["data"], event.data);
+    }
+}
+
+/// The text of a cursor: what is one is written as a text that reads the same.
+fn cursor(text: &[u8]) {
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    if let Ok(cursor) = text.parse::<Cursor>() {
+        assert_eq!(cursor.to_string().parse(), Ok(cursor));
     }
 }
 
