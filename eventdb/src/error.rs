@@ -1,11 +1,12 @@
 //! What can go wrong in the store, by what the caller can do about it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::cursor::CursorError;
 use crate::event::Event;
 use crate::item::InvalidItem;
-use crate::precondition::{ExpectedState, SubjectState};
+use crate::precondition::{ExpectedState, Precondition, SubjectState};
 use crate::validation::Faults;
 
 /// The failure of an operation of the store.
@@ -45,6 +46,12 @@ pub enum Error {
     },
 
     /// A precondition doesn't hold: load the subject again and decide again.
+    ///
+    /// Where it may come true later (a subject gets populated, or reaches the revision) and an
+    /// earlier attempt of this append got no answer, that attempt may still be under way. AWS
+    /// takes it [within five minutes][1], and stores the events if the precondition is true by then.
+    ///
+    /// [1]: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html
     #[error("conflict: {0}")]
     Conflict(Box<Conflict>),
 
@@ -93,8 +100,9 @@ pub enum Error {
     },
 
     /// No answer came that tells whether the append happened. Its events are here as they would be
-    /// stored: `db.add_events(events)` finds them or stores them, and so settles it. An append
-    /// whose candidates had ids of their own may as well be repeated as it was.
+    /// stored: `db.add_events(events)` finds them, or stores them under the preconditions that the
+    /// append had, and so settles it. An append whose candidates had ids of their own may as well
+    /// be repeated as it was.
     #[error(
         "no answer in {attempts} attempts: it is unknown whether the append of {} events happened; \
          give them to add_events to settle it",
@@ -119,7 +127,8 @@ pub enum Error {
     },
 }
 
-/// The events of an append whose outcome is unknown, for `db.add_events(events)`.
+/// The events of an append whose outcome is unknown, for `db.add_events(events)`; they bring the
+/// preconditions of the append with them.
 ///
 /// Errors are logged, so its debug form says how many they are and nothing of what they hold.
 ///
@@ -134,8 +143,15 @@ pub enum Error {
 #[derive(Clone, PartialEq)]
 pub struct UnsettledEvents {
     pub(crate) events: Vec<Event>,
-    /// Whether their ids are the caller's own, by which they are recognised at any time.
+    pub(crate) append: Arc<UnsettledAppend>,
+}
+
+/// What the events of an unsettled append have in common.
+#[derive(PartialEq)]
+pub(crate) struct UnsettledAppend {
+    /// Whether the ids are the caller's own, by which the events are recognised at any time.
     pub(crate) ids_are_guarded: bool,
+    pub(crate) preconditions: Vec<Precondition>,
 }
 
 impl UnsettledEvents {
@@ -156,16 +172,16 @@ impl IntoIterator for UnsettledEvents {
     type IntoIter = std::vec::IntoIter<CompleteEvent>;
 
     fn into_iter(self) -> Self::IntoIter {
-        let id_is_guarded = self.ids_are_guarded;
-        let events = self.events.into_iter();
-        let complete: Vec<_> = events.map(|event| CompleteEvent { event, id_is_guarded }).collect();
-        complete.into_iter()
+        let Self { events, append } = self;
+        let complete =
+            events.into_iter().map(|event| CompleteEvent { event, append: Some(append.clone()) });
+        complete.collect::<Vec<_>>().into_iter()
     }
 }
 
 /// What [`EventDb::add_events`](crate::EventDb::add_events) takes: an [`Event`], or one of the
-/// [`UnsettledEvents`] of an append, which is recognised by its id where the append's ids were the
-/// caller's own.
+/// [`UnsettledEvents`] of an append, which brings the append's preconditions, and is recognised by
+/// its id where the append's ids were the caller's own.
 ///
 /// ```
 /// # fn example(event: eventdb::Event) {
@@ -175,12 +191,13 @@ impl IntoIterator for UnsettledEvents {
 #[derive(Clone, PartialEq)]
 pub struct CompleteEvent {
     pub(crate) event: Event,
-    pub(crate) id_is_guarded: bool,
+    /// The append that it is of, if that is unsettled.
+    pub(crate) append: Option<Arc<UnsettledAppend>>,
 }
 
 impl From<Event> for CompleteEvent {
     fn from(event: Event) -> Self {
-        Self { event, id_is_guarded: false }
+        Self { event, append: None }
     }
 }
 

@@ -370,6 +370,31 @@ async fn an_unknown_outcome_of_own_ids_is_settled_though_they_were_stored_long_a
 }
 
 #[tokio::test]
+async fn an_unknown_outcome_is_settled_under_the_preconditions_of_its_append() {
+    let world = world("TransactWriteItems", vec![], Some(Fault::LoseRequest)).await;
+    let mut events = complete();
+    // Later than what others append now, so that nothing but the precondition is against them.
+    for event in &mut events {
+        event.time += TimeDelta::days(20_000);
+    }
+    let pristine = Precondition::subject_is_pristine("book:1");
+    let error = world.db.add_events(events).only_if(pristine).await.unwrap_err();
+    let Error::OutcomeUnknown { events, .. } = error else { panic!("{error:?}") };
+    somebody_else(&world.calm)().await;
+    let error = world.calm.add_events(events).await.unwrap_err();
+    assert!(error.is_conflict(), "{error:?}");
+    assert_eq!(world.stored().await.len(), 1);
+}
+
+#[tokio::test]
+async fn preconditions_alone_leave_no_outcome_unknown() {
+    let world = world("TransactWriteItems", vec![], Some(Fault::LoseAnswer)).await;
+    let pristine = Precondition::subject_is_pristine("book:1");
+    let error = world.db.add_new_events([]).only_if(pristine).await.unwrap_err();
+    assert!(error.is_retryable(), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_refusal_after_a_lost_answer_leaves_the_outcome_unknown() {
     let world = world_of_appends(vec![
         Fault::LoseAnswer,

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::config::retry::RetryConfig;
@@ -21,7 +22,7 @@ use super::fetch_events::decode;
 use super::query::string;
 use super::transaction::{Append, Base, Transaction};
 use crate::decimal;
-use crate::error::{BoxError, CompleteEvent, Error, IdReuse, UnsettledEvents};
+use crate::error::{BoxError, CompleteEvent, Error, IdReuse, UnsettledAppend, UnsettledEvents};
 use crate::event::Event;
 use crate::event_candidate::EventCandidate;
 use crate::precondition::{ExpectedState, Precondition};
@@ -128,15 +129,22 @@ impl AddEvents {
     }
 
     async fn run(self) -> Result<Vec<Event>, Error> {
-        let ids_are_guarded = self.events.iter().any(|complete| complete.id_is_guarded);
-        let events: Vec<Event> = self.events.into_iter().map(|complete| complete.event).collect();
+        let mut ids_are_guarded = false;
+        let mut preconditions = self.preconditions;
+        let mut events = Vec::with_capacity(self.events.len());
+        for CompleteEvent { event, append } in self.events {
+            if let Some(append) = append {
+                ids_are_guarded |= append.ids_are_guarded;
+                for precondition in &append.preconditions {
+                    if !preconditions.contains(precondition) {
+                        preconditions.push(precondition.clone());
+                    }
+                }
+            }
+            events.push(event);
+        }
         validation::check_events(&events)?;
-        let append = Append {
-            events,
-            times_are_given: true,
-            ids_are_guarded,
-            preconditions: self.preconditions,
-        };
+        let append = Append { events, times_are_given: true, ids_are_guarded, preconditions };
         self.db.append(append).await
     }
 }
@@ -216,7 +224,8 @@ impl EventDb {
                 Ok(Attempt::Found(events)) => return Ok(events),
                 Ok(Attempt::Again(source)) => source,
                 Ok(Attempt::Unanswered(source)) => {
-                    unanswered = true;
+                    // Preconditions alone store nothing, whatever came of them.
+                    unanswered = !transaction.append.events.is_empty();
                     source
                 }
                 Ok(Attempt::Rebase(newer)) => {
@@ -396,12 +405,12 @@ impl EventDb {
 }
 
 fn unknown(append: Append, attempts: u32, source: BoxError) -> Error {
-    let mut events = append.events;
+    let Append { mut events, ids_are_guarded, preconditions, .. } = append;
     for event in &mut events {
         event.revision = None;
     }
-    let events = UnsettledEvents { events, ids_are_guarded: append.ids_are_guarded };
-    Error::OutcomeUnknown { events, attempts, source }
+    let append = Arc::new(UnsettledAppend { ids_are_guarded, preconditions });
+    Error::OutcomeUnknown { events: UnsettledEvents { events, append }, attempts, source }
 }
 
 /// The revision that the preconditions on a subject state, if one does.

@@ -71,6 +71,8 @@ impl EventDb {
     /// local work, the CDK construct `EventDB` deploys one.
     ///
     /// Retries of reads follow the client's configuration; appends are retried by the store itself.
+    /// New events get their times from the client's time source, the system's clock unless
+    /// [`Config::time_source`](aws_sdk_dynamodb::config::Builder::time_source) is set.
     ///
     /// [`create_table`]: Self::create_table
     ///
@@ -106,9 +108,9 @@ impl EventDb {
     /// Appends events, giving each a time, its subject's next revision and, unless it has one, an
     /// id; the request yields them in the given order, as they are stored.
     ///
-    /// All of them are stored or none, over any number of subjects. The times of a subject's events
-    /// strictly increase by at least 1 ms, so a burst runs a little ahead of the clock. An empty
-    /// append succeeds.
+    /// All of them are stored or none, over any number of subjects. The times are those of the
+    /// client's clock, and a subject's strictly increase by at least 1 ms, so a burst runs a little
+    /// ahead of it. An empty append succeeds.
     ///
     /// Without a precondition a conflict with another writer is resolved by trying again, up to 16
     /// times within about 15 seconds. Dropping the request while it runs is safe, but leaves open

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_smithy_async::time::StaticTimeSource;
 use chrono::{TimeDelta, Utc};
-use eventdb::{Error, Event, EventCandidate, ExtensionValue, Precondition};
+use eventdb::{Error, Event, EventCandidate, EventDb, ExtensionValue, Precondition};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -312,6 +315,40 @@ async fn times_keep_their_order_from_the_first_to_the_last_that_has_13_digits() 
         let error = store.db.add_new_events([candidate("book:123", json!({}))]).await.unwrap_err();
         assert!(error.to_string().contains("2286-11-20T17:46:39.999Z"), "{error}");
         assert_eq!(store.subject("book:123").await.len(), times.len());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn times_are_those_of_the_clients_clock() {
+    with_store(|store| async move {
+        let ahead = Utc::now().timestamp() + 120;
+        let clock = StaticTimeSource::from_secs(ahead.unsigned_abs());
+        let configuration = store.client.config().to_builder().time_source(clock).build();
+        let db = EventDb::new(Client::from_conf(configuration), &store.table);
+        let candidates = [1, 2].map(|number| candidate("book:123", json!({ "number": number })));
+        let stored = db.add_new_events(candidates).await.unwrap();
+        let times: Vec<_> = stored.iter().map(|event| event.time).collect();
+        assert_eq!(times, [at(ahead * 1_000), at(ahead * 1_000 + 1)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_a_last_time_that_no_calendar_has_nothing_is_stored() {
+    with_store(|store| async move {
+        store.fill("book:123", 1).await;
+        let head = [
+            ("subject", AttributeValue::S("$head/book:123".to_owned())),
+            ("time_type", AttributeValue::S("$head".to_owned())),
+            ("revision", AttributeValue::N("1".to_owned())),
+            ("last_time", AttributeValue::N(i64::MAX.to_string())),
+            ("last_id", AttributeValue::S("evt-1".to_owned())),
+        ];
+        store.put_row(head).await;
+        let error = store.db.add_new_events([candidate("book:123", json!({}))]).await.unwrap_err();
+        assert!(error.to_string().contains("2286-11-20T17:46:39.999Z"), "{error}");
+        assert_eq!(store.subject("book:123").await.len(), 1);
     })
     .await;
 }

@@ -259,7 +259,7 @@ impl Writer {
             is_certain = false;
         }
         let outcome = loop {
-            if self.is_cut_off && !was_unsettled {
+            if self.is_cut_off {
                 self.network.cut_off(ATTEMPTS);
             }
             let sent = self.send_once(request.clone(), preconditions);
@@ -269,6 +269,7 @@ impl Writer {
             } else {
                 Some(sent.await)
             };
+            self.is_cut_off &= sent.is_none();
             match (sent, &request) {
                 // It starts again with what it had kept: all of the request, or nothing.
                 (None, Request::Owned(_) | Request::Complete(_)) => is_certain = false,
@@ -306,11 +307,8 @@ impl Writer {
                     let request = db.add_events(events);
                     preconditions.into_iter().fold(request, |r, p| r.only_if(p)).await
                 }
-                // Its conditions were met, or it hasn't happened and needs them still.
-                Request::Unsettled(events) => {
-                    let request = db.add_events(events);
-                    preconditions.into_iter().fold(request, |r, p| r.only_if(p)).await
-                }
+                // It brings its preconditions.
+                Request::Unsettled(events) => db.add_events(events).await,
             }
         }
     }
