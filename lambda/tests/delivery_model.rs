@@ -84,9 +84,22 @@ fn fill(records: &[Value], batch_size: usize) -> usize {
     fits.count().max(1)
 }
 
-/// Delivers the records as a stream mapping would; returns the positions in the failure destination.
-async fn deliver(topic: &ScriptedTopic, records: &[Value], mapping: &Mapping) -> HashSet<usize> {
-    let mut destination = HashSet::new();
+/// What the model has given up on: for each position how many messages had been accepted by then.
+type FailureDestination = HashMap<usize, usize>;
+
+/// Delivers the records as a stream mapping would; returns what it has given up on.
+async fn deliver(
+    topic: &ScriptedTopic,
+    records: &[Value],
+    mapping: &Mapping,
+) -> FailureDestination {
+    let mut destination = FailureDestination::new();
+    let give_up = |destination: &mut FailureDestination, start, end| {
+        let accepted = topic.accepted().len();
+        for position in start..end {
+            destination.entry(position).or_insert(accepted);
+        }
+    };
     let mut lost_answers = mapping.lost_answers.iter().copied();
     let mut kills = mapping.kills.iter().copied();
     let mut repeated = mapping.repeated.iter().copied();
@@ -99,7 +112,7 @@ async fn deliver(topic: &ScriptedTopic, records: &[Value], mapping: &Mapping) ->
             Some(batch) => batch,
             None if position < records.len() => {
                 // Behind what Lambda has given up on no order is promised.
-                let given_up = destination.iter().max().map_or(0, |last| last + 1);
+                let given_up = destination.keys().max().map_or(0, |last| last + 1);
                 let again = repeated.next().unwrap_or(0);
                 let start = position.saturating_sub(again).max(given_up);
                 let end = start + fill(&records[start..], mapping.batch_size);
@@ -109,7 +122,7 @@ async fn deliver(topic: &ScriptedTopic, records: &[Value], mapping: &Mapping) ->
             None => return destination,
         };
         if began.elapsed() > mapping.longest_age {
-            destination.extend(start..end);
+            give_up(&mut destination, start, end);
             continue;
         }
         let deadline = Instant::now() + Duration::from_secs(30);
@@ -138,7 +151,7 @@ async fn deliver(topic: &ScriptedTopic, records: &[Value], mapping: &Mapping) ->
         } else if retries < RETRIES {
             batches.push_front((start, end, retries + 1));
         } else {
-            destination.extend(start..end);
+            give_up(&mut destination, start, end);
         }
     }
 }
@@ -266,11 +279,22 @@ proptest! {
         let destination = in_virtual_time(deliver(&topic, &records, &mapping));
         let accepted = topic.accepted();
         assert_first_copies_in_order(&accepted);
-        for (position, &(_, poison)) in stream.iter().enumerate() {
-            let id = records[position]["dynamodb"]["NewImage"]["id"]["S"].as_str();
-            let published = id.is_some_and(|id| accepted.iter().any(|other| other == id));
-            prop_assert!(published || destination.contains(&position), "{position} is lost");
-            prop_assert!(!poison || destination.contains(&position));
+        let id_of = |position: usize| records[position]["dynamodb"]["NewImage"]["id"]["S"].as_str();
+        for (position, &(subject, poison)) in stream.iter().enumerate() {
+            let given_up = destination.get(&position);
+            let published =
+                id_of(position).is_some_and(|id| accepted.iter().any(|other| other == id));
+            prop_assert!(published || given_up.is_some(), "{position} is lost");
+            if !poison {
+                continue;
+            }
+            // Until Lambda has given up on it, it holds back what comes behind it.
+            let Some(&by_then) = given_up else { panic!("{position} isn't given up") };
+            for behind in position + 1..stream.len() {
+                let overtakes = stream[behind].0 == subject
+                    && accepted[..by_then].iter().any(|id| id_of(behind) == Some(id));
+                prop_assert!(!overtakes, "{behind} came before {position} was given up");
+            }
         }
     }
 
