@@ -1,7 +1,6 @@
-//! What each contestant consumes, in DynamoDB's units and in dollars.
+//! What each contestant consumes, in DynamoDB's units and in dollars: prints `docs/costs.md`.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use crate::contestants::Contestant;
@@ -123,9 +122,7 @@ pub fn run() {
         "\nA cheaper layout with the same promises, not built: [decision 31]\
          (decisions/0031-cheaper-layouts.md).\n",
     );
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/costs.md");
-    std::fs::write(path, &text).unwrap();
-    println!("{text}");
+    print!("{text}");
 }
 
 /// Waits until the clock has caught up with the times of a burst.

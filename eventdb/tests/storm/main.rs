@@ -43,7 +43,7 @@ const PERCENTAGE: u8 = 12;
 /// Of how many appends one is made by a service that is cut off while it makes it.
 const CUT_OFF: u8 = 64;
 /// As many requests as the store sends for one append before it gives up.
-const ATTEMPTS: u32 = 16;
+const ATTEMPTS: usize = 16;
 const TABLE: &str = "StormEvents";
 const SOURCE: &str = "https://library.example.com";
 

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -97,8 +96,8 @@ pub(crate) struct Network {
     clock: Clock,
     /// The client's quota of retries, which it would share with all clients of the process.
     retries: RetryPartition,
-    /// How many transactions to come of this service meet one of [`SILENT`].
-    silent: Arc<AtomicU32>,
+    /// What the transactions to come of this service meet, while it is cut off.
+    silent: Arc<Mutex<Vec<Fault>>>,
 }
 
 impl fmt::Debug for Network {
@@ -120,9 +119,15 @@ impl Network {
         Self { silent: Arc::default(), ..self.clone() }
     }
 
-    /// Lets that many transactions to come of this service end without a word.
-    pub(crate) fn cut_off(&self, transactions: u32) {
-        self.silent.store(transactions, Ordering::Relaxed);
+    /// Lets that many transactions to come of this service end without a word: all of them in the
+    /// same way, or each in another.
+    pub(crate) fn cut_off(&self, transactions: usize) {
+        let mut random = self.random.lock().unwrap();
+        let mut silent = vec![SILENT[random.usize(0..SILENT.len())]; transactions];
+        if random.bool() {
+            silent.fill_with(|| SILENT[random.usize(0..SILENT.len())]);
+        }
+        *self.silent.lock().unwrap() = silent;
     }
 
     /// The same database by a way on which nothing happens.
@@ -153,20 +158,19 @@ impl Network {
 
     fn fault(&self, operation: &str) -> Option<Fault> {
         let mut random = self.random.lock().unwrap();
-        let silent = self.silent.load(Ordering::Relaxed);
-        let fault = if operation == "TransactWriteItems" && silent > 0 {
-            self.silent.store(silent - 1, Ordering::Relaxed);
-            random.choice(SILENT)
-        } else if random.u8(0..100) < self.percentage {
+        let is_transaction = operation == "TransactWriteItems";
+        let silent = if is_transaction { self.silent.lock().unwrap().pop() } else { None };
+        let fault = silent.or_else(|| {
+            if random.u8(0..100) >= self.percentage {
+                return None;
+            }
             let own: &[Fault] = match operation {
                 "TransactWriteItems" => &OF_TRANSACTIONS,
                 "Query" => &OF_QUERIES,
                 _ => &[],
             };
             random.choice(ANY.iter().chain(own).copied().collect::<Vec<_>>())
-        } else {
-            None
-        };
+        });
         if let Some(fault) = fault {
             *self.met.lock().unwrap().entry(fault).or_default() += 1;
         }
