@@ -290,8 +290,8 @@ proptest! {
             }
             // Until Lambda has given up on it, it holds back what comes behind it.
             let Some(&by_then) = given_up else { panic!("{position} isn't given up") };
-            for behind in position + 1..stream.len() {
-                let overtakes = stream[behind].0 == subject
+            for (behind, other) in stream.iter().enumerate().skip(position + 1) {
+                let overtakes = other.0 == subject
                     && accepted[..by_then].iter().any(|id| id_of(behind) == Some(id));
                 prop_assert!(!overtakes, "{behind} came before {position} was given up");
             }
