@@ -59,7 +59,10 @@ const setUp = [
 
 /** @type {Step[]} */
 const steps = [
+  // What takes seconds comes first.
   { name: 'Rust: format', run: () => cargo('fmt --all --check') },
+  { name: 'TypeScript: lint and format', run: () => npmRun('lint') },
+  { name: 'TypeScript: types', run: () => npmRun('types') },
   {
     name: 'Rust: lint',
     run: () => cargo('clippy --workspace --all-targets --all-features --locked -- -D warnings'),
@@ -109,8 +112,6 @@ const steps = [
   { name: 'Rust: package', run: cargoPackage },
   { name: 'README: the table of costs', run: costTable },
   { name: 'docs: costs beside other designs', run: comparedCosts },
-  { name: 'TypeScript: lint and format', run: () => npmRun('lint') },
-  { name: 'TypeScript: types', run: () => npmRun('types') },
   { name: 'TypeScript: tests of the constructs', run: () => npmRun('test:infra') },
   { name: 'TypeScript: templates, by cfn-lint', run: () => npmRun('lint:templates') },
   { name: 'TypeScript: package, in a fresh app', run: () => npmRun('test:package') },

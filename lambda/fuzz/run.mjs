@@ -46,7 +46,10 @@ writeFileSync(
   'cEVENT_TOPIC_ARN=arn:aws:sns:eu-west-1:111111111111:Events.fifo\nLOG_LEVEL=DEBUG\nAWS_REGION=eu-west-1\n',
 );
 const position = { s: { subject: 'book:123', time_type: '1738074600000_book.borrowed' } };
-writeFileSync(join(corpus, 'cursor'), `p${Buffer.from(JSON.stringify(position)).toString('base64url')}`);
+writeFileSync(
+  join(corpus, 'cursor'),
+  `p${Buffer.from(JSON.stringify(position)).toString('base64url')}`,
+);
 
 // With a target named, these apply to the fuzzed code and not to build scripts.
 const instrumentation = [
