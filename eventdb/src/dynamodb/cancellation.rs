@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::CancellationReason;
 use chrono::{DateTime, Utc};
 
 use super::fetch_events::decode;
-use super::head::{Head, SdkItem};
+use super::head::{self, Head, SdkItem};
 use super::transaction::{Action, Base, Transaction};
 use crate::error::{Conflict, Error, IdReuse};
 use crate::event::Event;
@@ -177,8 +177,7 @@ fn conflict(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -
             (action, &actual, transaction.append.times_are_given)
             && actual.last_time >= *first_time
         {
-            let last_time =
-                DateTime::<Utc>::from_timestamp_millis(actual.last_time).unwrap_or_default();
+            let last_time = head::time(actual.last_time);
             let index = transaction
                 .append
                 .events

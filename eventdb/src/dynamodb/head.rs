@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
+use chrono::{DateTime, Utc};
 
 use super::EventDb;
 use super::capacity::Kind;
@@ -38,6 +39,11 @@ impl Head {
     pub(super) fn state(&self) -> SubjectState {
         SubjectState::Populated { revision: self.revision, last_event_id: self.last_id.clone() }
     }
+}
+
+/// The time of a head, or one after it. What no calendar has is later than any time of an event.
+pub(super) fn time(milliseconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(milliseconds).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 /// The key of a subject's head item. It has no attribute of an index, so that no index holds it.

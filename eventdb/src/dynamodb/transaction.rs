@@ -6,7 +6,6 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
     Update,
 };
-use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::head::{self, SdkItem};
@@ -176,9 +175,7 @@ impl Append {
                 if self.times_are_given {
                     time = event.time.timestamp_millis();
                 } else {
-                    // What no calendar has is too late like what the format hasn't.
-                    event.time = DateTime::<Utc>::from_timestamp_millis(time)
-                        .unwrap_or(DateTime::<Utc>::MAX_UTC);
+                    event.time = head::time(time);
                 }
                 first_time.get_or_insert(time);
                 last = (time, &event.id);
@@ -399,7 +396,7 @@ mod tests {
                 .source("https://library.example.com")
                 .ty("book.borrowed")
                 .subject("book:1")
-                .time(DateTime::<Utc>::UNIX_EPOCH)
+                .time(chrono::DateTime::UNIX_EPOCH)
                 .data(json!({ "userId": "user:456" }))
                 .build()
         };

@@ -348,6 +348,9 @@ async fn after_a_last_time_that_no_calendar_has_nothing_is_stored() {
         store.put_row(head).await;
         let error = store.db.add_new_events([candidate("book:123", json!({}))]).await.unwrap_err();
         assert!(error.to_string().contains("2286-11-20T17:46:39.999Z"), "{error}");
+        let complete = event("book:123", "evt-2", 9_999_999_999_999, json!({}));
+        let error = store.db.add_events([complete]).await.unwrap_err();
+        assert!(matches!(error, Error::NotNewer { index: 0, .. }), "{error:?}");
         assert_eq!(store.subject("book:123").await.len(), 1);
     })
     .await;
