@@ -111,6 +111,7 @@ fn a_seed_always_gives_the_same_run() {
     let seed = fastrand::u64(..);
     let [first, second] = [(); 2].map(|()| storm(seed, 1_000));
     assert_eq!((first.lasted, &first.met), (second.lasted, &second.met), "{seed}");
+    assert_eq!(first.record.outcomes(), second.record.outcomes(), "{seed}");
     for (first, second) in first.record.appends.iter().zip(&second.record.appends) {
         assert_eq!((first.number, first.ended), (second.number, second.ended), "{seed}");
     }
