@@ -72,9 +72,9 @@ const steps = [
     name: 'Rust: lint of the benchmarks',
     // What they share with the workspace is compiled already.
     run: () =>
-      cargo('clippy --manifest-path eventdb/bench/Cargo.toml --locked -- -D warnings', {
-        CARGO_TARGET_DIR: join(REPOSITORY, 'target'),
-      }),
+      cargo(
+        'clippy --manifest-path eventdb/bench/Cargo.toml --target-dir target --locked -- -D warnings',
+      ),
   },
   { name: 'Rust: no AWS SDK without the client', run: noSdkWithoutClient },
   {
@@ -169,6 +169,9 @@ function sdkCrates(features) {
     ...['--prefix', 'none', '--format', '{p}', ...features],
   ]);
   const crates = tree.split('\n').map((line) => line.split(' ').slice(0, 2).join(' '));
+  if (!crates.some((crate) => crate.startsWith('eventdb '))) {
+    throw new Error(`cargo tree shows no crate eventdb, but:\n${tree}`);
+  }
   return [...new Set(crates.filter((crate) => /^aws-(sdk|smithy|config|runtime)/.test(crate)))];
 }
 
@@ -246,7 +249,7 @@ async function costTable() {
   );
   const readme = readFileSync(join(REPOSITORY, 'README.md'), 'utf8');
   const table = /<!-- capacity:[^>]*-->\s*(.*?)\s*<!-- \/capacity -->/s.exec(readme)?.[1];
-  if (table !== printed.trim()) {
+  if (printed.trim() === '' || table !== printed.trim()) {
     throw new Error(
       "the table of costs in README.md isn't what `cargo run -p eventdb --example capacity` prints: put that there",
     );
