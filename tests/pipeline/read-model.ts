@@ -4,7 +4,7 @@
  */
 import { CfnOutput, Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import { AttributeType, BillingMode, Table } from 'aws-cdk-lib/aws-dynamodb';
-import { ManagedPolicy } from 'aws-cdk-lib/aws-iam';
+import { ManagedPolicy, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { Architecture, Code, Function as LambdaFunction, Runtime } from 'aws-cdk-lib/aws-lambda';
 import { SqsEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
@@ -34,7 +34,17 @@ export class ReadModelStack extends Stack {
     const { queue } = new EventSubscription(this, 'Events', {
       topic: Topic.fromTopicArn(this, 'Topic', props.topicArn),
     });
+    const logGroup = new LogGroup(this, 'Logs', { removalPolicy: RemovalPolicy.DESTROY });
+    // Without it the function would get AWS's policy for all functions, by which one that is at
+    // work when the stack goes brings its log group back.
+    const role = new Role(this, 'Role', {
+      assumedBy: new ServicePrincipal('lambda.amazonaws.com'),
+    });
+    logGroup.grantWrite(role);
+    role.addManagedPolicy(ManagedPolicy.fromManagedPolicyArn(this, 'Read', props.readPolicyArn));
+    view.grant(role, 'dynamodb:GetItem', 'dynamodb:UpdateItem');
     const keeper = new LambdaFunction(this, 'Keeper', {
+      role,
       code: Code.fromAsset(props.code),
       handler: 'bootstrap',
       runtime: Runtime.PROVIDED_AL2023,
@@ -43,13 +53,9 @@ export class ReadModelStack extends Stack {
       // The queue hides a message for longer.
       timeout: Duration.seconds(15),
       environment: { VIEW_TABLE: view.tableName, EVENT_TABLE: props.tableName },
-      logGroup: new LogGroup(this, 'Logs', { removalPolicy: RemovalPolicy.DESTROY }),
+      logGroup,
     });
     keeper.addEventSource(new SqsEventSource(queue, { reportBatchItemFailures: true }));
-    view.grant(keeper, 'dynamodb:GetItem', 'dynamodb:UpdateItem');
-    keeper.role?.addManagedPolicy(
-      ManagedPolicy.fromManagedPolicyArn(this, 'Read', props.readPolicyArn),
-    );
     new CfnOutput(this, 'ViewTable', { value: view.tableName });
   }
 }
