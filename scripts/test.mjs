@@ -34,10 +34,20 @@ const SCRIPTS = join(REPOSITORY, 'scripts');
 const TOOLS = join(REPOSITORY, '.tools');
 const ADVISORIES_SECONDS = 60;
 
+/** For what the steps leave behind, synthesised apps above all. It goes when they have run. */
+const SCRATCH = mkdtempSync(join(tmpdir(), 'eventdb-test-'));
+
 /** What this process was called with, but for what leads to somebody's AWS account or emulator. */
-const environment = Object.fromEntries(
-  Object.entries(process.env).filter(([name]) => !/^AWS_(?!LC_)/i.test(name)),
-);
+const environment = {
+  ...Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !/^AWS_(?!LC_)/i.test(name)),
+  ),
+  TMPDIR: SCRATCH,
+  TMP: SCRATCH,
+  TEMP: SCRATCH,
+  // What would make the next build faster takes a lot of disk, and on a CI machine there is none.
+  ...(process.env['CI'] && { CARGO_INCREMENTAL: '0' }),
+};
 
 /** The command under way, and whether Ctrl-C came. @type {import('node:child_process').ChildProcess | undefined} */
 let running;
@@ -179,7 +189,7 @@ function conformanceOnMinistack() {
   return command(process.execPath, [
     join(SCRIPTS, 'with-ministack.mjs'),
     '--',
-    ...'cargo test --package eventdb --all-features --locked --test conformance'.split(' '),
+    ...'cargo test --workspace --all-features --locked --test conformance'.split(' '),
   ]);
 }
 
@@ -245,7 +255,7 @@ function expectOutput(example, expected) {
 async function costTable() {
   const printed = output(
     'cargo',
-    'run --quiet --package eventdb --example capacity --locked'.split(' '),
+    'run --quiet --all-features --example capacity --locked'.split(' '),
   );
   const readme = readFileSync(join(REPOSITORY, 'README.md'), 'utf8');
   const table = /<!-- capacity:[^>]*-->\s*(.*?)\s*<!-- \/capacity -->/s.exec(readme)?.[1];
@@ -282,20 +292,16 @@ async function synthesis() {
     'aarch64-unknown-linux-gnu',
   ]);
   const architecture = existsSync(arm64.trim()) ? 'arm64' : 'x86_64';
-  const directory = mkdtempSync(join(tmpdir(), 'eventdb-synthesis-'));
-  try {
-    const context = ['-c', 'env=prod', '-c', `architecture=${architecture}`, '--output', directory];
-    await npmRun('synth', ...context);
-    const built = readdirSync(directory).some((asset) =>
-      existsSync(join(directory, asset, 'bootstrap')),
-    );
-    if (!built) {
-      throw new Error('the synthesised app has no asset with the built function in it');
-    }
-    console.log(`synthesised, with the function built for ${architecture}`);
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
+  const directory = join(SCRATCH, 'synthesis');
+  const context = ['-c', 'env=prod', '-c', `architecture=${architecture}`, '--output', directory];
+  await npmRun('synth', ...context);
+  const built = readdirSync(directory).some((asset) =>
+    existsSync(join(directory, asset, 'bootstrap')),
+  );
+  if (!built) {
+    throw new Error('the synthesised app has no asset with the built function in it');
   }
+  console.log(`synthesised, with the function built for ${architecture}`);
 }
 
 /**
@@ -446,4 +452,6 @@ try {
 } catch (error) {
   console.error(message(error));
   process.exitCode = 2;
+} finally {
+  rmSync(SCRATCH, { recursive: true, force: true, maxRetries: 10 });
 }

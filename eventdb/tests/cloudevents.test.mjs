@@ -21,7 +21,7 @@ const repository = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 function crate(programArguments, input = '') {
   const { error, status, stdout, stderr } = spawnSync(
     'cargo',
-    'run --quiet --locked --package eventdb --all-features --example cloudevents_json --'
+    'run --quiet --locked --all-features --example cloudevents_json --'
       .split(' ')
       .concat(programArguments),
     { cwd: repository, encoding: 'utf8', input },

@@ -12,7 +12,7 @@ const REPOSITORY = join(import.meta.dirname, '..', '..');
 test('every published message is a valid CloudEvent', () => {
   const lines = execFileSync(
     'cargo',
-    ['run', '--quiet', '--locked', '-p', 'eventdb-publisher', '--example', 'published_messages'],
+    ['run', '--quiet', '--locked', '--all-features', '--example', 'published_messages'],
     { cwd: REPOSITORY, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] },
   );
   const messages = lines

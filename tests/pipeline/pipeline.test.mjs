@@ -524,7 +524,7 @@ async function append(events, credentials, table) {
  * @returns {Promise<string>}
  */
 async function runExample(name, options, env, input = '') {
-  const command = ['run', '--quiet', '--locked', '-p', 'eventdb', '--example', name, '--'];
+  const command = ['run', '--quiet', '--locked', '--all-features', '--example', name, '--'];
   const child = spawn('cargo', [...command, ...options], {
     cwd: REPOSITORY,
     env,
