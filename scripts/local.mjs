@@ -24,8 +24,8 @@ import {
   outputsOfOnlyStack,
   SUBSCRIBER_APP,
   untilPublisherIsReady,
-} from './pipeline.mjs';
-import { startMinistack } from './with-ministack.mjs';
+} from '../tests/pipeline/emulator/pipeline.mjs';
+import { startMinistack } from '../tests/pipeline/emulator/with-ministack.mjs';
 
 const USAGE =
   'Usage: npm run local -- [--port <port>] [--state <directory>] [--code <directory with bootstrap>]';

@@ -83,7 +83,7 @@ const steps = [
     // What they share with the workspace is compiled already.
     run: () =>
       cargo(
-        'clippy --manifest-path eventdb/bench/Cargo.toml --target-dir target --locked -- -D warnings',
+        'clippy --manifest-path bench/store/Cargo.toml --target-dir target --locked -- -D warnings',
       ),
   },
   { name: 'Rust: no AWS SDK without the client', run: noSdkWithoutClient },
@@ -110,7 +110,7 @@ const steps = [
   },
   {
     name: 'Fuzzing: what is read from outside',
-    run: () => command(process.execPath, [join('lambda', 'fuzz', 'run.mjs'), '20']),
+    run: () => command(process.execPath, [join('fuzz', 'run.mjs'), '20']),
   },
   { name: 'Quick start: the library, plain and typed', run: quickStart },
   {
@@ -187,7 +187,7 @@ function sdkCrates(features) {
 
 function conformanceOnMinistack() {
   return command(process.execPath, [
-    join(SCRIPTS, 'with-ministack.mjs'),
+    join('tests', 'pipeline', 'emulator', 'with-ministack.mjs'),
     '--',
     ...'cargo test --workspace --all-features --locked --test conformance'.split(' '),
   ]);
@@ -270,7 +270,7 @@ async function costTable() {
 async function comparedCosts() {
   const printed = output(
     'cargo',
-    'run --quiet --locked --manifest-path eventdb/bench/Cargo.toml --target-dir target -- costs'.split(
+    'run --quiet --locked --manifest-path bench/store/Cargo.toml --target-dir target -- costs'.split(
       ' ',
     ),
   );

@@ -76,62 +76,49 @@
 //!
 //! [CloudEvents]: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
 
-mod aggregate;
-mod cloud_event;
-#[cfg(feature = "cloudevents-sdk")]
-mod cloudevents_sdk;
-mod cursor;
-mod decimal;
-mod domain_event;
-#[cfg(feature = "dynamodb")]
-mod dynamodb;
-#[cfg(feature = "embedded")]
-mod embedded;
-#[cfg(feature = "dynamodb")]
-mod error;
+mod codec;
+mod domain;
 mod event;
-mod event_candidate;
-pub mod item;
-mod message;
-mod path;
-mod precondition;
-#[cfg(feature = "dynamodb")]
-mod projection;
-mod received_message;
-#[cfg(feature = "dynamodb")]
-mod repository;
 pub mod schema;
-#[cfg(feature = "testing")]
-pub mod testing;
-mod upcaster;
-pub mod validation;
+#[cfg(feature = "dynamodb")]
+mod store;
+#[cfg(feature = "dynamodb")]
+mod subscribe;
 
-pub use aggregate::Aggregate;
-pub use cursor::{Cursor, CursorError};
-pub use domain_event::{DomainEvent, ShapeError, UnknownTypes, UnreadableEvent, UnwritableEvent};
+pub use codec::cursor::{Cursor, CursorError};
+pub use codec::item::{self, InvalidItem};
+pub use codec::message::{ATTRIBUTE_TYPE, Message};
+pub use codec::received_message::{MessageError, ReceivedMessage};
+pub use codec::validation;
+pub use domain::aggregate::Aggregate;
+pub use domain::domain_event::{
+    DomainEvent, ShapeError, UnknownTypes, UnreadableEvent, UnwritableEvent,
+};
+#[cfg(feature = "testing")]
+pub use domain::testing;
+pub use domain::upcaster::{Shape, Upcaster};
+pub use event::candidate::{EventCandidate, EventCandidateBuilder};
 pub use event::{Event, EventBuilder, ExtensionValue};
-pub use event_candidate::{EventCandidate, EventCandidateBuilder};
-pub use item::InvalidItem;
-pub use message::{ATTRIBUTE_TYPE, Message};
-pub use precondition::{ExpectedState, Precondition, SubjectState};
-pub use received_message::{MessageError, ReceivedMessage};
-pub use upcaster::{Shape, Upcaster};
 
 #[cfg(feature = "dynamodb")]
 pub use {
-    dynamodb::{
-        AddEvents, AddNewEvents, CapacityMeter, ConsumedCapacity, DynamoDbReadModel, EventDb,
-        FetchEvent, FetchEvents, History, MissingRevisions, PositionTable, ReadModelError,
-    },
-    error::{BoxError, CompleteEvent, Conflict, Error, IdReuse, UnsettledEvents},
-    projection::{FailedMessage, Position, Projection, ProjectionError, ReadModel, Taken},
-    repository::{
+    domain::repository::{
         EventsRead, ExecuteError, Executed, LoadError, Loaded, Repository, SnapshotWrite, Snapshots,
+    },
+    store::error::{BoxError, CompleteEvent, Conflict, Error, IdReuse, UnsettledEvents},
+    store::precondition::{ExpectedState, Precondition, SubjectState},
+    store::{
+        AddEvents, AddNewEvents, CapacityMeter, ConsumedCapacity, EventDb, FetchEvent, FetchEvents,
+        History, MissingRevisions,
+    },
+    subscribe::dynamodb_read_model::{DynamoDbReadModel, PositionTable, ReadModelError},
+    subscribe::projection::{
+        FailedMessage, Position, Projection, ProjectionError, ReadModel, Taken,
     },
 };
 
 #[cfg(feature = "embedded")]
-pub use embedded::{EmbeddedDynamoDb, EmbeddedError};
+pub use store::embedded::{EmbeddedDynamoDb, EmbeddedError};
 
 /// Every Rust snippet of the README, run as a test.
 #[cfg(doctest)]

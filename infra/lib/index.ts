@@ -4,14 +4,14 @@
  *
  * @packageDocumentation
  */
-export { EventDB, type EventDBProps, type LogLevel } from './event-db';
-export { EventDBAlarm } from './event-db-alarms';
-export { EventDBDashboard } from './event-db-dashboard';
-export type { EventFilterProps } from './event-filter';
+export { EventDB, type EventDBProps, type LogLevel } from './store/event-db';
+export type { EventTable } from './store/event-table';
+export type { FailureBucket } from './store/failure-bucket';
+export type { EventFilterProps } from './subscription/event-filter';
 export {
   EventSubscription,
   EventSubscriptionAlarm,
   type EventSubscriptionProps,
-} from './event-subscription';
-export type { EventTable } from './event-table';
-export type { FailureBucket } from './failure-bucket';
+} from './subscription/event-subscription';
+export { EventDBAlarm } from './watching/event-db-alarms';
+export { EventDBDashboard } from './watching/event-db-dashboard';

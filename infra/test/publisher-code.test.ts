@@ -7,7 +7,7 @@ import { Architecture } from 'aws-cdk-lib/aws-lambda';
 import { Bundling } from 'cargo-lambda-cdk/lib/bundling';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { EventDB } from '../lib';
-import { assertBuildable } from '../lib/publisher-code';
+import { assertBuildable } from '../lib/store/publisher-code';
 import { only, testApp, testStack } from './support';
 
 /** A directory with the only programs that are found; `sh` scripts by their names. */

@@ -58,15 +58,15 @@ import {
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import { CloudEvent } from 'cloudevents';
 import { generate } from 'selfsigned';
+import { REPOSITORY } from '../../scripts/python-environment.mjs';
 import {
   cdkFor,
   EVENT_STORE_APP,
   eventStoreContext,
   outputsOfOnlyStack,
   untilPublisherIsReady,
-} from '../../scripts/pipeline.mjs';
-import { REPOSITORY } from '../../scripts/python-environment.mjs';
-import { REGION, startMinistack } from '../../scripts/with-ministack.mjs';
+} from './emulator/pipeline.mjs';
+import { REGION, startMinistack } from './emulator/with-ministack.mjs';
 
 /** @typedef {Record<string, any>} Json */
 /** @typedef {{ accessKeyId: string, secretAccessKey: string, sessionToken?: string }} Credentials */
@@ -83,9 +83,9 @@ const ROOT = { accessKeyId: 'test', secretAccessKey: 'test' };
 
 const directory = mkdtempSync(join(tmpdir(), 'eventdb-pipeline-'));
 const certificate = join(directory, 'certificate.pem');
-/** @type {import('../../scripts/with-ministack.mjs').Ministack} */
+/** @type {import('./emulator/with-ministack.mjs').Ministack} */
 let ministack;
-/** @type {import('../../scripts/pipeline.mjs').Cdk} */
+/** @type {import('./emulator/pipeline.mjs').Cdk} */
 let cdk;
 /** @type {Record<string, string>} */
 let context = {};

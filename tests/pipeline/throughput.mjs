@@ -16,6 +16,7 @@ import {
 } from '@aws-sdk/client-cloudwatch-logs';
 import { LambdaClient } from '@aws-sdk/client-lambda';
 import { DeleteMessageBatchCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { REPOSITORY } from '../../scripts/python-environment.mjs';
 import {
   cdkFor,
   EVENT_STORE_APP,
@@ -23,9 +24,8 @@ import {
   outputsOfOnlyStack,
   SUBSCRIBER_APP,
   untilPublisherIsReady,
-} from '../../scripts/pipeline.mjs';
-import { REPOSITORY } from '../../scripts/python-environment.mjs';
-import { startMinistack } from '../../scripts/with-ministack.mjs';
+} from './emulator/pipeline.mjs';
+import { startMinistack } from './emulator/with-ministack.mjs';
 
 const WRITERS = 4;
 const CONSUMERS = 4;

@@ -1,0 +1,528 @@
+//! The codec between an [`Event`] and its item in the table.
+//!
+//! It works on [`serde_dynamo`]'s item, which is what Lambda's stream records hold and what the AWS
+//! client's items convert from, so it needs no DynamoDB client.
+//!
+//! Beside our own items it reads those of the ancestor: rows without a revision, sort keys whose
+//! time isn't padded, and sets or binary values inside `data` (read as arrays and Base64 text).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use data_encoding::BASE64;
+use serde_dynamo::{AttributeValue, Item};
+use serde_json::Value;
+
+use crate::codec::cloud_event;
+use crate::event::decimal::{self, Decimal};
+use crate::event::path::Path;
+use crate::event::{Event, ExtensionValue};
+use crate::schema::{self, attribute, limit};
+
+/// A row of the table that can't be read as an event, handed back whole.
+///
+/// Its [`Display`](fmt::Display) and [`Debug`](fmt::Debug) forms name the key and the reason, never
+/// the contents, so that they may be logged.
+///
+/// ```
+/// use eventdb::item;
+///
+/// let mut row = serde_dynamo::Item::default();
+/// row.insert("subject".into(), serde_dynamo::AttributeValue::S("book:123".into()));
+/// let invalid = item::decode(row).unwrap_err();
+/// assert_eq!(invalid.subject(), Some("book:123"));
+/// assert!(invalid.to_string().contains("`time_type` is missing"));
+/// ```
+#[derive(Clone, PartialEq)]
+#[non_exhaustive]
+pub struct InvalidItem {
+    /// The row as it is in the table.
+    pub item: Item,
+    /// What is wrong with it: the attribute and what was expected there.
+    pub reason: String,
+}
+
+impl InvalidItem {
+    /// The row's partition key, if it is text.
+    ///
+    /// ```
+    /// # let row = serde_dynamo::Item::default();
+    /// assert_eq!(eventdb::item::decode(row).unwrap_err().subject(), None);
+    /// ```
+    pub fn subject(&self) -> Option<&str> {
+        text(&self.item, attribute::SUBJECT)
+    }
+
+    /// The row's sort key, if it is text.
+    ///
+    /// ```
+    /// # let row = serde_dynamo::Item::default();
+    /// assert_eq!(eventdb::item::decode(row).unwrap_err().time_type(), None);
+    /// ```
+    pub fn time_type(&self) -> Option<&str> {
+        text(&self.item, attribute::TIME_TYPE)
+    }
+}
+
+impl fmt::Display for InvalidItem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "the row with the key ({:?}, {:?}) is no event: {}",
+            self.subject().unwrap_or("?"),
+            self.time_type().unwrap_or("?"),
+            self.reason
+        )
+    }
+}
+
+impl fmt::Debug for InvalidItem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("InvalidItem")
+            .field("subject", &self.subject())
+            .field("time_type", &self.time_type())
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for InvalidItem {}
+
+/// The sort key of an event: its time in milliseconds, padded to 13 digits, `_`, and its type.
+///
+/// ```
+/// use chrono::{TimeZone, Utc};
+/// let time = Utc.timestamp_millis_opt(12).unwrap();
+/// assert_eq!(eventdb::item::time_type(time, "book.lost"), "0000000000012_book.lost");
+/// ```
+pub fn time_type(time: DateTime<Utc>, ty: &str) -> String {
+    format!("{:0TIME_DIGITS$}_{ty}", time.timestamp_millis())
+}
+
+/// Digits of a time that sorts as text, until the year 2286.
+const TIME_DIGITS: usize = 13;
+
+/// Bytes of the sort key of an event of this type.
+pub(crate) fn time_type_size(ty: &str) -> usize {
+    TIME_DIGITS + 1 + ty.len()
+}
+
+/// The item of an event, every attribute of the article's schema included.
+///
+/// The event should have passed the store's validation: a number in its data which DynamoDB can't
+/// hold is written as it stands, for DynamoDB to refuse.
+///
+/// ```
+/// # let event: eventdb::Event = serde_json::from_str(r#"{"specversion":"1.0","id":"evt-1",
+/// #   "source":"https://library.example.com","type":"book.returned","subject":"book:123",
+/// #   "time":"2025-01-28T14:30:00.000Z","data":{"userId":"user:456"}}"#)?;
+/// let item = eventdb::item::encode(&event);
+/// assert_eq!(eventdb::item::decode(item).as_ref(), Ok(&event));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+pub fn encode(event: &Event) -> Item {
+    let string = |value: &str| AttributeValue::S(value.to_owned());
+    let mut item = Item::default();
+    let mut put = |name: &str, value| item.insert(name.to_owned(), value);
+    put(attribute::SUBJECT, string(&event.subject));
+    put(attribute::TIME_TYPE, AttributeValue::S(time_type(event.time, &event.ty)));
+    put(attribute::ID, string(&event.id));
+    put(attribute::TYPE, string(&event.ty));
+    put(attribute::SOURCE, string(&event.source));
+    put(attribute::TIME, AttributeValue::N(event.time.timestamp_millis().to_string()));
+    put(attribute::PK_ALL, string(schema::ALL_EVENTS));
+    put(attribute::DATA, to_attribute(&event.data));
+    if let Some(revision) = event.revision {
+        put(attribute::REVISION, AttributeValue::N(revision.to_string()));
+    }
+    if let Some(media_type) = &event.datacontenttype {
+        put(attribute::DATACONTENTTYPE, string(media_type));
+    }
+    if let Some(uri) = &event.dataschema {
+        put(attribute::DATASCHEMA, string(uri));
+    }
+    if !event.extensions.is_empty() {
+        let extensions = event
+            .extensions
+            .iter()
+            .map(|(name, value)| (name.clone(), extension_to_attribute(value)))
+            .collect();
+        put(attribute::EXTENSIONS, AttributeValue::M(extensions));
+    }
+    item
+}
+
+/// The event of an item, ours or the ancestor's; unknown attributes are left out.
+///
+/// # Errors
+/// The row itself and the reason, when it can't be read as an event without loss.
+///
+/// ```
+/// # let row = serde_dynamo::Item::default();
+/// let invalid = eventdb::item::decode(row).unwrap_err();
+/// assert_eq!(invalid.reason, "`subject` is missing; allowed is text");
+/// ```
+pub fn decode(mut item: Item) -> Result<Event, InvalidItem> {
+    // Nothing is taken out of a row before all of it can be read, for otherwise it is handed back.
+    let checked = match check(&item) {
+        Ok(checked) => checked,
+        Err(reason) => return Err(InvalidItem { item, reason }),
+    };
+    let data = item.remove(attribute::DATA).map_or(Value::Null, take_value);
+    let mut take = |name: &str| match item.remove(name) {
+        Some(AttributeValue::S(text)) => Some(text),
+        _ => None,
+    };
+    let mut required = |name: &str| take(name).unwrap_or_default();
+    Ok(Event {
+        subject: required(attribute::SUBJECT),
+        id: required(attribute::ID),
+        source: required(attribute::SOURCE),
+        ty: required(attribute::TYPE),
+        time: checked.time,
+        data,
+        revision: checked.revision,
+        datacontenttype: take(attribute::DATACONTENTTYPE),
+        dataschema: take(attribute::DATASCHEMA),
+        extensions: checked.extensions,
+    })
+}
+
+/// Partition key of the item that guards an id of a caller's own against being stored twice.
+#[cfg(feature = "dynamodb")]
+pub(crate) fn id_guard_partition_key(source: &str, id: &str) -> String {
+    // A source may hold a `#` of its own; escaped, the first one always separates.
+    let source = source.replace('%', "%25").replace('#', "%23");
+    format!("{}{source}#{id}", schema::ID_GUARD_PREFIX)
+}
+
+/// Bytes of the item of an event as DynamoDB counts them, without its copies in the indexes, and
+/// with whatever revision it may get.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>
+pub(crate) fn largest_size(event: &Event) -> usize {
+    let number = |digits: usize| digits.div_ceil(2) + 1;
+    let text = |name: &str, value: &Option<String>| {
+        value.as_ref().map_or(0, |value| name.len() + value.len())
+    };
+    let time = event.time.timestamp_millis();
+    let mut size = attribute::SUBJECT.len() + event.subject.len();
+    size += attribute::TIME_TYPE.len() + time_type_size(&event.ty);
+    size += attribute::ID.len() + event.id.len();
+    size += attribute::TYPE.len() + event.ty.len();
+    size += attribute::SOURCE.len() + event.source.len();
+    size += attribute::TIME.len() + number_size(&time.to_string());
+    size += attribute::PK_ALL.len() + schema::ALL_EVENTS.len();
+    size += attribute::DATA.len() + json_size(&event.data);
+    size += attribute::REVISION.len() + number(20);
+    size += text(attribute::DATACONTENTTYPE, &event.datacontenttype);
+    size += text(attribute::DATASCHEMA, &event.dataschema);
+    if !event.extensions.is_empty() {
+        let value = |value: &ExtensionValue| match value {
+            ExtensionValue::String(text) => text.len(),
+            ExtensionValue::Boolean(_) => 1,
+            ExtensionValue::Integer(number) => number_size(&number.to_string()),
+        };
+        let extensions = event.extensions.iter();
+        size += attribute::EXTENSIONS.len() + 3;
+        size += extensions.map(|(name, of)| 1 + name.len() + value(of)).sum::<usize>();
+    }
+    size
+}
+
+fn number_size(text: &str) -> usize {
+    Decimal::parse(text).map_or(text.len(), |decimal| decimal.size())
+}
+
+/// Bytes of a JSON value as an attribute's.
+fn json_size(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 1,
+        Value::Number(number) => number_size(&number.to_string()),
+        Value::String(text) => text.len(),
+        Value::Array(values) => 3 + values.iter().map(|value| 1 + json_size(value)).sum::<usize>(),
+        Value::Object(object) => {
+            3 + object.iter().map(|(name, value)| 1 + name.len() + json_size(value)).sum::<usize>()
+        }
+    }
+}
+
+/// What is read from an item other than its texts and its data, which can be taken as they are.
+struct Checked {
+    time: DateTime<Utc>,
+    revision: Option<u64>,
+    extensions: BTreeMap<String, ExtensionValue>,
+}
+
+fn check(item: &Item) -> Result<Checked, String> {
+    check_required(item, attribute::SUBJECT)?;
+    check_required(item, attribute::TIME_TYPE)?;
+    if check_required(item, attribute::PK_ALL)? != schema::ALL_EVENTS {
+        return Err(wrong(attribute::PK_ALL, "is something else", "the text `all`"));
+    }
+    match item.get(attribute::DATA) {
+        Some(data @ AttributeValue::M(_)) => check_value(data, &Path::new(attribute::DATA))?,
+        Some(other) => return Err(mismatch(attribute::DATA, other, "a map")),
+        None => return Err(wrong(attribute::DATA, "is missing", "a map")),
+    }
+    check_required(item, attribute::ID)?;
+    check_required(item, attribute::SOURCE)?;
+    check_required(item, attribute::TYPE)?;
+    check_optional(item, attribute::DATACONTENTTYPE)?;
+    check_optional(item, attribute::DATASCHEMA)?;
+    Ok(Checked { time: time(item)?, revision: revision(item)?, extensions: extensions(item)? })
+}
+
+fn wrong(name: &str, problem: &str, allowed: &str) -> String {
+    format!("`{name}` {problem}; allowed is {allowed}")
+}
+
+fn mismatch(name: &str, value: &AttributeValue, allowed: &str) -> String {
+    let kind = match value {
+        AttributeValue::S(_) => "text",
+        AttributeValue::N(_) => "a number",
+        AttributeValue::B(_) => "binary",
+        AttributeValue::Bool(_) => "true or false",
+        AttributeValue::Null(_) => "null",
+        AttributeValue::L(_) => "a list",
+        AttributeValue::M(_) => "a map",
+        AttributeValue::Ss(_) | AttributeValue::Ns(_) | AttributeValue::Bs(_) => "a set",
+    };
+    wrong(name, &format!("is {kind}"), allowed)
+}
+
+fn text<'item>(item: &'item Item, name: &str) -> Option<&'item str> {
+    match item.get(name) {
+        Some(AttributeValue::S(text)) => Some(text),
+        _ => None,
+    }
+}
+
+fn check_optional<'item>(item: &'item Item, name: &str) -> Result<Option<&'item str>, String> {
+    match item.get(name) {
+        Some(AttributeValue::S(text)) if text.is_empty() => Err(wrong(name, "is empty", "text")),
+        Some(AttributeValue::S(text)) => Ok(Some(text)),
+        Some(other) => Err(mismatch(name, other, "text")),
+        None => Ok(None),
+    }
+}
+
+fn check_required<'item>(item: &'item Item, name: &str) -> Result<&'item str, String> {
+    check_optional(item, name)?.ok_or_else(|| wrong(name, "is missing", "text"))
+}
+
+fn time(item: &Item) -> Result<DateTime<Utc>, String> {
+    let allowed = "a whole number of milliseconds from 0 to 9999999999999";
+    let wrong_time = || wrong(attribute::TIME, "is out of range or no whole number", allowed);
+    match item.get(attribute::TIME) {
+        Some(AttributeValue::N(text)) => {
+            let milliseconds = decimal::to_json(text)
+                .and_then(|number| number.as_i64())
+                .filter(|milliseconds| (0..=limit::TIME_MILLISECONDS).contains(milliseconds))
+                .ok_or_else(wrong_time)?;
+            DateTime::from_timestamp_millis(milliseconds).ok_or_else(wrong_time)
+        }
+        Some(other) => Err(mismatch(attribute::TIME, other, allowed)),
+        None => Err(wrong(attribute::TIME, "is missing", allowed)),
+    }
+}
+
+fn revision(item: &Item) -> Result<Option<u64>, String> {
+    let allowed = "a whole number from 1";
+    match item.get(attribute::REVISION) {
+        None => Ok(None),
+        Some(AttributeValue::N(text)) => decimal::to_json(text)
+            .and_then(|number| number.as_u64())
+            .filter(|revision| *revision >= 1)
+            .map(Some)
+            .ok_or_else(|| wrong(attribute::REVISION, "is no revision", allowed)),
+        Some(other) => Err(mismatch(attribute::REVISION, other, allowed)),
+    }
+}
+
+fn extensions(item: &Item) -> Result<BTreeMap<String, ExtensionValue>, String> {
+    let allowed = "a map of text, true or false, and whole numbers of 32 bits";
+    let map = match item.get(attribute::EXTENSIONS) {
+        None => return Ok(BTreeMap::new()),
+        Some(AttributeValue::M(map)) => map,
+        Some(other) => return Err(mismatch(attribute::EXTENSIONS, other, allowed)),
+    };
+    map.iter()
+        .map(|(name, value)| {
+            let path = format!("{}.{name}", attribute::EXTENSIONS);
+            // It would stand beside the attribute of that name in the published JSON.
+            if !cloud_event::is_extension_name(name) {
+                let allowed = "a name of a-z and 0-9 that is no other attribute's";
+                return Err(wrong(&path, "is no name of an extension", allowed));
+            }
+            let value = match value {
+                AttributeValue::S(text) => ExtensionValue::String(text.clone()),
+                AttributeValue::Bool(value) => ExtensionValue::Boolean(*value),
+                AttributeValue::N(text) => decimal::to_json(text)
+                    .and_then(|number| number.as_i64())
+                    .and_then(|number| i32::try_from(number).ok())
+                    .map(ExtensionValue::Integer)
+                    .ok_or_else(|| wrong(&path, "is no whole number of 32 bits", allowed))?,
+                other => return Err(mismatch(&path, other, allowed)),
+            };
+            Ok((name.clone(), value))
+        })
+        .collect()
+}
+
+fn extension_to_attribute(value: &ExtensionValue) -> AttributeValue {
+    match value {
+        ExtensionValue::String(text) => AttributeValue::S(text.clone()),
+        ExtensionValue::Boolean(value) => AttributeValue::Bool(*value),
+        ExtensionValue::Integer(number) => AttributeValue::N(number.to_string()),
+    }
+}
+
+fn to_attribute(value: &Value) -> AttributeValue {
+    match value {
+        Value::Null => AttributeValue::Null(true),
+        Value::Bool(value) => AttributeValue::Bool(*value),
+        Value::Number(number) => {
+            AttributeValue::N(decimal::from_json(number).unwrap_or_else(|| number.to_string()))
+        }
+        Value::String(text) => AttributeValue::S(text.clone()),
+        Value::Array(values) => AttributeValue::L(values.iter().map(to_attribute).collect()),
+        Value::Object(object) => AttributeValue::M(
+            object.iter().map(|(name, value)| (name.clone(), to_attribute(value))).collect(),
+        ),
+    }
+}
+
+/// Whether [`take_value`] can take a value without loss.
+fn check_value(value: &AttributeValue, path: &Path<'_>) -> Result<(), String> {
+    // DynamoDB itself nests no deeper; a stream record made elsewhere must not exhaust the stack.
+    if path.depth() > limit::NESTING_LEVELS {
+        return Err(format!("`data` nests deeper than {} levels", limit::NESTING_LEVELS));
+    }
+    let check_number = |text: &String, path: &Path<'_>| match decimal::to_json(text) {
+        Some(_) => Ok(()),
+        None => Err(wrong(
+            &path.to_string(),
+            "is a number that JSON can't hold exactly",
+            "a whole number of 64 bits or a double",
+        )),
+    };
+    match value {
+        AttributeValue::N(text) => check_number(text, path),
+        AttributeValue::Ns(numbers) => numbers
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, number)| check_number(number, &path.index(index))),
+        AttributeValue::M(map) => {
+            map.iter().try_for_each(|(name, value)| check_value(value, &path.name(name)))
+        }
+        AttributeValue::L(values) => values
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, value)| check_value(value, &path.index(index))),
+        AttributeValue::S(_)
+        | AttributeValue::B(_)
+        | AttributeValue::Bool(_)
+        | AttributeValue::Null(_)
+        | AttributeValue::Ss(_)
+        | AttributeValue::Bs(_) => Ok(()),
+    }
+}
+
+/// The JSON of a value that [`check_value`] has found to have one.
+fn take_value(value: AttributeValue) -> Value {
+    let number = |text: String| decimal::to_json(&text).map_or(Value::Null, Value::Number);
+    let binary = |bytes: Vec<u8>| Value::String(BASE64.encode(&bytes));
+    match value {
+        AttributeValue::S(text) => Value::String(text),
+        AttributeValue::N(text) => number(text),
+        AttributeValue::B(bytes) => binary(bytes),
+        AttributeValue::Bool(value) => Value::Bool(value),
+        AttributeValue::Null(_) => Value::Null,
+        AttributeValue::M(map) => {
+            map.into_iter().map(|(name, value)| (name, take_value(value))).collect()
+        }
+        AttributeValue::L(values) => values.into_iter().map(take_value).collect(),
+        AttributeValue::Ss(texts) => texts.into(),
+        AttributeValue::Ns(numbers) => numbers.into_iter().map(number).collect(),
+        AttributeValue::Bs(blobs) => blobs.into_iter().map(binary).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::{btree_map, vec};
+    use proptest::option;
+    use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
+
+    use super::*;
+
+    fn counted(item: &Item) -> usize {
+        item.iter().map(|(name, value)| name.len() + value_size(value)).sum()
+    }
+
+    fn value_size(value: &AttributeValue) -> usize {
+        match value {
+            AttributeValue::S(text) => text.len(),
+            AttributeValue::N(text) => number_size(text),
+            AttributeValue::Bool(_) | AttributeValue::Null(_) => 1,
+            AttributeValue::L(values) => {
+                3 + values.iter().map(|value| 1 + value_size(value)).sum::<usize>()
+            }
+            AttributeValue::M(map) => {
+                3 + map
+                    .iter()
+                    .map(|(name, value)| 1 + name.len() + value_size(value))
+                    .sum::<usize>()
+            }
+            other => panic!("no event is encoded with {other:?}"),
+        }
+    }
+
+    fn any_data() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            (-1e15..1e15).prop_map(Value::from),
+            ".*".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 5, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..5).prop_map(Value::from),
+                btree_map(".{1,5}", inner, 0..5).prop_map(Value::from_iter),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn an_event_is_counted_as_its_item_is(
+            (id, ty, subject) in (".{3,9}", ".{3,9}", ".{3,9}"),
+            milliseconds in 0..=limit::TIME_MILLISECONDS,
+            schema in option::of(".{3,9}"),
+            extension in option::of(prop_oneof![
+                ".*".prop_map(ExtensionValue::from),
+                any::<bool>().prop_map(ExtensionValue::from),
+                any::<i32>().prop_map(ExtensionValue::from),
+            ]),
+            data in any_data(),
+        ) {
+            let mut event = Event::builder()
+                .id(id)
+                .source("https://library.example.com")
+                .ty(ty)
+                .subject(subject)
+                .time(DateTime::from_timestamp_millis(milliseconds).expect("a time in range"))
+                .data(data)
+                .build();
+            event.dataschema = schema;
+            event.extensions = extension.map(|value| ("partitionkey".to_owned(), value)).into_iter().collect();
+            let size = largest_size(&event);
+            event.revision = Some(u64::MAX);
+            prop_assert_eq!(size, counted(&encode(&event)));
+        }
+    }
+}

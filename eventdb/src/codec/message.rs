@@ -1,0 +1,175 @@
+//! The message under which an event is published, and how large it is.
+//!
+//! The publisher sends it, the store refuses events whose message would be too large: both take it
+//! from here.
+
+use std::borrow::Cow;
+use std::io;
+
+use crate::codec::cloud_event;
+use crate::event::Event;
+use crate::schema::message_attribute;
+
+/// An event as subscribers get it: CloudEvents JSON, and attributes for their filters.
+///
+/// ```
+/// use eventdb::Message;
+/// # let event: eventdb::Event = serde_json::from_str(r#"{"specversion":"1.0","id":"evt-1",
+/// #   "source":"https://library.example.com","type":"book.returned","subject":"book:123",
+/// #   "time":"2025-01-28T14:30:00.000Z","sequence":"7","data":{"userId":"user:456"}}"#)?;
+/// let message = Message::new(&event);
+/// assert!(message.attributes.contains(&("sequence", "00000000000000000007".to_owned())));
+/// assert!(message.size() < eventdb::schema::limit::MESSAGE_BYTES);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Message {
+    /// The event in CloudEvents 1.0 JSON, structured mode.
+    pub body: String,
+    /// Names and values of the message attributes, each of the type [`ATTRIBUTE_TYPE`].
+    pub attributes: Vec<(&'static str, String)>,
+}
+
+/// The SNS data type of every message attribute.
+pub const ATTRIBUTE_TYPE: &str = "String";
+
+/// Characters of JSON that a message can't have, and what stands for them.
+const ESCAPED: [(char, &str); 2] = [('\u{FFFE}', "\\ufffe"), ('\u{FFFF}', "\\uffff")];
+
+/// With which few characters begin beside them, so that mostly it tells that there are none.
+const FIRST_BYTE_OF_ESCAPED: u8 = 0xEF;
+
+impl Message {
+    /// The message of an event.
+    ///
+    /// ```
+    /// # let event: eventdb::Event = serde_json::from_str(r#"{"specversion":"1.0","id":"evt-1",
+    /// #   "source":"https://library.example.com","type":"book.returned","subject":"book:123",
+    /// #   "time":"2025-01-28T14:30:00.000Z","data":{"userId":"user:456"}}"#)?;
+    /// let message = eventdb::Message::new(&event);
+    /// assert_eq!(serde_json::from_str::<eventdb::Event>(&message.body)?, event);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    pub fn new(event: &Event) -> Self {
+        // Writing to memory can't fail, and every key of an event is text.
+        let mut body = serde_json::to_string(event).unwrap_or_default();
+        // SNS and SQS take the characters of XML 1.0, which these two are not. In JSON they only
+        // stand inside strings, where an escape means the same.
+        // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+        if body.as_bytes().contains(&FIRST_BYTE_OF_ESCAPED) {
+            for (character, escape) in ESCAPED {
+                body = body.replace(character, escape);
+            }
+        }
+        let attributes = attributes(event, event.revision)
+            .map(|(name, value)| (name, value.into_owned()))
+            .collect();
+        Self { body, attributes }
+    }
+
+    /// Bytes that SNS counts: the body and the name, type and value of each attribute.
+    /// <https://docs.aws.amazon.com/sns/latest/dg/sns-message-attributes.html>
+    ///
+    /// ```
+    /// # let event: eventdb::Event = serde_json::from_str(r#"{"specversion":"1.0","id":"evt-1",
+    /// #   "source":"https://library.example.com","type":"book.returned","subject":"book:123",
+    /// #   "time":"2025-01-28T14:30:00.000Z","data":{"userId":"user:456"}}"#)?;
+    /// let message = eventdb::Message::new(&event);
+    /// assert!(message.size() > message.body.len());
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    pub fn size(&self) -> usize {
+        let attributes = self.attributes.iter();
+        self.body.len() + attributes.map(|(name, value)| attribute_size(name, value)).sum::<usize>()
+    }
+}
+
+fn attributes(
+    event: &Event,
+    revision: Option<u64>,
+) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
+    let sequence = revision.map(cloud_event::sequence);
+    [
+        (message_attribute::ID, event.id.as_str().into()),
+        (message_attribute::TYPE, event.ty.as_str().into()),
+        (message_attribute::TIME, cloud_event::timestamp(event.time).into()),
+        (message_attribute::SOURCE, event.source.as_str().into()),
+        (message_attribute::SUBJECT, event.subject.as_str().into()),
+    ]
+    .into_iter()
+    .chain(sequence.map(|sequence| (message_attribute::SEQUENCE, sequence.into())))
+}
+
+fn attribute_size(name: &str, value: &str) -> usize {
+    name.len() + ATTRIBUTE_TYPE.len() + value.len()
+}
+
+/// Bytes of the message of an event, with whatever revision it may get: [`Message::size`] without
+/// the message.
+pub(crate) fn largest_size(event: &Event) -> usize {
+    let mut body = Counter(0);
+    // Counting can't fail.
+    let _ = serde_json::to_writer(&mut body, event);
+    if event.revision.is_none() {
+        let member = [",\"", cloud_event::SEQUENCE, "\":\"\""];
+        body.0 += member.iter().map(|part| part.len()).sum::<usize>();
+        body.0 += cloud_event::sequence(u64::MAX).len();
+    }
+    let attributes = attributes(event, Some(u64::MAX));
+    body.0 + attributes.map(|(name, value)| attribute_size(name, &value)).sum::<usize>()
+}
+
+/// Counts the bytes of JSON, with those characters as long as they are once escaped that a message
+/// can't have.
+struct Counter(usize);
+
+impl io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Text is written in one piece up to the next escape, so no character is divided.
+        let escaped = if bytes.contains(&FIRST_BYTE_OF_ESCAPED) {
+            bytes.windows(3).filter(|bytes| matches!(bytes, [0xEF, 0xBF, 0xBE | 0xBF])).count()
+        } else {
+            0
+        };
+        self.0 += bytes.len() + escaped * ("\\uffff".len() - '\u{FFFF}'.len_utf8());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use proptest::prelude::{any, prop_assert_eq, proptest};
+    use serde_json::json;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_message_is_counted_as_it_will_be(
+            id in ".{3,9}",
+            texts in proptest::collection::vec(
+                "[\u{FFFE}\u{FFFF}\u{FFFD}\u{1}\"\\\\\n/a-zäß\u{10FFFF}]*", 0..4),
+            number in any::<f64>(),
+            is_stored in any::<bool>(),
+        ) {
+            let mut event = Event::builder()
+                .id(id)
+                .source("https://library.example.com")
+                .ty("book.borrowed")
+                .subject("book:1")
+                .time(DateTime::UNIX_EPOCH)
+                .data(json!({ "texts": texts, "number": number }))
+                .build();
+            event.revision = is_stored.then_some(7);
+            let size = largest_size(&event);
+            event.revision = Some(u64::MAX);
+            prop_assert_eq!(size, Message::new(&event).size());
+        }
+    }
+}

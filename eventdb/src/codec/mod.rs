@@ -1,0 +1,10 @@
+//! Events as something else holds them: an item of the table, CloudEvents JSON, a message.
+
+pub(crate) mod cloud_event;
+#[cfg(feature = "cloudevents-sdk")]
+mod cloudevents_sdk;
+pub(crate) mod cursor;
+pub mod item;
+pub(crate) mod message;
+pub(crate) mod received_message;
+pub mod validation;

@@ -1,0 +1,61 @@
+//! What a team writes of an aggregate: how its events are folded into its state.
+
+use crate::domain::domain_event::DomainEvent;
+
+/// The state of one subject, folded from its events. It knows nothing of storage.
+///
+/// The default is the state before the first event. [`apply`](Self::apply) can't fail: an event
+/// has happened, whatever one thinks of it today. What may happen next is decided elsewhere, by
+/// functions from a state to new events or an error of the domain: see [`Repository::execute`].
+///
+/// [`Repository::execute`]: crate::Repository::execute
+///
+/// ```
+/// use eventdb::{Aggregate, DomainEvent, UnknownTypes};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum BookEvent {
+///     #[serde(rename = "book.borrowed", rename_all = "camelCase")]
+///     Borrowed { user_id: String },
+///     #[serde(rename = "book.returned")]
+///     Returned,
+/// }
+/// # impl DomainEvent for BookEvent { const UNKNOWN_TYPES: UnknownTypes = UnknownTypes::Reject; }
+///
+/// #[derive(Default)]
+/// struct Book {
+///     borrower: Option<String>,
+/// }
+///
+/// impl Aggregate for Book {
+///     type Event = BookEvent;
+///
+///     fn apply(&mut self, event: BookEvent) {
+///         match event {
+///             BookEvent::Borrowed { user_id } => self.borrower = Some(user_id),
+///             BookEvent::Returned => self.borrower = None,
+///         }
+///     }
+/// }
+///
+/// #[derive(Debug, PartialEq)]
+/// struct AlreadyBorrowed;
+///
+/// impl Book {
+///     fn borrow(&self, user_id: &str) -> Result<Vec<BookEvent>, AlreadyBorrowed> {
+///         match &self.borrower {
+///             Some(borrower) if borrower == user_id => Ok(vec![]),
+///             Some(_) => Err(AlreadyBorrowed),
+///             None => Ok(vec![BookEvent::Borrowed { user_id: user_id.to_owned() }]),
+///         }
+///     }
+/// }
+/// ```
+pub trait Aggregate: Default + Send + Sync + 'static {
+    /// The events of the subjects that it is folded from.
+    type Event: DomainEvent;
+
+    /// What becomes of the state by an event.
+    fn apply(&mut self, event: Self::Event);
+}

@@ -1,0 +1,310 @@
+//! Given events, when a decision is made, then these events or this error: tests of decisions,
+//! without any database.
+//!
+//! The events go through their JSON on the way, so that a test also fails when one can't be stored
+//! or comes back as something else. A failing test panics with a coloured difference. For what
+//! needs a database there is [`EmbeddedDynamoDb`](crate::EmbeddedDynamoDb).
+//!
+//! ```
+//! use eventdb::testing::given;
+//! # use eventdb::{Aggregate, DomainEvent, UnknownTypes};
+//! # use serde::{Deserialize, Serialize};
+//! # #[derive(Debug, PartialEq, Serialize, Deserialize)]
+//! # enum BookEvent {
+//! #     #[serde(rename = "book.borrowed")] Borrowed { user: String },
+//! #     #[serde(rename = "book.returned")] Returned,
+//! # }
+//! # impl DomainEvent for BookEvent { const UNKNOWN_TYPES: UnknownTypes = UnknownTypes::Reject; }
+//! # #[derive(Default)] struct Book { borrower: Option<String> }
+//! # impl Aggregate for Book {
+//! #     type Event = BookEvent;
+//! #     fn apply(&mut self, event: BookEvent) {
+//! #         self.borrower = match event {
+//! #             BookEvent::Borrowed { user } => Some(user),
+//! #             BookEvent::Returned => None,
+//! #         };
+//! #     }
+//! # }
+//! # impl Book {
+//! #     fn borrow(&self, user: &str) -> Result<Vec<BookEvent>, AlreadyBorrowed> {
+//! #         match self.borrower {
+//! #             Some(_) => Err(AlreadyBorrowed),
+//! #             None => Ok(vec![BookEvent::Borrowed { user: user.to_owned() }]),
+//! #         }
+//! #     }
+//! # }
+//! # #[derive(Debug, PartialEq)] struct AlreadyBorrowed;
+//!
+//! let borrowed = |user: &str| BookEvent::Borrowed { user: user.to_owned() };
+//!
+//! given::<Book>([borrowed("user:456"), BookEvent::Returned])
+//!     .when(|book| book.borrow("user:789"))
+//!     .then([borrowed("user:789")]);
+//!
+//! given::<Book>([borrowed("user:456")])
+//!     .when(|book| book.borrow("user:789"))
+//!     .then_error(AlreadyBorrowed);
+//! ```
+
+// Failing is what a test is for.
+#![allow(clippy::panic)]
+
+use std::fmt::Debug;
+
+use chrono::DateTime;
+use pretty_assertions::Comparison;
+
+use crate::domain::aggregate::Aggregate;
+use crate::domain::domain_event::DomainEvent;
+use crate::event::Event;
+use crate::event::candidate::EventCandidate;
+
+/// A state that is folded from the given events.
+///
+/// # Panics
+/// When an event can't be written or read back.
+///
+/// See [the module](self) for an example.
+#[track_caller]
+pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Given<A> {
+    Given { state: fold(A::default(), events) }
+}
+
+/// A state to decide on: see [`given`].
+#[derive(Debug)]
+#[must_use = "it tests nothing without `when` and `then`"]
+pub struct Given<A> {
+    state: A,
+}
+
+impl<A: Aggregate> Given<A> {
+    /// A second aggregate, for a decision on both.
+    ///
+    /// # Panics
+    /// When an event can't be written or read back.
+    ///
+    /// ```
+    /// # use eventdb::Aggregate;
+    /// # use eventdb::testing::given;
+    /// # fn example<Book: Aggregate, User: Aggregate<Event: std::fmt::Debug + PartialEq>>(
+    /// #     registered: User::Event, lend: impl Fn(&Book, &User) -> Result<(Vec<Book::Event>, Vec<User::Event>), String>)
+    /// # where Book::Event: std::fmt::Debug + PartialEq {
+    /// given::<Book>([]).and::<User>([registered]).when(lend).then([], []);
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn and<B: Aggregate>(self, events: impl IntoIterator<Item = B::Event>) -> GivenBoth<A, B> {
+        GivenBoth { one: self.state, other: fold(B::default(), events) }
+    }
+
+    /// The decision.
+    ///
+    /// See [the module](self) for an example.
+    pub fn when<I, E>(self, decide: impl FnOnce(&A) -> Result<I, E>) -> Then<A, E>
+    where
+        I: IntoIterator<Item = A::Event>,
+    {
+        let decided = decide(&self.state).map(|events| events.into_iter().collect());
+        Then { state: self.state, decided }
+    }
+}
+
+/// What was decided: see [`given`].
+#[derive(Debug)]
+#[must_use = "it tests nothing without `then`"]
+pub struct Then<A: Aggregate, E> {
+    state: A,
+    decided: Result<Vec<A::Event>, E>,
+}
+
+impl<A: Aggregate, E> Then<A, E>
+where
+    A::Event: Debug + PartialEq,
+    E: Debug,
+{
+    /// Exactly these events were decided on; none means that nothing is to be done. Returns the
+    /// state after them.
+    ///
+    /// # Panics
+    /// When they weren't, or one can't be stored and read back.
+    ///
+    /// See [the module](self) for an example.
+    #[track_caller]
+    pub fn then(self, expected: impl IntoIterator<Item = A::Event>) -> A {
+        match self.decided {
+            Ok(events) => {
+                compare::<A>("", &events, &expected.into_iter().collect::<Vec<_>>());
+                fold(self.state, events)
+            }
+            Err(error) => panic!("expected events, but the decision was rejected: {error:?}"),
+        }
+    }
+
+    /// The decision was rejected with this error.
+    ///
+    /// # Panics
+    /// When it wasn't, or with another one.
+    ///
+    /// See [the module](self) for an example.
+    #[track_caller]
+    pub fn then_error(self, expected: E)
+    where
+        E: PartialEq,
+    {
+        let expected = Err(expected);
+        assert!(
+            self.decided == expected,
+            "another outcome than the expected error:\n\n{}\n",
+            Comparison::new(&self.decided, &expected)
+        );
+    }
+}
+
+/// Two states to decide on: see [`Given::and`].
+#[derive(Debug)]
+#[must_use = "it tests nothing without `when` and `then`"]
+pub struct GivenBoth<A, B> {
+    one: A,
+    other: B,
+}
+
+impl<A: Aggregate, B: Aggregate> GivenBoth<A, B> {
+    /// The decision, which returns the events of both.
+    ///
+    /// See [`Given::and`] for an example.
+    pub fn when<I, J, E>(
+        self,
+        decide: impl FnOnce(&A, &B) -> Result<(I, J), E>,
+    ) -> ThenBoth<A, B, E>
+    where
+        I: IntoIterator<Item = A::Event>,
+        J: IntoIterator<Item = B::Event>,
+    {
+        let decided = decide(&self.one, &self.other)
+            .map(|(one, other)| (one.into_iter().collect(), other.into_iter().collect()));
+        ThenBoth { one: self.one, other: self.other, decided }
+    }
+}
+
+/// What was decided for two aggregates: see [`Given::and`].
+#[derive(Debug)]
+#[must_use = "it tests nothing without `then`"]
+pub struct ThenBoth<A: Aggregate, B: Aggregate, E> {
+    one: A,
+    other: B,
+    #[expect(clippy::type_complexity, reason = "an alias would hide the types from `derive`")]
+    decided: Result<(Vec<A::Event>, Vec<B::Event>), E>,
+}
+
+impl<A: Aggregate, B: Aggregate, E> ThenBoth<A, B, E>
+where
+    A::Event: Debug + PartialEq,
+    B::Event: Debug + PartialEq,
+    E: Debug,
+{
+    /// Exactly these events were decided on, for the one and the other. Returns their states.
+    ///
+    /// # Panics
+    /// When they weren't, or one can't be stored and read back.
+    ///
+    /// See [`Given::and`] for an example.
+    #[track_caller]
+    pub fn then(
+        self,
+        expected: impl IntoIterator<Item = A::Event>,
+        expected_of_other: impl IntoIterator<Item = B::Event>,
+    ) -> (A, B) {
+        match self.decided {
+            Ok((one, other)) => {
+                compare::<A>(" of the first", &one, &expected.into_iter().collect::<Vec<_>>());
+                let expected_of_other: Vec<_> = expected_of_other.into_iter().collect();
+                compare::<B>(" of the second", &other, &expected_of_other);
+                (fold(self.one, one), fold(self.other, other))
+            }
+            Err(error) => panic!("expected events, but the decision was rejected: {error:?}"),
+        }
+    }
+
+    /// The decision was rejected with this error.
+    ///
+    /// # Panics
+    /// When it wasn't, or with another one.
+    ///
+    /// ```
+    /// # use eventdb::Aggregate;
+    /// # use eventdb::testing::given;
+    /// # fn example<Book: Aggregate, User: Aggregate<Event: std::fmt::Debug + PartialEq>>(
+    /// #     lend: impl Fn(&Book, &User) -> Result<(Vec<Book::Event>, Vec<User::Event>), String>)
+    /// # where Book::Event: std::fmt::Debug + PartialEq {
+    /// given::<Book>([]).and::<User>([]).when(lend).then_error("nobody knows the user".to_owned());
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn then_error(self, expected: E)
+    where
+        E: PartialEq,
+    {
+        let expected = Err(expected);
+        assert!(
+            self.decided == expected,
+            "another outcome than the expected error:\n\n{}\n",
+            Comparison::new(&self.decided, &expected)
+        );
+    }
+}
+
+#[track_caller]
+fn compare<A: Aggregate>(whose: &str, decided: &Vec<A::Event>, expected: &Vec<A::Event>)
+where
+    A::Event: Debug + PartialEq,
+{
+    assert!(
+        decided == expected,
+        "other events{whose} were decided on than expected:\n\n{}\n",
+        Comparison::new(decided, expected)
+    );
+    for event in decided {
+        let restored = through_json(event);
+        assert!(
+            restored == *event,
+            "an event is another one once it is stored:\n\n{}\n",
+            Comparison::new(event, &restored)
+        );
+    }
+}
+
+#[track_caller]
+fn fold<A: Aggregate>(mut state: A, events: impl IntoIterator<Item = A::Event>) -> A {
+    for event in events {
+        state.apply(through_json(&event));
+    }
+    state
+}
+
+/// The event as it comes back from the store.
+#[track_caller]
+fn through_json<E: DomainEvent>(event: &E) -> E {
+    let candidate = EventCandidate::typed(event, "https://eventdb.example.com", "test:1")
+        .unwrap_or_else(|error| panic!("{error}{}", causes(&error)));
+    let mut stored = Event::builder()
+        .id("test")
+        .source(candidate.source)
+        .ty(candidate.ty)
+        .subject(candidate.subject)
+        .time(DateTime::UNIX_EPOCH)
+        .data(candidate.data)
+        .build();
+    stored.dataschema = candidate.dataschema;
+    match stored.typed() {
+        Ok(Some(event)) => event,
+        Ok(None) => panic!("the type `{}` is written, but unknown when it is read", stored.ty),
+        Err(error) => panic!("{error}{}", causes(&error)),
+    }
+}
+
+/// What an error doesn't say itself.
+fn causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |error| error.source())
+        .map(|cause| format!("\n  because: {cause}"))
+        .collect()
+}

@@ -1,0 +1,196 @@
+//! What is stored: [`Event`], and its extension attributes.
+
+pub(crate) mod candidate;
+pub(crate) mod decimal;
+pub(crate) mod path;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bon::Builder;
+use chrono::{DateTime, SubsecRound, Utc};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// A domain event as it is stored: a [CloudEvent] with a JSON object as its data.
+///
+/// Events come from the store, from CloudEvents JSON (`serde_json::from_str::<Event>`) or from
+/// [`Event::builder`], which asks for every required attribute at compile time. Serializing an
+/// event gives CloudEvents 1.0 JSON (structured mode), in which the revision is the extension
+/// [`sequence`], padded with zeros to 20 digits so that it sorts as text.
+///
+/// [CloudEvent]: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
+/// [`sequence`]: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/extensions/sequence.md
+///
+/// ```
+/// use chrono::{TimeZone, Utc};
+/// use eventdb::Event;
+/// use serde_json::json;
+///
+/// let event = Event::builder()
+///     .id("evt-abc-123")
+///     .source("https://library.example.com")
+///     .ty("book.returned")
+///     .subject("book:123")
+///     .time(Utc.with_ymd_and_hms(2025, 1, 28, 14, 30, 0).unwrap())
+///     .data(json!({ "userId": "user:456" }))
+///     .extension("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+///     .build();
+/// assert_eq!(event.data["userId"], "user:456");
+/// assert_eq!(event.revision, None, "the store assigns it");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Builder)]
+#[builder(on(String, into))]
+#[non_exhaustive]
+pub struct Event {
+    /// Further CloudEvents attributes by name: lower-case letters and digits, at most
+    /// [`NAME_CHARACTERS`](crate::validation::EXTENSION_NAME_CHARACTERS) of them; no name of an
+    /// attribute above, and not `sequence`.
+    #[builder(field)]
+    pub extensions: BTreeMap<String, ExtensionValue>,
+    /// Identifies the event together with `source`. At least 3 characters, at most 2,048 bytes.
+    pub id: String,
+    /// Where the event comes from: a [URI-reference], at least 3 characters.
+    ///
+    /// [URI-reference]: https://datatracker.ietf.org/doc/html/rfc3986#section-4.1
+    pub source: String,
+    /// What happened (`type` in CloudEvents), such as `book.borrowed`. At least 3 characters, at
+    /// most 1,010 bytes.
+    pub ty: String,
+    /// The entity it happened to, such as `book:123`. At least 3 characters, at most 2,042 bytes;
+    /// never begins with `$`.
+    pub subject: String,
+    /// When it happened. The store keeps whole milliseconds; the builder cuts finer digits off.
+    #[builder(with = |time: impl Into<DateTime<Utc>>| time.into().trunc_subsecs(3))]
+    pub time: DateTime<Utc>,
+    /// The payload: always a JSON object.
+    pub data: Value,
+    /// Position in the subject: 1, 2, 3, … without a gap. `None` before the event is stored, and
+    /// on legacy rows that were written without one.
+    #[builder(skip)]
+    pub revision: Option<u64>,
+    /// Media type of the payload: `application/json` or one that ends in `+json`. Absent means
+    /// `application/json`.
+    pub datacontenttype: Option<String>,
+    /// The payload's schema: an absolute URI.
+    pub dataschema: Option<String>,
+}
+
+impl<S: event_builder::State> EventBuilder<S> {
+    /// Adds a CloudEvents extension attribute; a second one of the same name replaces the first.
+    ///
+    /// ```
+    /// # use eventdb::{Event, ExtensionValue};
+    /// # let builder = Event::builder();
+    /// let builder = builder.extension("correlationid", "order-77").extension("attempt", 2);
+    /// ```
+    pub fn extension(mut self, name: impl Into<String>, value: impl Into<ExtensionValue>) -> Self {
+        self.extensions.insert(name.into(), value.into());
+        self
+    }
+}
+
+impl Event {
+    /// The payload as a type of yours.
+    ///
+    /// # Errors
+    /// When the payload doesn't have the shape of `T`.
+    ///
+    /// ```
+    /// # use eventdb::Event;
+    /// #[derive(serde::Deserialize)]
+    /// struct Returned {
+    ///     #[serde(rename = "userId")]
+    ///     user_id: String,
+    /// }
+    /// # let event: Event = serde_json::from_str(r#"{"specversion":"1.0","id":"evt-1",
+    /// #   "source":"https://library.example.com","type":"book.returned","subject":"book:123",
+    /// #   "time":"2025-01-28T14:30:00.000Z","data":{"userId":"user:456"}}"#)?;
+    /// assert_eq!(event.data_as::<Returned>()?.user_id, "user:456");
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    pub fn data_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        T::deserialize(&self.data)
+    }
+
+    /// The first attribute in which another event is not a repetition of this one, if any.
+    ///
+    /// Time and revision are the store's to give, and a repeated call usually runs in another
+    /// trace, so these are not compared.
+    #[cfg(feature = "dynamodb")]
+    pub(crate) fn difference(&self, other: &Self) -> Option<&'static str> {
+        let without_trace = |event: &Self| {
+            let mut extensions = event.extensions.clone();
+            extensions.retain(|name, _| name != "traceparent" && name != "tracestate");
+            extensions
+        };
+        [
+            ("id", self.id != other.id),
+            ("source", self.source != other.source),
+            ("type", self.ty != other.ty),
+            ("subject", self.subject != other.subject),
+            ("data", self.data != other.data),
+            ("datacontenttype", self.datacontenttype != other.datacontenttype),
+            ("dataschema", self.dataschema != other.dataschema),
+            ("extensions", without_trace(self) != without_trace(other)),
+        ]
+        .into_iter()
+        .find_map(|(attribute, differs)| differs.then_some(attribute))
+    }
+}
+
+/// The value of a CloudEvents extension attribute, of the types that the [JSON format] tells apart.
+///
+/// [JSON format]: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md#22-type-system-mapping
+///
+/// ```
+/// use eventdb::ExtensionValue;
+///
+/// assert_eq!(ExtensionValue::from("order-77").to_string(), "order-77");
+/// assert_eq!(ExtensionValue::from(true), ExtensionValue::Boolean(true));
+/// assert_eq!(ExtensionValue::from(7), ExtensionValue::Integer(7));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExtensionValue {
+    /// Text; also times, URIs and Base64, which CloudEvents writes as text.
+    String(String),
+    /// True or false.
+    Boolean(bool),
+    /// A whole number of 32 bits.
+    Integer(i32),
+}
+
+impl fmt::Display for ExtensionValue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::String(value) => value.fmt(formatter),
+            Self::Boolean(value) => value.fmt(formatter),
+            Self::Integer(value) => value.fmt(formatter),
+        }
+    }
+}
+
+impl From<String> for ExtensionValue {
+    fn from(value: String) -> Self {
+        Self::String(value)
+    }
+}
+
+impl From<&str> for ExtensionValue {
+    fn from(value: &str) -> Self {
+        Self::String(value.to_owned())
+    }
+}
+
+impl From<bool> for ExtensionValue {
+    fn from(value: bool) -> Self {
+        Self::Boolean(value)
+    }
+}
+
+impl From<i32> for ExtensionValue {
+    fn from(value: i32) -> Self {
+        Self::Integer(value)
+    }
+}

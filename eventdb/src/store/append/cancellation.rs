@@ -1,0 +1,224 @@
+//! What the reasons of a cancelled transaction mean, each looked at by itself.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::CancellationReason;
+use chrono::{DateTime, Utc};
+
+use crate::event::Event;
+use crate::schema::attribute;
+use crate::store::append::transaction::{Action, Base, Transaction};
+use crate::store::error::{Conflict, Error, IdReuse};
+use crate::store::head::{self, Head, SdkItem};
+use crate::store::precondition::{ExpectedState, SubjectState};
+use crate::store::read::fetch_events::decode;
+
+/// What to do after a transaction was cancelled.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// It had happened before: these are its events.
+    Repeated(Vec<Event>),
+    /// The ids of all its events are guarded: these are the keys of the stored events.
+    Guarded(Vec<StoredKey>),
+    /// A precondition doesn't hold.
+    Conflict(Conflict),
+    /// It can't happen.
+    Failed(Error),
+    /// Histories have moved on where nobody minds: build on these.
+    Rebase(HashMap<String, Base>),
+    /// Another transaction or a throttle was in the way: send the same again.
+    Busy(String),
+    /// A reason that no repetition changes.
+    Refused(String),
+}
+
+/// The key of a stored event, as its id guard tells it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct StoredKey {
+    pub(crate) index: usize,
+    pub(crate) subject: String,
+    pub(crate) time_type: String,
+}
+
+/// The reasons with which DynamoDB asks to try again.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html#API_TransactWriteItems_Errors>
+pub(crate) const BUSY_REASONS: [&str; 4] = [
+    "TransactionConflict",
+    "ThrottlingError",
+    "ProvisionedThroughputExceeded",
+    "RequestLimitExceeded",
+];
+
+pub(crate) const CONDITION_FAILED: &str = "ConditionalCheckFailed";
+
+/// Reads the reasons, which stand in the order of the actions.
+pub(crate) fn judge(transaction: &Transaction, reasons: &[CancellationReason]) -> Verdict {
+    let code = |reason: &CancellationReason| reason.code.clone().unwrap_or_default();
+    let refused = reasons.iter().find(|reason| {
+        let code = code(reason);
+        !code.is_empty()
+            && code != "None"
+            && code != CONDITION_FAILED
+            && !BUSY_REASONS.contains(&code.as_str())
+    });
+    if let Some(reason) = refused {
+        let message = reason.message.as_deref().unwrap_or("no further explanation");
+        return Verdict::Refused(format!("{}: {message}", code(reason)));
+    }
+    let failed: Vec<(&Action, Option<&SdkItem>)> = transaction
+        .actions
+        .iter()
+        .zip(reasons)
+        .filter(|(_, reason)| reason.code.as_deref() == Some(CONDITION_FAILED))
+        .map(|(action, reason)| (action, reason.item.as_ref().filter(|item| !item.is_empty())))
+        .collect();
+    guarded(transaction, &failed)
+        .or_else(|| stored(transaction, &failed))
+        .or_else(|| conflict(transaction, &failed))
+        .or_else(|| rebase(&failed))
+        .unwrap_or_else(|| {
+            let busy = reasons.iter().map(code).find(|code| BUSY_REASONS.contains(&code.as_str()));
+            match busy {
+                Some(code) => Verdict::Busy(code),
+                None => Verdict::Refused("the transaction was cancelled for no reason".to_owned()),
+            }
+        })
+}
+
+/// Ids of the caller's own are stored already: all of them, or the append is no repetition.
+fn guarded(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -> Option<Verdict> {
+    let mut keys = Vec::new();
+    for (action, guard) in failed {
+        if let Action::GuardId { index } = action {
+            let text = |name: &str| guard.as_ref()?.get(name)?.as_s().ok().cloned();
+            let key = text(attribute::EVENT_SUBJECT).zip(text(attribute::EVENT_TIME_TYPE));
+            let Some((subject, time_type)) = key else {
+                return Some(Verdict::Refused(
+                    "an id guard doesn't tell the key of its event".to_owned(),
+                ));
+            };
+            keys.push(StoredKey { index: *index, subject, time_type });
+        }
+    }
+    let first = keys.first()?.index;
+    Some(if keys.len() == transaction.append.events.len() {
+        Verdict::Guarded(keys)
+    } else {
+        reused(transaction, first, IdReuse::PartOfAppend)
+    })
+}
+
+/// The places of events are taken: by these very events, or by others.
+fn stored(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -> Option<Verdict> {
+    let mut found = Vec::new();
+    for (action, row) in failed {
+        let Action::PutEvent { index } = action else { continue };
+        let given = transaction.append.events.get(*index)?;
+        match row.and_then(|row| decode((*row).clone()).ok()).filter(|event| event.id == given.id) {
+            Some(event) => found.push((*index, event)),
+            // Somebody else's: the head's condition, or a later time, decides.
+            None if !transaction.append.times_are_given && has_moved(failed, &given.subject) => {}
+            None if transaction.append.times_are_given => {
+                return Some(not_newer(transaction, *index, given.time));
+            }
+            None => {
+                return Some(Verdict::Rebase(HashMap::from([(
+                    given.subject.clone(),
+                    Base {
+                        revision: given.revision.unwrap_or(1).saturating_sub(1),
+                        last_time: Some(given.time.timestamp_millis()),
+                    },
+                )])));
+            }
+        }
+    }
+    let (first, _) = found.first()?;
+    for (index, event) in &found {
+        let given = transaction.append.events.get(*index)?;
+        if let Some(attribute) = given.difference(event) {
+            return Some(reused(transaction, *index, IdReuse::OtherContent { attribute }));
+        }
+    }
+    Some(if found.len() == transaction.append.events.len() {
+        Verdict::Repeated(found.into_iter().map(|(_, event)| event).collect())
+    } else {
+        reused(transaction, *first, IdReuse::PartOfAppend)
+    })
+}
+
+/// Whether the head of a subject tells where its history ends now. After a burst, whose times run
+/// ahead of the clock, that may be many occupied places further on.
+fn has_moved(failed: &[(&Action, Option<&SdkItem>)], written: &str) -> bool {
+    failed.iter().any(|(action, head)| {
+        matches!(action, Action::MoveHead { subject, .. } if subject == written) && head.is_some()
+    })
+}
+
+/// A precondition that the caller gave doesn't hold.
+fn conflict(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -> Option<Verdict> {
+    for (action, head) in failed {
+        let (subject, expected) = match action {
+            Action::MoveHead { subject, expected, .. } | Action::Check { subject, expected } => {
+                (subject, expected)
+            }
+            _ => continue,
+        };
+        let actual = head.and_then(Head::read);
+        let state = actual.as_ref().map_or(SubjectState::Pristine, Head::state);
+        if let Some(expected) = expected.iter().find(|expected| !expected.is_met_by(&state)) {
+            return Some(Verdict::Conflict(Conflict {
+                subject: subject.clone(),
+                expected: expected.clone(),
+                actual: state,
+            }));
+        }
+        // Nothing was expected against the revision: the times must be to blame.
+        if let (Action::MoveHead { first_time, .. }, Some(actual), true) =
+            (action, &actual, transaction.append.times_are_given)
+            && actual.last_time >= *first_time
+        {
+            let last_time = head::time(actual.last_time);
+            let index = transaction
+                .append
+                .events
+                .iter()
+                .position(|event| event.subject == *subject && event.time <= last_time)?;
+            return Some(not_newer(transaction, index, last_time));
+        }
+    }
+    None
+}
+
+/// Heads have moved where the caller doesn't mind.
+fn rebase(failed: &[(&Action, Option<&SdkItem>)]) -> Option<Verdict> {
+    let bases: HashMap<_, _> = failed
+        .iter()
+        .filter_map(|(action, head)| match action {
+            Action::MoveHead { subject, .. } => {
+                let base = head.and_then(Head::read).map_or(Base::default(), |head| Base {
+                    revision: head.revision,
+                    last_time: Some(head.last_time),
+                });
+                Some((subject.clone(), base))
+            }
+            _ => None,
+        })
+        .collect();
+    (!bases.is_empty()).then_some(Verdict::Rebase(bases))
+}
+
+fn reused(transaction: &Transaction, index: usize, reason: IdReuse) -> Verdict {
+    let id = transaction.append.events.get(index).map(|event| event.id.clone()).unwrap_or_default();
+    Verdict::Failed(Error::IdReused { index, id, reason })
+}
+
+fn not_newer(transaction: &Transaction, index: usize, last_time: DateTime<Utc>) -> Verdict {
+    let subject =
+        transaction.append.events.get(index).map(|event| event.subject.clone()).unwrap_or_default();
+    Verdict::Failed(Error::NotNewer { index, subject, last_time })
+}
+
+/// Whether a condition may have failed only because a legacy subject has no head yet.
+pub(crate) fn may_be_legacy(conflict: &Conflict) -> bool {
+    conflict.actual == SubjectState::Pristine && conflict.expected != ExpectedState::Pristine
+}

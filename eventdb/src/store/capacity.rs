@@ -1,0 +1,120 @@
+//! What operations consume, as DynamoDB reports it.
+
+use std::collections::BTreeMap;
+use std::ops::AddAssign;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_sdk_dynamodb::types;
+
+/// Capacity units and requests, as DynamoDB reports them in its answers.
+///
+/// A request that fails is counted, but DynamoDB doesn't say what it consumed.
+///
+/// ```
+/// let total = eventdb::CapacityMeter::new().total();
+/// assert_eq!((total.read_units, total.requests), (0.0, 0));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ConsumedCapacity {
+    /// [Read units](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/capacity-mode.html),
+    /// of 4 KB each if strongly consistent.
+    pub read_units: f64,
+    /// Write units, of 1 KB each.
+    pub write_units: f64,
+    /// The part of all units that fell on the table itself.
+    pub table_units: f64,
+    /// The part of all units that fell on each index.
+    pub index_units: BTreeMap<String, f64>,
+    /// Requests sent, those that failed included.
+    pub requests: u64,
+}
+
+impl AddAssign<&Self> for ConsumedCapacity {
+    fn add_assign(&mut self, other: &Self) {
+        self.read_units += other.read_units;
+        self.write_units += other.write_units;
+        self.table_units += other.table_units;
+        self.requests += other.requests;
+        for (index, units) in &other.index_units {
+            *self.index_units.entry(index.clone()).or_default() += units;
+        }
+    }
+}
+
+/// Whether a request's units are for reading or writing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    Read,
+    Write,
+}
+
+impl ConsumedCapacity {
+    /// What one answered request consumed.
+    pub(crate) fn of_request(kind: Kind, parts: &[types::ConsumedCapacity]) -> Self {
+        let mut total = Self { requests: 1, ..Self::default() };
+        let units = |capacity: &types::Capacity| capacity.capacity_units.unwrap_or_default();
+        for part in parts {
+            let part_units = part.capacity_units.unwrap_or_default();
+            match kind {
+                Kind::Read => total.read_units += part_units,
+                // A repeated transaction is answered, and billed, as a read.
+                Kind::Write => match part.read_capacity_units {
+                    Some(read) if part.write_capacity_units.is_none() => total.read_units += read,
+                    _ => total.write_units += part_units,
+                },
+            }
+            total.table_units += part.table.as_ref().map(units).unwrap_or_default();
+            let indexes = [&part.local_secondary_indexes, &part.global_secondary_indexes];
+            for (index, capacity) in indexes.into_iter().flatten().flatten() {
+                *total.index_units.entry(index.clone()).or_default() += units(capacity);
+            }
+        }
+        total
+    }
+}
+
+/// Adds up what the operations of a store consume: see
+/// [`EventDb::metered_by`](crate::EventDb::metered_by).
+///
+/// Clones share one sum.
+///
+/// ```
+/// let meter = eventdb::CapacityMeter::new();
+/// assert_eq!(meter.take(), meter.total());
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct CapacityMeter(Arc<Mutex<ConsumedCapacity>>);
+
+impl CapacityMeter {
+    /// A meter that stands at zero.
+    ///
+    /// ```
+    /// let meter = eventdb::CapacityMeter::new();
+    /// ```
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The sum so far.
+    ///
+    /// ```
+    /// assert_eq!(eventdb::CapacityMeter::new().total().write_units, 0.0);
+    /// ```
+    pub fn total(&self) -> ConsumedCapacity {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The sum so far; the meter stands at zero again.
+    ///
+    /// ```
+    /// assert_eq!(eventdb::CapacityMeter::new().take().requests, 0);
+    /// ```
+    pub fn take(&self) -> ConsumedCapacity {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn add(&self, consumed: &ConsumedCapacity) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) += consumed;
+    }
+}

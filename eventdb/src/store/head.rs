@@ -1,0 +1,160 @@
+//! The head item of a subject: where its history ends.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
+use chrono::{DateTime, Utc};
+
+use crate::schema::{self, attribute};
+use crate::store::EventDb;
+use crate::store::capacity::Kind;
+use crate::store::error::Error;
+use crate::store::failure::Failure;
+use crate::store::precondition::SubjectState;
+use crate::store::read::query::{Query, number, string};
+
+/// The attributes of an item as the client has them.
+pub(crate) type SdkItem = HashMap<String, AttributeValue>;
+
+/// The end of a subject's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) revision: u64,
+    /// Milliseconds.
+    pub(crate) last_time: i64,
+    pub(crate) last_id: String,
+}
+
+impl Head {
+    /// Reads a head item; `None` if it isn't one.
+    pub(crate) fn read(item: &SdkItem) -> Option<Self> {
+        let number = |name: &str| item.get(name)?.as_n().ok()?.parse::<u64>().ok();
+        Some(Self {
+            revision: number(attribute::REVISION)?,
+            last_time: i64::try_from(number(attribute::LAST_TIME)?).ok()?,
+            last_id: item.get(attribute::LAST_ID)?.as_s().ok()?.clone(),
+        })
+    }
+
+    pub(crate) fn state(&self) -> SubjectState {
+        SubjectState::Populated { revision: self.revision, last_event_id: self.last_id.clone() }
+    }
+}
+
+/// The time of a head, or one after it. What no calendar has is later than any time of an event.
+pub(crate) fn time(milliseconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(milliseconds).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+/// The key of a subject's head item. It has no attribute of an index, so that no index holds it.
+pub(crate) fn key(subject: &str) -> SdkItem {
+    HashMap::from([
+        (attribute::SUBJECT.to_owned(), string(format!("{}{subject}", schema::HEAD_PREFIX))),
+        (attribute::TIME_TYPE.to_owned(), string(schema::HEAD_SORT_KEY)),
+    ])
+}
+
+impl EventDb {
+    /// The head of a subject, strongly consistent; one that is missing is made from legacy events.
+    pub(crate) async fn head(&self, subject: &str) -> Result<Option<Head>, Error> {
+        match self.get(key(subject)).await? {
+            Some(item) => self.readable(subject, &item).map(Some),
+            None => self.adopt_legacy_events(subject).await,
+        }
+    }
+
+    fn readable(&self, subject: &str, item: &SdkItem) -> Result<Head, Error> {
+        Head::read(item).ok_or_else(|| {
+            self.refused(
+                format!(
+                    "the head item of the subject {subject:?} is damaged: it needs `{}` and `{}` \
+                     (numbers) and `{}` (text)",
+                    attribute::REVISION,
+                    attribute::LAST_TIME,
+                    attribute::LAST_ID
+                )
+                .into(),
+            )
+        })
+    }
+
+    /// Reads one item, strongly consistent.
+    pub(crate) async fn get(&self, key: SdkItem) -> Result<Option<SdkItem>, Error> {
+        let request = self
+            .client
+            .get_item()
+            .table_name(&*self.table)
+            .set_key(Some(key))
+            .consistent_read(true)
+            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
+            .send();
+        self.send("GetItem", Kind::Read, request, |output| output.consumed_capacity.as_slice())
+            .await
+            .map(|output| output.item)
+            .map_err(|failure| self.read_error(failure))
+    }
+
+    /// Makes the head of a subject that has events but no head, as the ancestor left them.
+    ///
+    /// Their revisions are their places in the history: the next event continues the count.
+    pub(crate) async fn adopt_legacy_events(&self, subject: &str) -> Result<Option<Head>, Error> {
+        let mut query = Query::of_subject(subject).keys_of_events();
+        // A single row tells whether there is a history, and mostly that has its head: it would be
+        // a pity to read it all for a precondition that fails anyway.
+        let first = self.query(&query.clone().limited_to(Some(1))).await?;
+        if first.items.is_empty() && first.next.is_none() {
+            return Ok(None);
+        }
+        if let Some(item) = self.get(key(subject)).await? {
+            return self.readable(subject, &item).map(Some);
+        }
+        let mut head: Option<Head> = None;
+        loop {
+            let page = self.query(&query).await?;
+            for row in &page.items {
+                let time = row
+                    .get(attribute::TIME)
+                    .and_then(|value| value.as_n().ok()?.parse::<i64>().ok())
+                    .unwrap_or_default();
+                let id = row.get(attribute::ID).and_then(|value| value.as_s().ok().cloned());
+                let head =
+                    head.get_or_insert(Head { revision: 0, last_time: 0, last_id: String::new() });
+                head.revision += 1;
+                head.last_time = head.last_time.max(time);
+                head.last_id = id.unwrap_or_default();
+            }
+            match page.next {
+                Some(next) => query = query.starting_after(next),
+                None => break,
+            }
+        }
+        let Some(head) = head else { return Ok(None) };
+        let mut item = key(subject);
+        item.insert(attribute::REVISION.to_owned(), number(head.revision));
+        item.insert(attribute::LAST_TIME.to_owned(), number(head.last_time));
+        item.insert(attribute::LAST_ID.to_owned(), string(head.last_id.clone()));
+        let request = self
+            .client
+            .put_item()
+            .table_name(&*self.table)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(#subject)")
+            .expression_attribute_names("#subject", attribute::SUBJECT)
+            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
+            .send();
+        let put = self
+            .send("PutItem", Kind::Write, request, |output| output.consumed_capacity.as_slice())
+            .await;
+        match put {
+            Ok(_) => Ok(Some(head)),
+            // Somebody else was quicker.
+            Err(Failure::Service(error)) if error.is_conditional_check_failed_exception() => {
+                match self.get(key(subject)).await? {
+                    Some(item) => self.readable(subject, &item).map(Some),
+                    None => Ok(None),
+                }
+            }
+            Err(failure) => Err(self.read_error(failure)),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Reading one event by its id.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+
+use crate::codec::validation;
+use crate::event::Event;
+use crate::schema::attribute;
+use crate::store::EventDb;
+use crate::store::error::Error;
+use crate::store::head::SdkItem;
+use crate::store::read::fetch_events::decode;
+use crate::store::read::query::Query;
+
+/// A request for one event: see [`EventDb::fetch_event`].
+///
+/// ```no_run
+/// # async fn example(db: eventdb::EventDb) -> Result<(), eventdb::Error> {
+/// let event = db.fetch_event("evt-abc-123").await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a request does nothing until it is awaited"]
+pub struct FetchEvent {
+    db: EventDb,
+    id: String,
+    source: Option<String>,
+}
+
+impl FetchEvent {
+    pub(crate) fn new(db: EventDb, id: String) -> Self {
+        Self { db, id, source: None }
+    }
+
+    /// Chooses the event of this source, where several sources use the same id.
+    ///
+    /// ```no_run
+    /// # async fn example(db: eventdb::EventDb) -> Result<(), eventdb::Error> {
+    /// let event = db.fetch_event("1").from_source("https://library.example.com").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_source(mut self, source: impl Into<String>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    async fn run(self) -> Result<Option<Event>, Error> {
+        validation::check_id(&self.id)?;
+        let mut oldest: Option<Event> = None;
+        let mut query = Query::of_id(&self.id);
+        loop {
+            let page = self.db.query(&query).await?;
+            for mut row in page.items {
+                let key: SdkItem = [attribute::SUBJECT, attribute::TIME_TYPE]
+                    .into_iter()
+                    .filter_map(|name| row.remove_entry(name))
+                    .collect();
+                // The index may still hold the key of a row that was removed.
+                let Some(item) = self.db.get(key).await? else { continue };
+                let event =
+                    decode(item).map_err(|invalid| Error::InvalidItem(Box::new(invalid)))?;
+                match &self.source {
+                    Some(source) if *source == event.source => return Ok(Some(event)),
+                    Some(_) => {}
+                    None if oldest.as_ref().is_some_and(|oldest| oldest.time <= event.time) => {}
+                    None => oldest = Some(event),
+                }
+            }
+            match page.next {
+                Some(next) => query = query.starting_after(next),
+                None => return Ok(oldest),
+            }
+        }
+    }
+}
+
+impl IntoFuture for FetchEvent {
+    type Output = Result<Option<Event>, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}

@@ -1,0 +1,516 @@
+//! Reading events: of a subject, of one type of a subject, of all subjects.
+
+use std::collections::HashMap;
+use std::future::{Future, IntoFuture};
+use std::ops::RangeInclusive;
+use std::pin::Pin;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{DateTime, Utc};
+use futures_util::stream::{self, BoxStream};
+
+use crate::codec::cursor::{Cursor, CursorError, Position};
+use crate::codec::item::{self, InvalidItem};
+use crate::codec::validation;
+use crate::event::Event;
+use crate::schema::{self, attribute};
+use crate::store::EventDb;
+use crate::store::error::Error;
+use crate::store::head::SdkItem;
+use crate::store::read::query::{Query, TimeRange, number, string};
+
+/// How often a page is read again when a revision is missing in it, before it counts as removed.
+const GAP_RETRIES: u32 = 3;
+
+/// A request for events: see [`EventDb::fetch_events_for_subject`],
+/// [`EventDb::fetch_events_for_subject_and_type`] and [`EventDb::fetch_all_events`].
+///
+/// Awaited, it reads all pages and yields one [`History`]; as a [`stream`](Self::stream) it yields
+/// one per page, in constant memory.
+///
+/// ```no_run
+/// # async fn example(db: eventdb::EventDb) -> Result<(), eventdb::Error> {
+/// let last_two = db.fetch_events_for_subject("book:123").backwards().limit(2).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a request does nothing until it is awaited"]
+pub struct FetchEvents {
+    db: EventDb,
+    selection: Selection,
+    range: TimeRange,
+    after: Option<Cursor>,
+    backwards: bool,
+    limit: Option<usize>,
+}
+
+/// Which events are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Selection {
+    Subject(String),
+    SubjectAndType(String, String),
+    All,
+}
+
+/// Events as they were read, and the rows among them that are none.
+///
+/// ```no_run
+/// # async fn example(db: eventdb::EventDb) -> Result<(), eventdb::Error> {
+/// let history = db.fetch_events_for_subject("book:123").await?;
+/// for row in &history.invalid {
+///     eprintln!("{row}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct History {
+    /// The events, in the order of the read.
+    pub events: Vec<Event>,
+    /// The rows that can't be read as events, in the order of the read.
+    pub invalid: Vec<InvalidItem>,
+    /// Revisions that should lie between those read but don't, when a subject is read: events that
+    /// were removed from the table by other means. Empty in a sound table.
+    pub missing: Vec<MissingRevisions>,
+    /// The position of the last row read, to go on [`after`](FetchEvents::after) it; where no row
+    /// was read, the position that the read began after, if any.
+    pub cursor: Option<Cursor>,
+}
+
+/// Revisions of a subject whose events are not in the table.
+///
+/// ```
+/// # fn example(missing: &eventdb::MissingRevisions) {
+/// println!("{} lacks {} events", missing.subject, missing.revisions.clone().count());
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MissingRevisions {
+    /// The subject.
+    pub subject: String,
+    /// The revisions, the smaller first.
+    pub revisions: RangeInclusive<u64>,
+}
+
+impl FetchEvents {
+    fn new(db: EventDb, selection: Selection) -> Self {
+        let range = TimeRange::default();
+        Self { db, selection, range, after: None, backwards: false, limit: None }
+    }
+
+    pub(crate) fn of_subject(db: EventDb, subject: String) -> Self {
+        Self::new(db, Selection::Subject(subject))
+    }
+
+    pub(crate) fn of_subject_and_type(db: EventDb, subject: String, ty: String) -> Self {
+        Self::new(db, Selection::SubjectAndType(subject, ty))
+    }
+
+    pub(crate) fn of_all(db: EventDb) -> Self {
+        Self::new(db, Selection::All)
+    }
+
+    /// Only events of this time or later, in whole milliseconds.
+    ///
+    /// ```no_run
+    /// # fn example(request: eventdb::FetchEvents) -> eventdb::FetchEvents {
+    /// request.since(chrono::Utc::now() - chrono::TimeDelta::days(1))
+    /// # }
+    /// ```
+    pub fn since(mut self, time: DateTime<Utc>) -> Self {
+        self.range.since = Some(ceiling_of_milliseconds(time));
+        self
+    }
+
+    /// Only events before this time, so that `until(t)` and `since(t)` divide a history.
+    ///
+    /// ```no_run
+    /// # fn example(request: eventdb::FetchEvents) -> eventdb::FetchEvents {
+    /// request.until(chrono::Utc::now() - chrono::TimeDelta::days(1))
+    /// # }
+    /// ```
+    pub fn until(mut self, time: DateTime<Utc>) -> Self {
+        self.range.until = Some(ceiling_of_milliseconds(time));
+        self
+    }
+
+    /// Only events after the position where an earlier read of the same kind stopped, in the
+    /// direction of this read.
+    ///
+    /// ```no_run
+    /// # async fn example(db: eventdb::EventDb) -> Result<(), eventdb::Error> {
+    /// let first = db.fetch_events_for_subject("book:123").limit(100).await?;
+    /// if let Some(cursor) = first.cursor {
+    ///     let more = db.fetch_events_for_subject("book:123").after(cursor).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn after(mut self, cursor: Cursor) -> Self {
+        self.after = Some(cursor);
+        self
+    }
+
+    /// The last event first.
+    ///
+    /// ```no_run
+    /// # async fn example(db: eventdb::EventDb) -> Result<(), eventdb::Error> {
+    /// let last = db.fetch_events_for_subject("book:123").backwards().limit(1).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn backwards(mut self) -> Self {
+        self.backwards = true;
+        self
+    }
+
+    /// At most so many rows, those that are no events included.
+    ///
+    /// ```no_run
+    /// # fn example(request: eventdb::FetchEvents) -> eventdb::FetchEvents {
+    /// request.limit(100)
+    /// # }
+    /// ```
+    pub fn limit(mut self, rows: usize) -> Self {
+        self.limit = Some(rows);
+        self
+    }
+
+    /// The pages as they come, each of at most 1 MB; a page can be empty. After an error the stream
+    /// ends; go on with the cursor of the last page.
+    ///
+    /// Events of one type come in a single page, because their order has to be restored.
+    ///
+    /// ```no_run
+    /// use futures_util::TryStreamExt;
+    ///
+    /// # async fn example(db: eventdb::EventDb) -> Result<(), eventdb::Error> {
+    /// let mut pages = db.fetch_all_events().stream();
+    /// while let Some(page) = pages.try_next().await? {
+    ///     println!("{} events", page.events.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stream(self) -> BoxStream<'static, Result<History, Error>> {
+        Box::pin(stream::try_unfold(None, move |pages| {
+            let request = self.clone();
+            async move {
+                let mut pages: Pages = match pages {
+                    Some(pages) => pages,
+                    None => Pages::begin(request)?,
+                };
+                let page = pages.next_page().await?;
+                Ok(page.map(|page| (page, Some(pages))))
+            }
+        }))
+    }
+
+    async fn collect(self) -> Result<History, Error> {
+        let mut pages = Pages::begin(self)?;
+        let mut history = History { cursor: pages.cursor.clone(), ..History::default() };
+        while let Some(page) = pages.next_page().await? {
+            history.events.extend(page.events);
+            history.invalid.extend(page.invalid);
+            history.missing.extend(page.missing);
+            history.cursor = page.cursor;
+        }
+        Ok(history)
+    }
+}
+
+impl IntoFuture for FetchEvents {
+    type Output = Result<History, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.collect())
+    }
+}
+
+fn ceiling_of_milliseconds(time: DateTime<Utc>) -> i64 {
+    let finer = !time.timestamp_subsec_nanos().is_multiple_of(1_000_000);
+    time.timestamp_millis().saturating_add(i64::from(finer))
+}
+
+/// A read under way.
+struct Pages {
+    db: EventDb,
+    selection: Selection,
+    query: Query,
+    cursor: Option<Cursor>,
+    remaining: Option<usize>,
+    revisions: Revisions,
+    ended: bool,
+}
+
+impl Pages {
+    /// Checks the request; nothing is sent yet.
+    fn begin(request: FetchEvents) -> Result<Self, Error> {
+        let FetchEvents { db, selection, range, after, backwards, limit } = request;
+        let mut query = match &selection {
+            Selection::Subject(subject) => {
+                validation::check_subject(subject)?;
+                Query::of_subject(subject).in_key_range(range)
+            }
+            Selection::SubjectAndType(subject, ty) => {
+                validation::check_subject(subject)?;
+                validation::check_type(ty)?;
+                Query::of_subject_and_type(subject, ty).filtered_by_time(range)
+            }
+            Selection::All => Query::of_all().in_time_range(range),
+        };
+        query.backwards = backwards;
+        let mut ended = limit == Some(0)
+            || matches!((range.since, range.until), (Some(since), Some(until)) if since >= until);
+        if let Some(cursor) = &after {
+            match start(&selection, range, backwards, &cursor.0)? {
+                Start::AfterKey(key) => query = query.starting_after(key),
+                Start::AtBound => {}
+                Start::Nowhere => ended = true,
+            }
+        }
+        let from_the_first =
+            matches!(selection, Selection::Subject(_)) && after.is_none() && range.since.is_none();
+        let revisions = Revisions { backwards, last: (from_the_first && !backwards).then_some(0) };
+        Ok(Self { db, selection, query, cursor: after, remaining: limit, revisions, ended })
+    }
+
+    async fn next_page(&mut self) -> Result<Option<History>, Error> {
+        if self.ended {
+            return Ok(None);
+        }
+        let (Rows { rows, last }, next) = match self.selection {
+            Selection::SubjectAndType(..) => (self.all_rows_of_type().await?, None),
+            Selection::Subject(_) => self.rows_without_gap().await?,
+            Selection::All => {
+                let page = self.db.query(&self.limited_query()).await?;
+                (self.read(page.items), page.next)
+            }
+        };
+        if let Some(last) = last {
+            self.cursor = Some(Cursor(last));
+        }
+        if let Some(remaining) = &mut self.remaining {
+            *remaining = remaining.saturating_sub(rows.len());
+        }
+        match next {
+            Some(next) if self.remaining != Some(0) => {
+                self.query = self.query.clone().starting_after(next);
+            }
+            _ => self.ended = true,
+        }
+        let mut history = History { cursor: self.cursor.clone(), ..History::default() };
+        if matches!(self.selection, Selection::Subject(_)) {
+            history.missing = self.revisions.advance(&rows);
+        }
+        for row in rows {
+            match row {
+                Ok(event) => history.events.push(event),
+                Err(invalid) => history.invalid.push(*invalid),
+            }
+        }
+        Ok(Some(history))
+    }
+
+    fn limited_query(&self) -> Query {
+        self.query.clone().limited_to(self.remaining)
+    }
+
+    /// One page of a subject. A query isn't isolated from a transaction that commits meanwhile, so
+    /// a revision may be missing for a moment: then the page is read again.
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-isolation>
+    async fn rows_without_gap(&self) -> Result<(Rows, Option<SdkItem>), Error> {
+        let mut retry = 0;
+        loop {
+            let page = self.db.query(&self.limited_query()).await?;
+            let read = self.read(page.items);
+            if retry == GAP_RETRIES || self.revisions.clone().advance(&read.rows).is_empty() {
+                return Ok((read, page.next));
+            }
+            tokio::time::sleep(Duration::from_millis(20 << retry)).await;
+            retry += 1;
+        }
+    }
+
+    /// All rows of the type, put in the order of their keys, from the cursor on.
+    async fn all_rows_of_type(&self) -> Result<Rows, Error> {
+        let mut items = Vec::new();
+        let mut query = self.query.clone();
+        loop {
+            let page = self.db.query(&query).await?;
+            items.extend(page.items);
+            match page.next {
+                Some(next) => query = query.starting_after(next),
+                None => break,
+            }
+        }
+        let key = |item: &SdkItem| {
+            item.get(attribute::TIME_TYPE).and_then(|key| key.as_s().ok().cloned())
+        };
+        let backwards = self.query.backwards;
+        items.sort_by_cached_key(key);
+        if backwards {
+            items.reverse();
+        }
+        if let Some(Cursor(Position::SubjectAndType { time_type, .. })) = &self.cursor {
+            items.retain(|item| match key(item) {
+                Some(key) if backwards => key < *time_type,
+                Some(key) => key > *time_type,
+                None => true,
+            });
+        }
+        items.truncate(self.remaining.unwrap_or(usize::MAX));
+        Ok(self.read(items))
+    }
+
+    fn read(&self, items: Vec<SdkItem>) -> Rows {
+        let last = items.last().map(|last| position(&self.selection, last));
+        let read = |item| decode(item).map_err(Box::new);
+        Rows { rows: items.into_iter().map(read).collect(), last }
+    }
+}
+
+/// Where a read begins that has a cursor.
+enum Start {
+    AfterKey(SdkItem),
+    /// The cursor lies before the bounds: they decide.
+    AtBound,
+    /// The cursor lies behind the bounds: nothing is left.
+    Nowhere,
+}
+
+/// DynamoDB refuses a start key outside the bounds of the query, so it is compared here.
+fn start(
+    selection: &Selection,
+    range: TimeRange,
+    backwards: bool,
+    position: &Position,
+) -> Result<Start, CursorError> {
+    let text = |name: &str, value: &str| (name.to_owned(), string(value));
+    let (key, time) = match (selection, position) {
+        (Selection::Subject(of), Position::Subject { subject, time_type }) if of == subject => (
+            HashMap::from([
+                text(attribute::SUBJECT, subject),
+                text(attribute::TIME_TYPE, time_type),
+            ]),
+            // As far as the key tells; compared as text, like the keys themselves.
+            time_type.split('_').next().and_then(|time| time.parse::<i64>().ok()),
+        ),
+        (Selection::SubjectAndType(of, of_type), Position::SubjectAndType { subject, ty, .. })
+            if of == subject && of_type == ty =>
+        {
+            return Ok(Start::AtBound);
+        }
+        (Selection::All, Position::All { time, subject, time_type }) => (
+            HashMap::from([
+                text(attribute::PK_ALL, schema::ALL_EVENTS),
+                (attribute::TIME.to_owned(), number(*time)),
+                text(attribute::SUBJECT, subject),
+                text(attribute::TIME_TYPE, time_type),
+            ]),
+            Some(*time),
+        ),
+        _ => return Err(CursorError::OtherRead),
+    };
+    let before_since = matches!((range.since, time), (Some(since), Some(time)) if time < since);
+    let behind_until = matches!((range.until, time), (Some(until), Some(time)) if time >= until);
+    Ok(match (before_since, behind_until) {
+        (false, false) => Start::AfterKey(key),
+        (true, _) if backwards => Start::Nowhere,
+        (true, _) => Start::AtBound,
+        (_, true) if backwards => Start::AtBound,
+        (_, true) => Start::Nowhere,
+    })
+}
+
+/// Follows the revisions of a subject and finds those that are missing.
+#[derive(Debug, Clone)]
+struct Revisions {
+    backwards: bool,
+    /// The last one seen; `None` when the next one may be any.
+    last: Option<u64>,
+}
+
+impl Revisions {
+    fn advance(&mut self, rows: &[Row]) -> Vec<MissingRevisions> {
+        let mut missing = Vec::new();
+        for row in rows {
+            let Ok(event) = row else {
+                // Whatever can't be read may well have a revision.
+                self.last = None;
+                continue;
+            };
+            if let (Some(last), Some(revision)) = (self.last, event.revision) {
+                let (low, high) = if self.backwards { (revision, last) } else { (last, revision) };
+                if high > low.saturating_add(1) {
+                    missing.push(MissingRevisions {
+                        subject: event.subject.clone(),
+                        revisions: low + 1..=high - 1,
+                    });
+                }
+            }
+            self.last = event.revision;
+        }
+        missing
+    }
+}
+
+/// A row of the table as the event that it holds.
+type Row = Result<Event, Box<InvalidItem>>;
+
+/// Rows of the table, and where the last one stands.
+struct Rows {
+    rows: Vec<Row>,
+    last: Option<Position>,
+}
+
+/// Where a row stands: its keys, for those of a legacy row can't be made from its event.
+fn position(selection: &Selection, row: &SdkItem) -> Position {
+    let text =
+        |name: &str| row.get(name).and_then(|value| value.as_s().ok().cloned()).unwrap_or_default();
+    let (subject, time_type) = (text(attribute::SUBJECT), text(attribute::TIME_TYPE));
+    match selection {
+        Selection::Subject(_) => Position::Subject { subject, time_type },
+        Selection::SubjectAndType(_, ty) => {
+            Position::SubjectAndType { subject, ty: ty.clone(), time_type }
+        }
+        Selection::All => {
+            let time = row.get(attribute::TIME).and_then(|value| value.as_n().ok()?.parse().ok());
+            Position::All { time: time.unwrap_or_default(), subject, time_type }
+        }
+    }
+}
+
+/// The event of a row as the client has it.
+pub(crate) fn decode(row: SdkItem) -> Result<Event, InvalidItem> {
+    if row.values().all(is_known) {
+        return item::decode(row.into());
+    }
+    let (known, unknown): (SdkItem, SdkItem) =
+        row.into_iter().partition(|(_, value)| is_known(value));
+    let name = unknown.keys().next().map_or("?", String::as_str);
+    let reason = format!("`{name}` is of a type that this version of the client doesn't know");
+    Err(InvalidItem { item: known.into(), reason })
+}
+
+/// Whether the client knows the type of a value and of all values in it.
+fn is_known(value: &AttributeValue) -> bool {
+    match value {
+        AttributeValue::M(map) => map.values().all(is_known),
+        AttributeValue::L(values) => values.iter().all(is_known),
+        AttributeValue::B(_)
+        | AttributeValue::Bool(_)
+        | AttributeValue::Bs(_)
+        | AttributeValue::N(_)
+        | AttributeValue::Ns(_)
+        | AttributeValue::Null(_)
+        | AttributeValue::S(_)
+        | AttributeValue::Ss(_) => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,247 @@
+//! Queries of the table and its indexes: built purely, sent page by page.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, Select};
+
+use crate::schema::{self, attribute, index};
+use crate::store::EventDb;
+use crate::store::capacity::Kind;
+use crate::store::error::Error;
+use crate::store::head::SdkItem;
+
+pub(crate) fn string(text: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(text.into())
+}
+
+pub(crate) fn number(number: impl Into<i128>) -> AttributeValue {
+    AttributeValue::N(number.into().to_string())
+}
+
+/// Bounds on a sort key or a time: from the first, included, to the second, excluded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct TimeRange {
+    /// Milliseconds.
+    pub(crate) since: Option<i64>,
+    /// Milliseconds.
+    pub(crate) until: Option<i64>,
+}
+
+/// A query, ready to be sent. Names are always aliased: most of ours are reserved words.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Query {
+    index: Option<&'static str>,
+    consistent: bool,
+    key_condition: String,
+    filter: Option<String>,
+    projection: Option<String>,
+    names: HashMap<String, String>,
+    values: HashMap<String, AttributeValue>,
+    select: Option<Select>,
+    pub(crate) backwards: bool,
+    limit: Option<i32>,
+    start_key: Option<SdkItem>,
+}
+
+/// One page of rows, and the key to go on after, if there is more.
+pub(crate) struct Page {
+    pub(crate) items: Vec<SdkItem>,
+    pub(crate) next: Option<SdkItem>,
+}
+
+impl Query {
+    fn new(partition_key: &str, value: &str) -> Self {
+        Self {
+            index: None,
+            consistent: true,
+            key_condition: "#partition = :partition".to_owned(),
+            filter: None,
+            projection: None,
+            names: HashMap::from([("#partition".to_owned(), partition_key.to_owned())]),
+            values: HashMap::from([(":partition".to_owned(), string(value))]),
+            select: None,
+            backwards: false,
+            limit: None,
+            start_key: None,
+        }
+    }
+
+    /// The rows of a subject in the order of their keys, strongly consistent.
+    pub(crate) fn of_subject(subject: &str) -> Self {
+        Self::new(attribute::SUBJECT, subject)
+    }
+
+    /// The rows of one type of a subject, in no promised order, strongly consistent.
+    pub(crate) fn of_subject_and_type(subject: &str, ty: &str) -> Self {
+        let mut query = Self::new(attribute::SUBJECT, subject);
+        query.index = Some(index::SUBJECT_EVENTS_BY_TYPE);
+        // The index holds keys only; DynamoDB looks the rest up.
+        query.select = Some(Select::AllAttributes);
+        query.key_condition.push_str(" AND #type = :type");
+        query.names.insert("#type".to_owned(), attribute::TYPE.to_owned());
+        query.values.insert(":type".to_owned(), string(ty));
+        query
+    }
+
+    /// All rows in the order of their times; an index can't be read consistently.
+    pub(crate) fn of_all() -> Self {
+        let mut query = Self::new(attribute::PK_ALL, schema::ALL_EVENTS);
+        query.index = Some(index::ALL_EVENTS_BY_TIME);
+        query.consistent = false;
+        query
+    }
+
+    /// The keys of the rows with an id.
+    pub(crate) fn of_id(id: &str) -> Self {
+        let mut query = Self::new(attribute::ID, id);
+        query.index = Some(index::ALL_EVENTS_BY_ID);
+        query.consistent = false;
+        query
+    }
+
+    /// Only what tells where a history ends.
+    pub(crate) fn keys_of_events(mut self) -> Self {
+        self.projection = Some("#time, #id".to_owned());
+        self.names.insert("#time".to_owned(), attribute::TIME.to_owned());
+        self.names.insert("#id".to_owned(), attribute::ID.to_owned());
+        self
+    }
+
+    /// Narrows by the sort key of the table, which begins with the time.
+    pub(crate) fn in_key_range(self, range: TimeRange) -> Self {
+        // No key is just 13 digits, so a bound of 13 digits divides exactly.
+        let bound = |time: i64| string(format!("{time:013}"));
+        self.in_range(attribute::TIME_TYPE, range.since.map(bound), range.until.map(bound))
+    }
+
+    /// Narrows by the time, the sort key of the index of all events.
+    pub(crate) fn in_time_range(self, range: TimeRange) -> Self {
+        let until = range.until.map(|time| number(time.saturating_sub(1)));
+        self.in_range(attribute::TIME, range.since.map(number), until)
+    }
+
+    fn in_range(
+        mut self,
+        name: &str,
+        from: Option<AttributeValue>,
+        to: Option<AttributeValue>,
+    ) -> Self {
+        self.key_condition.push_str(match (&from, &to) {
+            (None, None) => return self,
+            (Some(_), None) => " AND #sort >= :from",
+            (None, Some(_)) => " AND #sort <= :to",
+            (Some(_), Some(_)) => " AND #sort BETWEEN :from AND :to",
+        });
+        self.names.insert("#sort".to_owned(), name.to_owned());
+        for (alias, value) in [(":from", from), (":to", to)] {
+            if let Some(value) = value {
+                self.values.insert(alias.to_owned(), value);
+            }
+        }
+        self
+    }
+
+    /// Leaves out rows by their time where no key can; they are read, and paid for, all the same.
+    pub(crate) fn filtered_by_time(mut self, range: TimeRange) -> Self {
+        let mut conditions = Vec::new();
+        for (alias, comparison, time) in
+            [(":since", ">=", range.since), (":until", "<", range.until)]
+        {
+            if let Some(time) = time {
+                conditions.push(format!("#time {comparison} {alias}"));
+                self.names.insert("#time".to_owned(), attribute::TIME.to_owned());
+                self.values.insert(alias.to_owned(), number(time));
+            }
+        }
+        self.filter = (!conditions.is_empty()).then(|| conditions.join(" AND "));
+        self
+    }
+
+    pub(crate) fn starting_after(mut self, key: SdkItem) -> Self {
+        self.start_key = Some(key);
+        self
+    }
+
+    pub(crate) fn limited_to(mut self, rows: Option<usize>) -> Self {
+        self.limit = rows.map(|rows| i32::try_from(rows).unwrap_or(i32::MAX));
+        self
+    }
+}
+
+impl EventDb {
+    /// Reads one page, of at most 1 MB.
+    pub(crate) async fn query(&self, query: &Query) -> Result<Page, Error> {
+        let query = query.clone();
+        let request = self
+            .client
+            .query()
+            .table_name(&*self.table)
+            .set_index_name(query.index.map(str::to_owned))
+            .consistent_read(query.consistent)
+            .key_condition_expression(query.key_condition)
+            .set_filter_expression(query.filter)
+            .set_projection_expression(query.projection)
+            .set_expression_attribute_names(Some(query.names))
+            .set_expression_attribute_values(Some(query.values))
+            .set_select(query.select)
+            .scan_index_forward(!query.backwards)
+            .set_limit(query.limit)
+            .set_exclusive_start_key(query.start_key)
+            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
+            .send();
+        let output = self
+            .send("Query", Kind::Read, request, |output| output.consumed_capacity.as_slice())
+            .await
+            .map_err(|failure| self.read_error(failure))?;
+        let next = output.last_evaluated_key.filter(|key| !key.is_empty());
+        Ok(Page { items: output.items.unwrap_or_default(), next })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RANGE: TimeRange = TimeRange { since: Some(5), until: Some(1_738_074_600_000) };
+
+    /// No emulator shows what an inconsistent read would miss, so the request itself is checked.
+    #[test]
+    fn reads_of_a_subject_are_strongly_consistent_and_those_of_global_indexes_cannot_be() {
+        assert!(Query::of_subject("book:1").consistent);
+        assert!(Query::of_subject_and_type("book:1", "book.borrowed").consistent);
+        assert!(!Query::of_all().consistent);
+        assert!(!Query::of_id("evt-1").consistent);
+    }
+
+    #[test]
+    fn every_name_is_aliased_and_every_alias_is_defined() {
+        let queries = [
+            Query::of_subject("book:1").in_key_range(RANGE).keys_of_events(),
+            Query::of_subject_and_type("book:1", "book.borrowed").filtered_by_time(RANGE),
+            Query::of_all().in_time_range(RANGE),
+            Query::of_id("evt-1"),
+        ];
+        for query in queries {
+            let parts = [Some(query.key_condition), query.filter, query.projection];
+            let text = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
+            let used: std::collections::BTreeSet<&str> = text
+                .split([' ', ',', '(', ')', '='])
+                .filter(|word| word.starts_with(['#', ':']))
+                .collect();
+            let defined = query.names.keys().chain(query.values.keys()).map(String::as_str);
+            assert_eq!(used, defined.collect(), "{text}");
+            for name in query.names.values() {
+                assert!(!text.split(' ').any(|word| word == name), "{name} stands in {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn bounds_divide_between_milliseconds() {
+        let of_keys = Query::of_subject("book:1").in_key_range(RANGE);
+        assert_eq!(of_keys.values[":from"], string("0000000000005"));
+        assert_eq!(of_keys.values[":to"], string("1738074600000"));
+        let of_times = Query::of_all().in_time_range(RANGE);
+        assert_eq!(of_times.values[":to"], number(1_738_074_599_999_i64));
+    }
+}

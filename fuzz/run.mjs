@@ -1,0 +1,90 @@
+// Fuzzes what is read from outside, guided by coverage, for a bounded time: stream records, rows,
+// CloudEvents and messages, cursors, the publisher's environment:
+//
+//   node fuzz/run.mjs [seconds]     10 unless given; a night is 28800
+//
+// This is libFuzzer as cargo-fuzz runs it, but with the stable compiler, whose options do the
+// instrumentation; only the address sanitizer would need a nightly one, and this project has no
+// unsafe code. What was found to be interesting is kept in fuzz/corpus and begun from next
+// time. An input that breaks the target is written to fuzz/artifacts; to run it again:
+//
+//   fuzz/target/<host>/debug/eventdb-publisher-fuzz <file>
+
+import { execFileSync, spawnSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+const here = import.meta.dirname;
+const seconds = process.argv[2] ?? '10';
+const host = /^host: (.*)$/m.exec(execFileSync('rustc', ['-vV'], { encoding: 'utf8' }))[1];
+const corpus = join(here, 'corpus');
+const artifacts = join(here, 'artifacts');
+mkdirSync(corpus, { recursive: true });
+mkdirSync(artifacts, { recursive: true });
+const seed = join(here, '../lambda/tests/fixtures/stream_batch.json');
+copyFileSync(seed, join(corpus, 'stream_batch'));
+const [record] = JSON.parse(readFileSync(seed, 'utf8')).Records;
+writeFileSync(join(corpus, 'row'), `i${JSON.stringify(record.dynamodb.NewImage)}`);
+const event = {
+  specversion: '1.0',
+  id: 'evt-1',
+  source: 'https://library.example.com',
+  type: 'book.returned',
+  subject: 'book:123',
+  time: '2025-01-28T14:30:00.000Z',
+  sequence: '00000000000000000007',
+  datacontenttype: 'application/json',
+  dataschema: 'https://library.example.com/returned/1',
+  attempt: 2,
+  data: { userId: 'user:456' },
+};
+writeFileSync(join(corpus, 'event'), `e${JSON.stringify(event)}`);
+const envelope = { Type: 'Notification', TopicArn: 'arn', Message: JSON.stringify(event) };
+writeFileSync(join(corpus, 'envelope'), `e${JSON.stringify(envelope)}`);
+writeFileSync(
+  join(corpus, 'configuration'),
+  'cEVENT_TOPIC_ARN=arn:aws:sns:eu-west-1:111111111111:Events.fifo\nLOG_LEVEL=DEBUG\nAWS_REGION=eu-west-1\n',
+);
+const position = { s: { subject: 'book:123', time_type: '1738074600000_book.borrowed' } };
+writeFileSync(
+  join(corpus, 'cursor'),
+  `p${Buffer.from(JSON.stringify(position)).toString('base64url')}`,
+);
+
+// With a target named, these apply to the fuzzed code and not to build scripts.
+const instrumentation = [
+  '--cfg=fuzzing',
+  '-Cpasses=sancov-module',
+  '-Cllvm-args=-sanitizer-coverage-level=4',
+  '-Cllvm-args=-sanitizer-coverage-inline-8bit-counters',
+  '-Cllvm-args=-sanitizer-coverage-pc-table',
+  '-Cllvm-args=-sanitizer-coverage-trace-compares',
+];
+const { status } = spawnSync(
+  'cargo',
+  [
+    'run',
+    '--locked',
+    '--target',
+    host,
+    '--manifest-path',
+    join(here, 'Cargo.toml'),
+    '--',
+    corpus,
+    `-max_total_time=${seconds}`,
+    '-max_len=16384',
+    '-rss_limit_mb=512',
+    '-print_final_stats=1',
+    `-artifact_prefix=${artifacts}/`,
+  ],
+  {
+    cwd: here,
+    stdio: 'inherit',
+    env: {
+      ...process.env,
+      RUSTFLAGS: instrumentation.join(' '),
+      CARGO_TARGET_DIR: join(here, 'target'),
+    },
+  },
+);
+process.exit(status ?? 1);

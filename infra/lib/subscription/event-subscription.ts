@@ -1,0 +1,310 @@
+import { Annotations, Duration, Stack, Token, Validations } from 'aws-cdk-lib';
+import { type Alarm, type Metric, type MetricOptions, Stats } from 'aws-cdk-lib/aws-cloudwatch';
+import {
+  Effect,
+  type Grant,
+  type IGrantable,
+  PolicyStatement,
+  ServicePrincipal,
+} from 'aws-cdk-lib/aws-iam';
+import type { IKey } from 'aws-cdk-lib/aws-kms';
+import { type ITopic, Subscription, SubscriptionProtocol } from 'aws-cdk-lib/aws-sns';
+import {
+  DeduplicationScope,
+  FifoThroughputLimit,
+  Queue,
+  QueueEncryption,
+  type QueueProps,
+} from 'aws-cdk-lib/aws-sqs';
+import { Construct } from 'constructs';
+import { createAlarm, FAULT_PERIOD, onAnyFault } from '../watching/alarms';
+import { type EventFilterProps, eventFilterPolicy } from './event-filter';
+
+/** The alarms of an `EventSubscription`. */
+export enum EventSubscriptionAlarm {
+  /** There are dead letters: events which the consumer has failed on again and again. */
+  DEAD_LETTERS = 'DeadLetters',
+
+  /** An event has waited for an hour: the consumer is down or too slow. */
+  MESSAGE_AGE = 'MessageAge',
+}
+
+/** Properties of an `EventSubscription`. */
+export interface EventSubscriptionProps extends EventFilterProps {
+  /**
+   * The topic of the event store: `eventDB.topic`, or `Topic.fromTopicArn(...)` for one of another
+   * app, account or region. The topic of another account must have this one among its
+   * `subscriptionAccounts`. If it is FIFO, so are the queues.
+   */
+  readonly topic: ITopic;
+
+  /**
+   * The customer managed key that encrypts both queues. The policy of a key of this app is
+   * extended so that SNS may use it. The policy of an imported key can't be: a warning says what
+   * it must have.
+   *
+   * @default - encrypted with a key that SQS owns
+   */
+  readonly encryptionKey?: IKey;
+
+  /**
+   * Whether a message is the bare CloudEvent, with SNS's message attributes as those of the SQS
+   * message. Otherwise it is SNS's JSON envelope with the event as a string in `Message`.
+   *
+   * @default true
+   */
+  readonly rawMessageDelivery?: boolean;
+
+  /**
+   * For how long a message that a consumer has received is hidden from others. At least as long as
+   * handling takes; AWS recommends six times the timeout if the consumer is a Lambda function.
+   *
+   * @default Duration.minutes(3)
+   */
+  readonly visibilityTimeout?: Duration;
+
+  /**
+   * How often a message is received before it becomes a dead letter: 1 to 1,000.
+   *
+   * @default 5
+   */
+  readonly maxReceiveCount?: number;
+
+  /**
+   * Which alarms there are: `Object.values(EventSubscriptionAlarm)` for all, `[]` for none.
+   *
+   * @default - all
+   */
+  readonly alarms?: readonly EventSubscriptionAlarm[];
+
+  /**
+   * The topic that is told when an alarm goes off and when it is over. If it is encrypted, the
+   * policy of its key must let `cloudwatch.amazonaws.com` use it.
+   *
+   * @default - nobody is told
+   */
+  readonly alarmTopic?: ITopic;
+}
+
+/** How long SQS keeps a message at most. */
+const RETENTION = Duration.days(14);
+
+/**
+ * The subscriber's side: a queue that gets the events of an event store, with a dead-letter queue.
+ *
+ * Every event arrives at least once, and the events of a subject may arrive swapped: their
+ * `sequence` tells. A consumer is a Lambda function (`SqsEventSource` on `queue`) or a service
+ * (see `grantConsume`).
+ *
+ * ```ts
+ * new EventSubscription(this, 'Loans', {
+ *   topic: Topic.fromTopicArn(this, 'Events', 'arn:aws:sns:eu-west-1:111111111111:LibraryEvents'),
+ *   eventTypes: ['book.borrowed', 'book.returned'],
+ *   subjectPrefix: 'book:',
+ * });
+ * ```
+ */
+export class EventSubscription extends Construct {
+  /** The queue to consume. */
+  readonly queue: Queue;
+
+  /**
+   * The queue for what could not be consumed: events that were received `maxReceiveCount` times,
+   * and events that SNS could not deliver to the queue.
+   */
+  readonly deadLetterQueue: Queue;
+
+  /** The subscription of the queue to the topic. */
+  readonly subscription: Subscription;
+
+  /** The alarms that there are, for other actions and thresholds. */
+  readonly alarms: ReadonlyMap<EventSubscriptionAlarm, Alarm>;
+
+  constructor(scope: Construct, id: string, props: EventSubscriptionProps) {
+    super(scope, id);
+    const maxReceiveCount = props.maxReceiveCount ?? 5;
+    if (
+      !Token.isUnresolved(maxReceiveCount) &&
+      !(Number.isInteger(maxReceiveCount) && maxReceiveCount >= 1 && maxReceiveCount <= 1000)
+    ) {
+      throw new Error(
+        `maxReceiveCount must be an integer from 1 to 1000, and is ${maxReceiveCount}`,
+      );
+    }
+
+    this.deadLetterQueue = this.createQueue('DeadLetters', props, {});
+    this.queue = this.createQueue('Queue', props, {
+      visibilityTimeout: props.visibilityTimeout ?? Duration.minutes(3),
+      deadLetterQueue: { queue: this.deadLetterQueue, maxReceiveCount },
+    });
+    Validations.of(this.deadLetterQueue).acknowledge({
+      id: 'AwsSolutions-SQS3',
+      reason: 'This is the dead-letter queue.',
+    });
+
+    const principal = new ServicePrincipal('sns.amazonaws.com');
+    const policy = this.queue.addToResourcePolicy(
+      new PolicyStatement({
+        sid: 'Events',
+        effect: Effect.ALLOW,
+        principals: [principal],
+        actions: ['sqs:SendMessage'],
+        resources: [this.queue.queueArn],
+        conditions: { ArnEquals: { 'aws:SourceArn': props.topic.topicArn } },
+      }),
+    );
+    if (props.encryptionKey !== undefined) {
+      this.allowQueueEncryption(props.topic, props.encryptionKey);
+    }
+
+    const filterPolicy = eventFilterPolicy(props);
+    const region = regionOf(props.topic, this);
+    this.subscription = new Subscription(this, 'Subscription', {
+      topic: props.topic,
+      protocol: SubscriptionProtocol.SQS,
+      endpoint: this.queue.queueArn,
+      rawMessageDelivery: props.rawMessageDelivery ?? true,
+      // Adds the policy that lets SNS send there.
+      deadLetterQueue: this.deadLetterQueue,
+      filterPolicy,
+      region,
+    });
+    // SNS gives up on what it may not deliver, so the queue must be open before events come.
+    if (policy.policyDependable !== undefined) {
+      this.subscription.node.addDependency(policy.policyDependable);
+    }
+
+    this.alarms = this.createAlarms(props);
+  }
+
+  /**
+   * Lets the grantee consume the events.
+   *
+   * - On the queue: `sqs:ReceiveMessage`, `ChangeMessageVisibility`, `DeleteMessage`,
+   *   `GetQueueUrl`, `GetQueueAttributes`.
+   * - On `encryptionKey`: `kms:Decrypt`.
+   *
+   * @param grantee the identity of the consuming service; a Lambda function gets this from its
+   *   `SqsEventSource`
+   */
+  grantConsume(grantee: IGrantable): Grant {
+    return this.queue.grantConsumeMessages(grantee);
+  }
+
+  /**
+   * Events that wait in the queue.
+   *
+   * @param options statistic (maximum, if not given), period and so on
+   */
+  metricWaiting(options: MetricOptions = {}): Metric {
+    return this.queue.metricApproximateNumberOfMessagesVisible({
+      statistic: Stats.MAXIMUM,
+      ...options,
+    });
+  }
+
+  /**
+   * Dead letters.
+   *
+   * @param options statistic (maximum, if not given), period and so on
+   */
+  metricDeadLetters(options: MetricOptions = {}): Metric {
+    return this.deadLetterQueue.metricApproximateNumberOfMessagesVisible({
+      statistic: Stats.MAXIMUM,
+      ...options,
+    });
+  }
+
+  /**
+   * Age of the oldest event in the queue, in seconds.
+   *
+   * @param options statistic (maximum, if not given), period and so on
+   */
+  metricMessageAge(options: MetricOptions = {}): Metric {
+    return this.queue.metricApproximateAgeOfOldestMessage({
+      statistic: Stats.MAXIMUM,
+      ...options,
+    });
+  }
+
+  private createQueue(
+    id: string,
+    props: EventSubscriptionProps,
+    own: Pick<QueueProps, 'visibilityTimeout' | 'deadLetterQueue'>,
+  ): Queue {
+    return new Queue(this, id, {
+      ...own,
+      encryption:
+        props.encryptionKey === undefined ? QueueEncryption.SQS_MANAGED : QueueEncryption.KMS,
+      encryptionMasterKey: props.encryptionKey,
+      // High throughput: the limit counts per subject, and not for the whole queue.
+      ...(props.topic.fifo
+        ? {
+            fifo: true,
+            deduplicationScope: DeduplicationScope.MESSAGE_GROUP,
+            fifoThroughputLimit: FifoThroughputLimit.PER_MESSAGE_GROUP_ID,
+          }
+        : {}),
+      enforceSSL: true,
+      retentionPeriod: RETENTION,
+    });
+  }
+
+  /** Lets SNS use the key of the queues. */
+  private allowQueueEncryption(topic: ITopic, key: IKey): void {
+    const added = key.addToResourcePolicy(
+      new PolicyStatement({
+        sid: 'EventQueueEncryption',
+        effect: Effect.ALLOW,
+        principals: [new ServicePrincipal('sns.amazonaws.com')],
+        actions: ['kms:Decrypt', 'kms:GenerateDataKey'],
+        resources: ['*'],
+        conditions:
+          // A topic of this app that is encrypted with this very key names it, so the key's policy
+          // can't name the topic: that would be a circular dependency in the template.
+          topic.masterKey === key
+            ? { StringEquals: { 'aws:SourceAccount': topic.env.account } }
+            : { ArnEquals: { 'aws:SourceArn': topic.topicArn } },
+      }),
+      true,
+    );
+    if (!added.statementAdded) {
+      Annotations.of(this).addWarningV2(
+        'eventdb:importedQueueKey',
+        'encryptionKey is imported, so its policy stays as it is. It must let sns.amazonaws.com use ' +
+          "kms:Decrypt and kms:GenerateDataKey (with aws:SourceArn = the topic's ARN), else no " +
+          'event ever reaches the queue.',
+      );
+    }
+  }
+
+  private createAlarms(props: EventSubscriptionProps): ReadonlyMap<EventSubscriptionAlarm, Alarm> {
+    const conditions = {
+      [EventSubscriptionAlarm.DEAD_LETTERS]: onAnyFault(
+        'Events have become dead letters. Repair the consumer, then redrive the dead-letter queue.',
+        this.metricDeadLetters({ period: FAULT_PERIOD }),
+      ),
+      [EventSubscriptionAlarm.MESSAGE_AGE]: {
+        description: 'An event has waited for more than an hour: the consumer is down or too slow.',
+        metric: this.metricMessageAge({ period: FAULT_PERIOD }),
+        threshold: Duration.hours(1).toSeconds(),
+        evaluationPeriods: 3,
+        datapointsToAlarm: 3,
+      },
+    };
+    const wanted = props.alarms ?? Object.values(EventSubscriptionAlarm);
+    if (wanted.length === 0) {
+      return new Map();
+    }
+    const scope = new Construct(this, 'Alarms');
+    return new Map(
+      wanted.map((name) => [name, createAlarm(scope, name, conditions[name], props.alarmTopic)]),
+    );
+  }
+}
+
+/** The topic's region where it is another than the subscriber's, which SNS must be told then. */
+function regionOf(topic: ITopic, subscriber: Construct): string | undefined {
+  const region = topic.env.region;
+  return Token.isUnresolved(region) || region === Stack.of(subscriber).region ? undefined : region;
+}

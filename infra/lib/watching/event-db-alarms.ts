@@ -1,0 +1,131 @@
+import { Duration } from 'aws-cdk-lib';
+import type { Alarm } from 'aws-cdk-lib/aws-cloudwatch';
+import type { ITopic } from 'aws-cdk-lib/aws-sns';
+import { Construct } from 'constructs';
+import type { EventDB } from '../store/event-db';
+import {
+  type AlarmCondition,
+  createAlarm,
+  FAULT_PERIOD,
+  onAnyFault,
+  onLastingFault,
+  sumOf,
+} from './alarms';
+import { systemErrorMetrics, throttledWriteMetrics } from './event-db-metrics';
+
+/** The alarms of an `EventDB`. */
+export enum EventDBAlarm {
+  /** Events wait in the stream for more than five minutes. */
+  ITERATOR_AGE = 'IteratorAge',
+
+  /** The publisher keeps failing as a whole: it crashes, times out or is misconfigured. */
+  FUNCTION_ERRORS = 'FunctionErrors',
+
+  /** The publisher keeps being throttled: the account's concurrency is used up. */
+  FUNCTION_THROTTLES = 'FunctionThrottles',
+
+  /**
+   * The publisher keeps reporting records as failed. These count as no function error, for the
+   * publisher answers properly, with the failed ones.
+   */
+  FAILED_RECORDS = 'FailedRecords',
+
+  /** Lambda gave up on records: their retries or their time were used up. */
+  DROPPED_RECORDS = 'DroppedRecords',
+
+  /** Records have arrived in the failure bucket and wait there to be redriven. */
+  FAILURE_DESTINATION = 'FailureDestination',
+
+  /** Lambda could not write a record to the failure bucket: it is lost to the topic. */
+  FAILURE_DESTINATION_UNREACHABLE = 'FailureDestinationUnreachable',
+
+  /** DynamoDB keeps answering with errors of its own. */
+  SYSTEM_ERRORS = 'SystemErrors',
+
+  /** Writes to the table or to one of its indexes keep being throttled. */
+  THROTTLED_WRITES = 'ThrottledWrites',
+}
+
+/** Five minutes, in the milliseconds that Lambda measures the age in. */
+const ITERATOR_AGE_THRESHOLD = Duration.minutes(5);
+
+const CONDITIONS: Readonly<Record<EventDBAlarm, (eventDB: EventDB) => AlarmCondition>> = {
+  [EventDBAlarm.ITERATOR_AGE]: (eventDB) => ({
+    description:
+      'Events wait in the stream for more than five minutes. A failing batch that is retried holds ' +
+      'up its shard: see the logs of the publisher. The stream forgets after 24 hours.',
+    metric: eventDB.metricIteratorAge({ period: Duration.minutes(1) }),
+    threshold: ITERATOR_AGE_THRESHOLD.toMilliseconds(),
+    evaluationPeriods: 5,
+    datapointsToAlarm: 3,
+  }),
+  [EventDBAlarm.FUNCTION_ERRORS]: (eventDB) =>
+    onLastingFault(
+      'The publisher keeps failing as a whole: see its logs. Records are retried and end in the failure bucket.',
+      eventDB.publisher.metricErrors({ period: FAULT_PERIOD }),
+    ),
+  [EventDBAlarm.FUNCTION_THROTTLES]: (eventDB) =>
+    onLastingFault(
+      "The publisher keeps being throttled: the account's concurrency is used up by other functions.",
+      eventDB.publisher.metricThrottles({ period: FAULT_PERIOD }),
+    ),
+  [EventDBAlarm.FAILED_RECORDS]: (eventDB) =>
+    onLastingFault(
+      'The publisher keeps reporting records as failed: its logs name them and the cause.',
+      eventDB.metricFailedRecords({ period: FAULT_PERIOD }),
+    ),
+  [EventDBAlarm.DROPPED_RECORDS]: (eventDB) =>
+    onAnyFault(
+      'Lambda gave up on records, after all retries or for their age. They are in the failure bucket: repair the cause, then redrive them.',
+      eventDB.metricDroppedRecords({ period: FAULT_PERIOD }),
+    ),
+  [EventDBAlarm.FAILURE_DESTINATION]: (eventDB) =>
+    onAnyFault(
+      'Records have arrived in the failure bucket. Subscribers miss these events until they are redriven.',
+      eventDB.metricFailureDestinationRecords({ period: FAULT_PERIOD }),
+    ),
+  [EventDBAlarm.FAILURE_DESTINATION_UNREACHABLE]: (eventDB) =>
+    onAnyFault(
+      'Lambda could not write to the failure bucket: see its policy, its key and the role of the publisher. The events are in the table, but nothing will publish them.',
+      eventDB.metricFailureDestinationErrors({ period: FAULT_PERIOD }),
+    ),
+  [EventDBAlarm.SYSTEM_ERRORS]: (eventDB) =>
+    onLastingFault(
+      'DynamoDB keeps answering with errors of its own (HTTP 500): see the AWS Health Dashboard.',
+      sumOf(
+        'System errors',
+        systemErrorMetrics(eventDB.table, { period: FAULT_PERIOD }),
+        FAULT_PERIOD,
+      ),
+    ),
+  [EventDBAlarm.THROTTLED_WRITES]: (eventDB) =>
+    onLastingFault(
+      'Writes to the table or one of its indexes keep being throttled: a partition takes 1,000 write units a second, and all events share one in AllEventsByTime.',
+      sumOf(
+        'Throttled writes',
+        throttledWriteMetrics(eventDB.table, { period: FAULT_PERIOD }),
+        FAULT_PERIOD,
+      ),
+    ),
+};
+
+/**
+ * Creates the alarms.
+ *
+ * @param eventDB what is watched; the alarms become children of it, below `Alarms`
+ * @param wanted which alarms
+ * @param alarmTopic who is told, if anybody
+ */
+export function createEventDBAlarms(
+  eventDB: EventDB,
+  wanted: readonly EventDBAlarm[],
+  alarmTopic: ITopic | undefined,
+): ReadonlyMap<EventDBAlarm, Alarm> {
+  if (wanted.length === 0) {
+    return new Map();
+  }
+  const scope = new Construct(eventDB, 'Alarms');
+  return new Map(
+    wanted.map((name) => [name, createAlarm(scope, name, CONDITIONS[name](eventDB), alarmTopic)]),
+  );
+}
