@@ -116,10 +116,16 @@ describe('the alarms', () => {
     ]);
   });
 
-  test('none takes missing data, which is no traffic, for a fault', () => {
+  test('only the sign of life takes missing data for a fault; elsewhere it is no traffic', () => {
     const { template } = alarm(EventDBAlarm.ITERATOR_AGE);
 
-    template.allResourcesProperties('AWS::CloudWatch::Alarm', { TreatMissingData: 'notBreaching' });
+    for (const [id, { Properties: properties }] of Object.entries(
+      template.findResources('AWS::CloudWatch::Alarm'),
+    )) {
+      expect(properties.TreatMissingData, id).toBe(
+        id.includes('NothingPublished') ? 'breaching' : 'notBreaching',
+      );
+    }
   });
 
   test('each says to whom it may concern what to do', () => {

@@ -100,7 +100,7 @@ describe('the topic', () => {
     "fails if '%s' is given as an account id",
     (account) => {
       expect(() => synthesize({ subscriptionAccounts: ['123456789012', account] })).toThrow(
-        `subscriptionAccounts: '${account}' is not an AWS account id, which has exactly 12 digits`,
+        `subscriptionAccounts: '${account}' is not an AWS account id, which is a text of exactly 12 digits`,
       );
     },
   );

@@ -1,4 +1,4 @@
-import { Duration, RemovalPolicy, Stack, Token } from 'aws-cdk-lib';
+import { Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import type { Alarm, Metric, MetricOptions } from 'aws-cdk-lib/aws-cloudwatch';
 import { Stats } from 'aws-cdk-lib/aws-cloudwatch';
 import { Grant, type IGrantable } from 'aws-cdk-lib/aws-iam';
@@ -13,6 +13,13 @@ import type { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { FifoThroughputScope, type ITopic, Topic } from 'aws-cdk-lib/aws-sns';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
+import {
+  allowInteger,
+  allowOnly,
+  allowOptionalBoolean,
+  requireBoolean,
+  requireProperties,
+} from '../properties';
 import { createEventDBAlarms, EventDBAlarm } from '../watching/event-db-alarms';
 import { EventDBDashboard } from '../watching/event-db-dashboard';
 import { mappingMetric, publisherMetric } from '../watching/event-db-metrics';
@@ -204,13 +211,14 @@ export class EventDB extends Construct {
   readonly dashboard: EventDBDashboard | undefined;
 
   constructor(scope: Construct, id: string, props: EventDBProps) {
+    // Before anything is made of them: plain JavaScript and casts let anything through.
+    validate(props);
     const isInStack = scope.node.scopes.some(Stack.isStack);
     // The id 'Default' leaves no trace in the logical ids of the stack's resources.
     super(
       isInStack ? scope : new Stack(scope, id, { terminationProtection: props.isProdEnv }),
       isInStack ? id : 'Default',
     );
-    validate(props);
 
     this.encryptionKey = props.encryptionKey;
     this.table = new EventTable(this, 'Table', {
@@ -417,6 +425,20 @@ export class EventDB extends Construct {
   }
 
   /**
+   * How often Lambda polled the table's stream. It polls all the time, also when there are no
+   * events; without data, nothing reads the stream.
+   *
+   * @param options statistic (sample count, if not given), period and so on
+   */
+  metricStreamPolls(options: MetricOptions = {}): Metric {
+    // Its value is how many records a poll brought (0 for none), so its samples are the polls.
+    return mappingMetric(this.eventSourceMapping, 'PolledEventCount', {
+      statistic: Stats.SAMPLE_COUNT,
+      ...options,
+    });
+  }
+
+  /**
    * Records that Lambda gave up on, for their age or after all retries.
    *
    * @param options statistic (sum, if not given), period and so on
@@ -474,19 +496,20 @@ export class EventDB extends Construct {
   }
 }
 
-/** Refuses what Lambda would refuse only when the stack is deployed. */
+/** Refuses what AWS would refuse only when the stack is deployed, or what would destroy data. */
 function validate(props: EventDBProps): void {
-  const { retryAttempts, maxRecordAge, alarms } = props;
+  requireProperties('EventDB', props, '{ isProdEnv: true }');
+  // Nothing at all would count as "not production", where everything goes with the stack.
+  requireBoolean('isProdEnv', props.isProdEnv);
+  allowOptionalBoolean('fifo', props.fifo);
+  allowOptionalBoolean('emptyFailureBucket', props.emptyFailureBucket);
+  allowOptionalBoolean('dashboard', props.dashboard);
+  allowOnly('alarms', props.alarms, Object.values(EventDBAlarm));
+  allowInteger('retryAttempts', props.retryAttempts, 0, 10_000);
   if (props.isProdEnv && props.emptyFailureBucket === true) {
     throw new Error('emptyFailureBucket is true, but in production the failure bucket stays');
   }
-  if (
-    retryAttempts !== undefined &&
-    !Token.isUnresolved(retryAttempts) &&
-    !(Number.isInteger(retryAttempts) && retryAttempts >= 0 && retryAttempts <= 10_000)
-  ) {
-    throw new Error(`retryAttempts must be an integer from 0 to 10000, and is ${retryAttempts}`);
-  }
+  const { maxRecordAge } = props;
   if (maxRecordAge !== undefined && !maxRecordAge.isUnresolved()) {
     const seconds = maxRecordAge.toSeconds();
     if (seconds < 60 || seconds > Duration.hours(24).toSeconds()) {
@@ -494,9 +517,5 @@ function validate(props: EventDBProps): void {
         `maxRecordAge must be from one minute to 24 hours, and is ${maxRecordAge.toHumanString()}`,
       );
     }
-  }
-  const repeated = alarms?.find((name, position) => alarms.indexOf(name) !== position);
-  if (repeated !== undefined) {
-    throw new Error(`alarms: '${repeated}' is there more than once`);
   }
 }

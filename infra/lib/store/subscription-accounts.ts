@@ -1,6 +1,7 @@
 import { Token } from 'aws-cdk-lib';
 import { AccountPrincipal, Effect, PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { ITopic } from 'aws-cdk-lib/aws-sns';
+import { shown } from '../properties';
 
 /**
  * Lets each of the accounts subscribe to the topic, and do nothing else with it.
@@ -34,11 +35,17 @@ function validateAccounts(accounts: readonly string[]): void {
         'its members may be tokens, the list itself may not',
     );
   }
+  if (!Array.isArray(accounts)) {
+    throw new Error(`subscriptionAccounts must be a list, and is ${shown(accounts)}`);
+  }
   const seen = new Set<string>();
   for (const account of accounts) {
-    if (!Token.isUnresolved(account) && !/^\d{12}$/.test(account)) {
+    if (
+      !Token.isUnresolved(account) &&
+      !(typeof account === 'string' && /^\d{12}$/.test(account))
+    ) {
       throw new Error(
-        `subscriptionAccounts: '${account}' is not an AWS account id, which has exactly 12 digits`,
+        `subscriptionAccounts: ${shown(account)} is not an AWS account id, which is a text of exactly 12 digits`,
       );
     }
     if (seen.has(account)) {

@@ -1,5 +1,6 @@
 import { Token } from 'aws-cdk-lib';
 import { SubscriptionFilter } from 'aws-cdk-lib/aws-sns';
+import { shown } from '../properties';
 import { schema } from '../store/schema';
 
 /** Which events a subscriber wants: those that meet every condition that is there. */
@@ -47,6 +48,9 @@ export function eventFilterPolicy(
     policy[schema.messageAttributes.source] = oneOf('eventSources', eventSources);
   }
   if (subjectPrefix !== undefined) {
+    if (typeof subjectPrefix !== 'string') {
+      throw new Error(`subjectPrefix must be a text, and is ${shown(subjectPrefix)}`);
+    }
     if (subjectPrefix === '') {
       throw new Error('subjectPrefix is empty; leave it out to get the events of all subjects');
     }
@@ -66,6 +70,9 @@ export function eventFilterPolicy(
 }
 
 function oneOf(property: string, values: readonly string[]): SubscriptionFilter {
+  if (!Array.isArray(values) || values.some((value) => typeof value !== 'string')) {
+    throw new Error(`${property} must be a list of texts, and is ${shown(values)}`);
+  }
   if (values.length === 0) {
     throw new Error(`${property} is empty, so no event would ever match; leave it out to get all`);
   }

@@ -17,6 +17,13 @@ import {
   type QueueProps,
 } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
+import {
+  allowInteger,
+  allowOnly,
+  allowOptionalBoolean,
+  requireProperties,
+  shown,
+} from '../properties';
 import { createAlarm, FAULT_PERIOD, onAnyFault } from '../watching/alarms';
 import { type EventFilterProps, eventFilterPolicy } from './event-filter';
 
@@ -122,15 +129,12 @@ export class EventSubscription extends Construct {
 
   constructor(scope: Construct, id: string, props: EventSubscriptionProps) {
     super(scope, id);
+    requireProperties('EventSubscription', props, '{ topic: eventDB.topic }');
+    requireTopic(props.topic);
     const maxReceiveCount = props.maxReceiveCount ?? 5;
-    if (
-      !Token.isUnresolved(maxReceiveCount) &&
-      !(Number.isInteger(maxReceiveCount) && maxReceiveCount >= 1 && maxReceiveCount <= 1000)
-    ) {
-      throw new Error(
-        `maxReceiveCount must be an integer from 1 to 1000, and is ${maxReceiveCount}`,
-      );
-    }
+    allowInteger('maxReceiveCount', maxReceiveCount, 1, 1000);
+    allowOptionalBoolean('rawMessageDelivery', props.rawMessageDelivery);
+    allowOnly('alarms', props.alarms, Object.values(EventSubscriptionAlarm));
 
     this.deadLetterQueue = this.createQueue('DeadLetters', props, {});
     this.queue = this.createQueue('Queue', props, {
@@ -307,4 +311,14 @@ export class EventSubscription extends Construct {
 function regionOf(topic: ITopic, subscriber: Construct): string | undefined {
   const region = topic.env.region;
   return Token.isUnresolved(region) || region === Stack.of(subscriber).region ? undefined : region;
+}
+
+/** Refuses what isn't a topic, an ARN as text above all. */
+function requireTopic(topic: unknown): void {
+  if (typeof topic !== 'object' || topic === null || !('topicArn' in topic)) {
+    throw new Error(
+      `topic must be a topic, and is ${shown(topic)}; give eventDB.topic, or ` +
+        "Topic.fromTopicArn(this, 'Events', '<ARN>') for a topic of another app",
+    );
+  }
 }

@@ -13,20 +13,28 @@ import type { Construct } from 'constructs';
 
 /** When an alarm goes off. */
 export interface AlarmCondition {
-  /** What is wrong then and what to do, for whoever gets the notification. */
+  /** What is wrong then and what to do, for the person who gets the notification. */
   readonly description: string;
 
   /** What is measured. */
   readonly metric: IMetric;
 
-  /** The alarm goes off at this value and above. */
+  /** The alarm goes off at this value and above; for a sign of life, below this value. */
   readonly threshold: number;
 
   /** Of how many periods at the end ... */
   readonly evaluationPeriods: number;
 
-  /** ... how many must be at the threshold or above. */
+  /** ... how many must be at the threshold or above (for a sign of life: below it or silent). */
   readonly datapointsToAlarm: number;
+
+  /**
+   * Whether the metric is a sign of life: it is reported all the time, too little of it is the
+   * fault, and so is silence. Otherwise the metric counts faults, and silence is none.
+   *
+   * @default false
+   */
+  readonly isSignOfLife?: boolean;
 }
 
 /** An alarm, with notifications for its coming and its going. */
@@ -40,11 +48,18 @@ export function createAlarm(
     alarmDescription: condition.description,
     metric: condition.metric,
     threshold: condition.threshold,
-    comparisonOperator: ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
     evaluationPeriods: condition.evaluationPeriods,
     datapointsToAlarm: condition.datapointsToAlarm,
-    // Without events there are no data points, and that is no fault.
-    treatMissingData: TreatMissingData.NOT_BREACHING,
+    ...(condition.isSignOfLife === true
+      ? {
+          comparisonOperator: ComparisonOperator.LESS_THAN_THRESHOLD,
+          treatMissingData: TreatMissingData.BREACHING,
+        }
+      : {
+          comparisonOperator: ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+          // Without events there are no data points, and that isn't a fault.
+          treatMissingData: TreatMissingData.NOT_BREACHING,
+        }),
   };
   const alarm = new Alarm(scope, id, props);
   if (alarmTopic !== undefined) {
@@ -86,4 +101,16 @@ export function onAnyFault(description: string, metric: IMetric): AlarmCondition
 /** A fault that retries repair, unless it goes on. */
 export function onLastingFault(description: string, metric: IMetric): AlarmCondition {
   return { description, metric, threshold: 1, evaluationPeriods: 3, datapointsToAlarm: 2 };
+}
+
+/** A sign of life that has stopped, for longer than a restart or a late data point explains. */
+export function onSilence(description: string, metric: IMetric): AlarmCondition {
+  return {
+    description,
+    metric,
+    threshold: 1,
+    evaluationPeriods: 3,
+    datapointsToAlarm: 3,
+    isSignOfLife: true,
+  };
 }

@@ -9,12 +9,20 @@ import {
   FAULT_PERIOD,
   onAnyFault,
   onLastingFault,
+  onSilence,
   sumOf,
 } from './alarms';
 import { systemErrorMetrics, throttledWriteMetrics } from './event-db-metrics';
 
 /** The alarms of an `EventDB`. */
 export enum EventDBAlarm {
+  /**
+   * Nothing reads the table's stream, so nothing that is appended is published: the event source
+   * mapping is disabled, deleted or in trouble, or may not read the stream or use the table's key.
+   * After 24 hours events are gone from the stream. All other alarms stay silent then.
+   */
+  NOTHING_PUBLISHED = 'NothingPublished',
+
   /** Events wait in the stream for more than five minutes. */
   ITERATOR_AGE = 'IteratorAge',
 
@@ -50,6 +58,16 @@ export enum EventDBAlarm {
 const ITERATOR_AGE_THRESHOLD = Duration.minutes(5);
 
 const CONDITIONS: Readonly<Record<EventDBAlarm, (eventDB: EventDB) => AlarmCondition>> = {
+  // The sign of life is that Lambda polls the stream, which it does without pause, with or without
+  // events, and reports each poll. Counting appends instead would take metrics of AWS/DynamoDB:
+  // alarms on them ignore missing data whatever they are told, so they keep their last state; and
+  // the writes counted there include heads, guards and snapshots, which are never published.
+  // Counting invocations would take a redrive for a working stream. The cases: docs/operating.md.
+  [EventDBAlarm.NOTHING_PUBLISHED]: (eventDB) =>
+    onSilence(
+      "Nothing reads the table's stream, so nothing is published. Look at the event source mapping of the publisher (its state and the result of its last processing): is it enabled, may the publisher's role read the stream and use the table's key? The stream forgets events after 24 hours.",
+      eventDB.metricStreamPolls({ period: FAULT_PERIOD }),
+    ),
   [EventDBAlarm.ITERATOR_AGE]: (eventDB) => ({
     description:
       'Events wait in the stream for more than five minutes. A failing batch that is retried holds ' +

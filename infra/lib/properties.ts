@@ -1,0 +1,82 @@
+import { Token } from 'aws-cdk-lib';
+
+/**
+ * Checks of properties for those who write plain JavaScript: each names the property, what it is
+ * and what it may be, where the compiler would have told users of TypeScript.
+ */
+
+/** A value as a message shows it. */
+export function shown(value: unknown): string {
+  if (typeof value === 'string') {
+    return `'${value}'`;
+  }
+  if (typeof value === 'object' && value !== null) {
+    return Array.isArray(value) ? 'a list' : 'an object';
+  }
+  return typeof value === 'function' ? 'a function' : String(value);
+}
+
+/**
+ * Refuses a construct without properties.
+ *
+ * @param construct the name of the construct
+ * @param props what was given
+ * @param example the least that does
+ */
+export function requireProperties(construct: string, props: unknown, example: string): void {
+  if (typeof props !== 'object' || props === null) {
+    throw new Error(
+      `${construct} needs properties as its third argument, and got ${shown(props)}; give at least ${example}`,
+    );
+  }
+}
+
+/** Refuses anything but `true` and `false`. */
+export function requireBoolean(property: string, value: unknown): void {
+  if (typeof value !== 'boolean') {
+    throw new Error(
+      value === undefined
+        ? `${property} is missing; give true or false`
+        : `${property} must be true or false, and is ${shown(value)}`,
+    );
+  }
+}
+
+/** Refuses anything but `true`, `false` and nothing at all. */
+export function allowOptionalBoolean(property: string, value: unknown): void {
+  if (value !== undefined) {
+    requireBoolean(property, value);
+  }
+}
+
+/** Refuses what isn't an integer from `least` to `most`; tokens and nothing at all may pass. */
+export function allowInteger(property: string, value: unknown, least: number, most: number): void {
+  if (
+    value !== undefined &&
+    !Token.isUnresolved(value) &&
+    !(Number.isInteger(value) && Number(value) >= least && Number(value) <= most)
+  ) {
+    throw new Error(
+      `${property} must be an integer from ${least} to ${most}, and is ${shown(value)}`,
+    );
+  }
+}
+
+/** Refuses a list with other members than the allowed ones, or with one of them twice. */
+export function allowOnly(property: string, values: unknown, allowed: readonly string[]): void {
+  if (values === undefined) {
+    return;
+  }
+  const choice = `give a list of ${allowed.map((name) => `'${name}'`).join(', ')}`;
+  if (!Array.isArray(values)) {
+    throw new Error(`${property} must be a list, and is ${shown(values)}; ${choice}`);
+  }
+  values.forEach((value, position) => {
+    if (!allowed.includes(value)) {
+      throw new Error(`${property} has ${shown(value)}, which doesn't exist; ${choice}`);
+    }
+    if (values.indexOf(value) !== position) {
+      throw new Error(`${property}: '${value}' is there more than once`);
+    }
+  });
+}
