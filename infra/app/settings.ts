@@ -1,6 +1,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Architecture } from 'aws-cdk-lib/aws-lambda';
+import { type EnvironmentFile, readEnvironmentFile } from './environment-file';
 
 /** The environments that can be deployed; only `prod` is production. */
 export const ENVIRONMENTS = ['dev', 'test', 'staging', 'prod'] as const;
@@ -16,7 +17,11 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
 /** Environment variable that chooses the architecture where the context doesn't. */
 export const ARCHITECTURE_VARIABLE = 'EVENTDB_ARCHITECTURE';
 
-/** What the context (`-c name=value`) of `cdk deploy` settles. */
+/**
+ * The settings of an environment: of `environments/<env>.json`, or of `-c <name>=`, which wins.
+ *
+ * They and their names are described in `environments/schema.json`.
+ */
 export interface Settings {
   /** `-c env=`, required. */
   readonly environment: Environment;
@@ -52,13 +57,24 @@ export type Context = (name: string) => unknown;
 /**
  * Reads the settings of the event store's stack.
  *
- * @param context where the values of `-c` and of cdk.json are
+ * @param override where the values of `-c` and of cdk.json are
  * @param variables the process's environment variables
+ * @param fileOf reads the settings of an environment
  * @throws with a sentence for the user of the command line if a value is missing or wrong
  */
-export function readSettings(context: Context, variables: NodeJS.ProcessEnv): Settings {
+export function readSettings(
+  override: Context,
+  variables: NodeJS.ProcessEnv,
+  fileOf: (environment: Environment) => EnvironmentFile = readEnvironmentFile,
+): Settings {
+  const environment = readEnvironment(override);
+  const file = fileOf(environment);
+  const context: Context = (name) => {
+    const value = override(name);
+    return value === undefined || value === null || value === '' ? file[name] : value;
+  };
   return {
-    environment: readEnvironment(context),
+    environment,
     name: readName(context),
     subscriptionAccounts: list(context, 'subscriptionAccounts'),
     architecture: readArchitecture(context, variables),

@@ -4,8 +4,16 @@ import { readSettings } from '../app/settings';
 import { readSubscriberSettings } from '../app/subscriber-stack';
 import { BUNDLE_DIRECTORY } from './support';
 
-const settings = (context: Record<string, unknown>, variables: NodeJS.ProcessEnv = {}) =>
-  readSettings((name) => context[name], variables);
+const settings = (
+  context: Record<string, unknown>,
+  variables: NodeJS.ProcessEnv = {},
+  file: Record<string, unknown> = {},
+) =>
+  readSettings(
+    (name) => context[name],
+    variables,
+    () => file,
+  );
 
 const subscriberSettings = (context: Record<string, unknown>) =>
   readSubscriberSettings((name) => context[name]);

@@ -12,7 +12,13 @@ type Variant = (app: App, id: string) => Stack;
 function eventDB(context: Record<string, string>): Variant {
   return (app, id) => {
     const given: Record<string, string> = { code: BUNDLE_DIRECTORY, ...context };
-    return new EventDBStack(app, id, { settings: readSettings((name) => given[name], {}) });
+    return new EventDBStack(app, id, {
+      settings: readSettings(
+        (name) => given[name],
+        {},
+        () => ({}),
+      ),
+    });
   };
 }
 
