@@ -125,7 +125,8 @@ pub mod metric {
     pub const SKIPPED_RECORDS: &str = "SkippedRecords";
     /// Records that were reported as failed (Count).
     pub const FAILED_RECORDS: &str = "FailedRecords";
-    /// From an event's time to its publication (Milliseconds).
+    /// From when the table's stream got an event to its publication (Milliseconds). Events that are
+    /// imported with old times count from their import.
     pub const PUBLISH_LAG: &str = "PublishLag";
 }
 

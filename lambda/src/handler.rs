@@ -79,7 +79,7 @@ pub async fn handle(
     let queues = Queues::new(batch.entries, &batch.unpublishable);
     let outcome = publish(topic, queues, deadline).await;
     let metrics = Metrics {
-        published: outcome.lags.len(),
+        published: outcome.published,
         skipped: batch.skipped.len(),
         failed: outcome.failed.len(),
         requests: outcome.requests,

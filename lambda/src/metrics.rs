@@ -28,7 +28,8 @@ pub struct Metrics {
     pub failed: usize,
     /// Requests that were sent to the topic, repetitions included.
     pub requests: usize,
-    /// For each published event, the milliseconds from its time to its publication.
+    /// The milliseconds from when the stream got an event to its publication, for each published
+    /// event whose record says when that was.
     pub lags: Vec<u64>,
 }
 

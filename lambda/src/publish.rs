@@ -30,7 +30,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub struct Outcome {
     /// Requests that were sent, repetitions included.
     pub requests: usize,
-    /// For each event that the topic has accepted, the milliseconds since its time.
+    /// Events that the topic has accepted.
+    pub published: usize,
+    /// For each of them, the milliseconds since the stream got it, where its record says when.
     pub lags: Vec<u64>,
     /// Positions of all records that were not published, in no particular order.
     pub failed: Vec<usize>,
@@ -64,8 +66,15 @@ pub struct Outcome {
 /// # }
 /// ```
 pub async fn publish(topic: &impl Topic, queues: Queues, deadline: Instant) -> Outcome {
-    let mut work =
-        Work { queues, again: Vec::new(), lags: Vec::new(), requests: 0, stopped: false, deadline };
+    let mut work = Work {
+        queues,
+        again: Vec::new(),
+        published: 0,
+        lags: Vec::new(),
+        requests: 0,
+        stopped: false,
+        deadline,
+    };
     let mut in_flight = FuturesUnordered::new();
     loop {
         while in_flight.len() < REQUESTS_IN_FLIGHT {
@@ -80,7 +89,12 @@ pub async fn publish(topic: &impl Topic, queues: Queues, deadline: Instant) -> O
         }
     }
     drop(in_flight);
-    Outcome { requests: work.requests, lags: work.lags, failed: work.queues.into_failed() }
+    Outcome {
+        requests: work.requests,
+        published: work.published,
+        lags: work.lags,
+        failed: work.queues.into_failed(),
+    }
 }
 
 /// What is still to be done, and what has been.
@@ -88,6 +102,7 @@ struct Work {
     queues: Queues,
     /// Requests that are sent again, whole or in part.
     again: Vec<Request>,
+    published: usize,
     lags: Vec<u64>,
     requests: usize,
     /// Nothing is begun any more, neither new requests nor repetitions.
@@ -113,7 +128,8 @@ impl Work {
         for (index, entry) in request.entries.into_iter().enumerate() {
             match (fault_of(index, answer), pause) {
                 (None, _) => {
-                    self.lags.push(lag(entry.time));
+                    self.published += 1;
+                    self.lags.extend(entry.streamed.map(lag));
                     self.queues.accepted(&entry);
                 }
                 (Some(Fault { kind: FaultKind::Passing, code }), Some(_)) => {
@@ -213,9 +229,9 @@ fn fault_of(index: usize, answer: &Answer) -> Option<Fault> {
     (!answer.accepted.contains(&index)).then(missing)
 }
 
-fn lag(time: DateTime<Utc>) -> u64 {
+fn lag(streamed: DateTime<Utc>) -> u64 {
     let now = std::time::SystemTime::now();
-    // The writer's clock may be ahead of ours.
-    let since_event = now.duration_since(time.into()).unwrap_or_default();
-    u64::try_from(since_event.as_millis()).unwrap_or(u64::MAX)
+    // The stream's clock may be ahead of ours.
+    let since_streamed = now.duration_since(streamed.into()).unwrap_or_default();
+    u64::try_from(since_streamed.as_millis()).unwrap_or(u64::MAX)
 }

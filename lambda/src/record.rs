@@ -1,6 +1,7 @@
 //! A record of the table's stream becomes an [`Entry`] for the topic. No I/O.
 
 use aws_lambda_events::dynamodb::EventRecord;
+use chrono::{DateTime, TimeDelta, Utc};
 use eventdb::schema::{self, attribute};
 use eventdb::{InvalidItem, Message, item};
 use serde_dynamo::{AttributeValue, Item};
@@ -67,6 +68,7 @@ pub fn read(position: usize, record: EventRecord) -> Record {
     if record.event_name != "INSERT" {
         return Record::Skipped("no INSERT");
     }
+    let streamed = record.change.approximate_creation_date_time;
     let keys = record.change.keys;
     let image = record.change.new_image;
     if image.is_empty() {
@@ -103,12 +105,23 @@ pub fn read(position: usize, record: EventRecord) -> Record {
                 revision: event.revision,
                 source: event.source,
                 id: event.id,
-                time: event.time,
+                streamed: streamed_at(streamed, event.time),
                 message,
             })
         }
         Err(invalid) => Record::Unpublishable(unreadable(position, &keys, &invalid)),
     }
+}
+
+/// When the stream got an event, of whose time it says only the second. Where the event's own time
+/// lies in that second it is taken, so that a lag of milliseconds can be seen; an imported event's
+/// time, or one by a wrong clock, doesn't.
+fn streamed_at(second: DateTime<Utc>, event: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    // What a record without it is parsed to.
+    if second == DateTime::UNIX_EPOCH {
+        return None;
+    }
+    Some(event.max(second).min(second + TimeDelta::milliseconds(999)))
 }
 
 fn unreadable(position: usize, keys: &Item, invalid: &InvalidItem) -> Unpublishable {

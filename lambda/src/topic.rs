@@ -20,8 +20,8 @@ pub struct Entry {
     pub source: String,
     /// The event's id.
     pub id: String,
-    /// The event's time.
-    pub time: DateTime<Utc>,
+    /// When the stream got the event; `None` where its record doesn't say.
+    pub streamed: Option<DateTime<Utc>>,
     /// What is sent.
     pub message: Message,
 }

@@ -253,6 +253,43 @@ async fn one_subject_is_sent_one_by_one() {
     assert_eq!(topic.most_under_way.load(Ordering::SeqCst), 1);
 }
 
+/// Handles one record of an event with this time in the table and on the stream, both in
+/// milliseconds.
+async fn lags(event: i64, streamed: Option<i64>) -> Vec<u64> {
+    let mut record = event_record(0, "book:1", 1);
+    record["dynamodb"]["NewImage"]["time"] = json!({ "N": event.to_string() });
+    record["dynamodb"]["NewImage"]["time_type"] = json!({ "S": format!("{event}_book.borrowed") });
+    // AWS gives whole seconds.
+    record["dynamodb"]["ApproximateCreationDateTime"] = json!(streamed.map(|time| time / 1_000));
+    if streamed.is_none() {
+        let change = record["dynamodb"].as_object_mut().unwrap();
+        change.remove("ApproximateCreationDateTime");
+    }
+    let (_, metrics) = handle(&ScriptedTopic::default(), payload(&[record]), deadline()).await;
+    assert_eq!(metrics.published, 1);
+    metrics.lags
+}
+
+#[tokio::test]
+async fn the_lag_counts_from_the_stream_and_not_from_the_event() {
+    let now = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now());
+    let now = now.timestamp_millis();
+    let minute = 60_000;
+    let of_2016 = 1_483_228_799_000;
+    // Imported this minute; stamped by a clock that is an hour ahead.
+    for event in [of_2016, now + 60 * minute] {
+        let lag = lags(event, Some(now)).await;
+        assert!(lag.iter().all(|lag| *lag < 60_000) && lag.len() == 1, "{lag:?}");
+    }
+    // In the stream's second the event's own time counts.
+    let long_ago = now / 1_000 * 1_000 - minute;
+    let (early, late) =
+        (lags(long_ago, Some(long_ago)).await, lags(long_ago + 900, Some(long_ago)).await);
+    assert!((60_000..120_000).contains(&early[0]), "{early:?}");
+    assert!(early[0] >= late[0] + 500, "{early:?} {late:?}");
+    assert!(lags(now, None).await.is_empty(), "the record doesn't say when");
+}
+
 /// Text that makes the message of an event of `book:{n}`, n of one digit, this large.
 fn filled(position: usize, size: usize) -> Value {
     let subject = format!("book:{position}");

@@ -407,7 +407,9 @@ export class EventDB extends Construct {
   }
 
   /**
-   * Milliseconds from an event's time to its publication.
+   * Milliseconds from when the table's stream got an event to its publication: imported events
+   * with old times count from their import. The stream says only the second, so an event whose
+   * own time lies outside that second counts up to one second too many.
    *
    * @param options statistic (99th percentile, if not given), period and so on
    */

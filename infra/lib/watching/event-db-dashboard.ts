@@ -37,7 +37,7 @@ export class EventDBDashboard extends Dashboard {
       ),
     );
     this.addWidgets(
-      graph('Publish lag (ms from an event to its publication)', [
+      graph('Publish lag (ms from the stream to the topic)', [
         eventDB.metricPublishLag({ statistic: Stats.p(50), label: 'median', period: PERIOD }),
         eventDB.metricPublishLag({ statistic: Stats.p(99), label: '99 %', period: PERIOD }),
         eventDB.metricIteratorAge({ label: 'age of the oldest record', period: PERIOD }),
