@@ -1,7 +1,8 @@
-import { Annotations, Stack } from 'aws-cdk-lib';
+import { Annotations, Stack, Token } from 'aws-cdk-lib';
 import { Effect, PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
-import type { IKey } from 'aws-cdk-lib/aws-kms';
+import type { IAlias, IKey } from 'aws-cdk-lib/aws-kms';
 import type { Construct } from 'constructs';
+import { shown } from '../properties';
 
 /**
  * What a reader of the table needs of the customer's key: DynamoDB decrypts the table's key in
@@ -25,6 +26,48 @@ export const KEY_ACTIONS_FOR_WRITING = [
 
 /** What publishing to an encrypted topic needs of its key. */
 export const KEY_ACTIONS_FOR_PUBLISHING = ['kms:Decrypt', 'kms:GenerateDataKey'] as const;
+
+/**
+ * The key itself where an alias is given: policies name keys, never aliases, and SNS and SQS check
+ * permissions on the key.
+ *
+ * @param property the property that the key was given as
+ * @param key a key or an alias
+ * @param scope the construct that uses it
+ * @throws if the key behind the alias isn't known, or is in another region
+ */
+export function usableKey(property: string, key: IKey, scope: Construct): IKey {
+  if (typeof key !== 'object' || key === null || !('keyArn' in key)) {
+    throw new Error(
+      `${property} must be a KMS key, and is ${shown(key)}; give new Key(...), or ` +
+        "Key.fromKeyArn(this, 'Key', '<ARN>') for a key of another app",
+    );
+  }
+  const target = isAlias(key) ? targetOf(property, key) : key;
+  const [region, own] = [target.env.region, Stack.of(scope).region];
+  if (!Token.isUnresolved(region) && !Token.isUnresolved(own) && region !== own) {
+    throw new Error(
+      `${property} is a key in ${region}, but what it is to encrypt is in ${own}; a key works in its own region only`,
+    );
+  }
+  return target;
+}
+
+function isAlias(key: IKey): key is IAlias {
+  return 'aliasName' in key;
+}
+
+function targetOf(property: string, alias: IAlias): IKey {
+  try {
+    return alias.aliasTargetKey;
+  } catch {
+    throw new Error(
+      `${property} is the imported alias '${alias.aliasName}', and a policy can't name an alias; give ` +
+        "the key behind it: Key.fromKeyArn(this, 'Key', '<ARN of the key>'), or " +
+        `Key.fromLookup(this, 'Key', { aliasName: '${alias.aliasName}' })`,
+    );
+  }
+}
 
 /**
  * Lets the SNS service use the customer's key for topics of this account.

@@ -27,6 +27,7 @@ import {
   allowTopicEncryption,
   KEY_ACTIONS_FOR_READING,
   KEY_ACTIONS_FOR_WRITING,
+  usableKey,
 } from './encryption-key';
 import { EventTable } from './event-table';
 import { FailureBucket } from './failure-bucket';
@@ -201,7 +202,7 @@ export class EventDB extends Construct {
   /** The bucket that keeps the records which could not be published, until they are redriven. */
   readonly failureBucket: FailureBucket;
 
-  /** The key that was given. */
+  /** The key that was given; where that was an alias, the key behind it. */
   readonly encryptionKey: IKey | undefined;
 
   /** The alarms that there are, for other actions and thresholds. */
@@ -220,16 +221,19 @@ export class EventDB extends Construct {
       isInStack ? id : 'Default',
     );
 
-    this.encryptionKey = props.encryptionKey;
+    this.encryptionKey =
+      props.encryptionKey === undefined
+        ? undefined
+        : usableKey('encryptionKey', props.encryptionKey, this);
     this.table = new EventTable(this, 'Table', {
       isProdEnv: props.isProdEnv,
       tableName: props.tableName,
-      encryptionKey: props.encryptionKey,
+      encryptionKey: this.encryptionKey,
     });
     this.topic = this.createTopic(props);
     this.failureBucket = new FailureBucket(this, 'Failures', {
       isProdEnv: props.isProdEnv,
-      encryptionKey: props.encryptionKey,
+      encryptionKey: this.encryptionKey,
       isEmptiedWithStack: props.emptyFailureBucket ?? !props.isProdEnv,
       expiration: props.failureExpiration ?? Duration.days(365),
     });
@@ -239,7 +243,7 @@ export class EventDB extends Construct {
       table: this.table,
       topic: this.topic,
       failureBucket: this.failureBucket,
-      encryptionKey: props.encryptionKey,
+      encryptionKey: this.encryptionKey,
       code: props.code,
       architecture: props.architecture ?? Architecture.ARM_64,
       logLevel: props.logLevel,
@@ -477,15 +481,15 @@ export class EventDB extends Construct {
   private createTopic(props: EventDBProps): Topic {
     const topic = new Topic(this, 'Topic', {
       enforceSSL: true,
-      masterKey: props.encryptionKey,
+      masterKey: this.encryptionKey,
       // The publisher says what a duplicate is, by the source and id of the event.
       ...(props.fifo === true
         ? { fifo: true, fifoThroughputScope: FifoThroughputScope.MESSAGE_GROUP }
         : {}),
     });
     allowSubscriptions(topic, props.subscriptionAccounts ?? []);
-    if (props.encryptionKey !== undefined) {
-      allowTopicEncryption(this, props.encryptionKey);
+    if (this.encryptionKey !== undefined) {
+      allowTopicEncryption(this, this.encryptionKey);
     }
     topic.applyRemovalPolicy(props.isProdEnv ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY);
     return topic;

@@ -1,14 +1,20 @@
-import { Annotations, Duration, Stack, Token, Validations } from 'aws-cdk-lib';
+import { Annotations, Aws, Duration, Stack, Token, Validations } from 'aws-cdk-lib';
 import { type Alarm, type Metric, type MetricOptions, Stats } from 'aws-cdk-lib/aws-cloudwatch';
 import {
+  type AddToResourcePolicyResult,
   Effect,
   type Grant,
   type IGrantable,
   PolicyStatement,
-  ServicePrincipal,
+  type ServicePrincipal,
 } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
-import { type ITopic, Subscription, SubscriptionProtocol } from 'aws-cdk-lib/aws-sns';
+import {
+  type CfnSubscription,
+  type ITopic,
+  Subscription,
+  SubscriptionProtocol,
+} from 'aws-cdk-lib/aws-sns';
 import {
   DeduplicationScope,
   FifoThroughputLimit,
@@ -24,8 +30,11 @@ import {
   requireProperties,
   shown,
 } from '../properties';
+import { usableKey } from '../store/encryption-key';
+import { allowAlarms } from '../watching/alarm-topic';
 import { createAlarm, FAULT_PERIOD, onAnyFault } from '../watching/alarms';
 import { type EventFilterProps, eventFilterPolicy } from './event-filter';
+import { snsPrincipals } from './sns-principal';
 
 /** The alarms of an `EventSubscription`. */
 export enum EventSubscriptionAlarm {
@@ -42,8 +51,25 @@ export interface EventSubscriptionProps extends EventFilterProps {
    * The topic of the event store: `eventDB.topic`, or `Topic.fromTopicArn(...)` for one of another
    * app, account or region. The topic of another account must have this one among its
    * `subscriptionAccounts`. If it is FIFO, so are the queues.
+   *
+   * An ARN that is known at deployment only (`Fn.importValue`, a parameter) tells neither whether
+   * the topic is FIFO nor its region: say so by `fifo` and `topicRegion`.
    */
   readonly topic: ITopic;
+
+  /**
+   * Whether the topic is a FIFO topic, which makes the queues FIFO queues.
+   *
+   * @default - as the topic says; with an ARN that is known at deployment only, `false`
+   */
+  readonly fifo?: boolean;
+
+  /**
+   * The topic's region.
+   *
+   * @default - as the topic says; with an ARN that is known at deployment only, the subscriber's
+   */
+  readonly topicRegion?: string;
 
   /**
    * The customer managed key that encrypts both queues. The policy of a key of this app is
@@ -134,10 +160,18 @@ export class EventSubscription extends Construct {
     const maxReceiveCount = props.maxReceiveCount ?? 5;
     allowInteger('maxReceiveCount', maxReceiveCount, 1, 1000);
     allowOptionalBoolean('rawMessageDelivery', props.rawMessageDelivery);
+    allowOptionalBoolean('fifo', props.fifo);
+    const isFifo = fifoOf(props);
+    const topicRegion = topicRegionOf(props, this);
+    const encryptionKey =
+      props.encryptionKey === undefined
+        ? undefined
+        : usableKey('encryptionKey', props.encryptionKey, this);
+    const principals = snsPrincipals(topicRegion ?? Aws.REGION, Stack.of(this).region);
     allowOnly('alarms', props.alarms, Object.values(EventSubscriptionAlarm));
 
-    this.deadLetterQueue = this.createQueue('DeadLetters', props, {});
-    this.queue = this.createQueue('Queue', props, {
+    this.deadLetterQueue = this.createQueue('DeadLetters', isFifo, encryptionKey, {});
+    this.queue = this.createQueue('Queue', isFifo, encryptionKey, {
       visibilityTimeout: props.visibilityTimeout ?? Duration.minutes(3),
       deadLetterQueue: { queue: this.deadLetterQueue, maxReceiveCount },
     });
@@ -146,36 +180,35 @@ export class EventSubscription extends Construct {
       reason: 'This is the dead-letter queue.',
     });
 
-    const principal = new ServicePrincipal('sns.amazonaws.com');
-    const policy = this.queue.addToResourcePolicy(
-      new PolicyStatement({
-        sid: 'Events',
-        effect: Effect.ALLOW,
-        principals: [principal],
-        actions: ['sqs:SendMessage'],
-        resources: [this.queue.queueArn],
-        conditions: { ArnEquals: { 'aws:SourceArn': props.topic.topicArn } },
-      }),
+    const policy = this.letDeliver(this.queue, 'Events', props.topic, principals);
+    const deadLetterPolicy = this.letDeliver(
+      this.deadLetterQueue,
+      'UndeliverableEvents',
+      props.topic,
+      principals,
     );
-    if (props.encryptionKey !== undefined) {
-      this.allowQueueEncryption(props.topic, props.encryptionKey);
+    if (encryptionKey !== undefined) {
+      this.allowQueueEncryption(props.topic, encryptionKey, principals);
     }
 
     const filterPolicy = eventFilterPolicy(props);
-    const region = regionOf(props.topic, this);
     this.subscription = new Subscription(this, 'Subscription', {
       topic: props.topic,
       protocol: SubscriptionProtocol.SQS,
       endpoint: this.queue.queueArn,
       rawMessageDelivery: props.rawMessageDelivery ?? true,
-      // Adds the policy that lets SNS send there.
-      deadLetterQueue: this.deadLetterQueue,
       filterPolicy,
-      region,
+      region: topicRegion === Stack.of(this).region ? undefined : topicRegion,
     });
+    // The library's property would add a policy for the global principal of SNS only.
+    (this.subscription.node.defaultChild as CfnSubscription).redrivePolicy = {
+      deadLetterTargetArn: this.deadLetterQueue.queueArn,
+    };
     // SNS gives up on what it may not deliver, so the queue must be open before events come.
-    if (policy.policyDependable !== undefined) {
-      this.subscription.node.addDependency(policy.policyDependable);
+    for (const { policyDependable } of [policy, deadLetterPolicy]) {
+      if (policyDependable !== undefined) {
+        this.subscription.node.addDependency(policyDependable);
+      }
     }
 
     this.alarms = this.createAlarms(props);
@@ -233,16 +266,16 @@ export class EventSubscription extends Construct {
 
   private createQueue(
     id: string,
-    props: EventSubscriptionProps,
+    isFifo: boolean,
+    encryptionKey: IKey | undefined,
     own: Pick<QueueProps, 'visibilityTimeout' | 'deadLetterQueue'>,
   ): Queue {
     return new Queue(this, id, {
       ...own,
-      encryption:
-        props.encryptionKey === undefined ? QueueEncryption.SQS_MANAGED : QueueEncryption.KMS,
-      encryptionMasterKey: props.encryptionKey,
+      encryption: encryptionKey === undefined ? QueueEncryption.SQS_MANAGED : QueueEncryption.KMS,
+      encryptionMasterKey: encryptionKey,
       // High throughput: the limit counts per subject, and not for the whole queue.
-      ...(props.topic.fifo
+      ...(isFifo
         ? {
             fifo: true,
             deduplicationScope: DeduplicationScope.MESSAGE_GROUP,
@@ -254,28 +287,51 @@ export class EventSubscription extends Construct {
     });
   }
 
+  /** Lets SNS send the topic's messages to the queue. */
+  private letDeliver(
+    queue: Queue,
+    sid: string,
+    topic: ITopic,
+    principals: ServicePrincipal[],
+  ): AddToResourcePolicyResult {
+    return queue.addToResourcePolicy(
+      new PolicyStatement({
+        sid,
+        effect: Effect.ALLOW,
+        principals,
+        actions: ['sqs:SendMessage'],
+        resources: [queue.queueArn],
+        conditions: { ArnEquals: { 'aws:SourceArn': topic.topicArn } },
+      }),
+    );
+  }
+
   /** Lets SNS use the key of the queues. */
-  private allowQueueEncryption(topic: ITopic, key: IKey): void {
+  private allowQueueEncryption(topic: ITopic, key: IKey, principals: ServicePrincipal[]): void {
     const added = key.addToResourcePolicy(
       new PolicyStatement({
         sid: 'EventQueueEncryption',
         effect: Effect.ALLOW,
-        principals: [new ServicePrincipal('sns.amazonaws.com')],
+        principals,
         actions: ['kms:Decrypt', 'kms:GenerateDataKey'],
         resources: ['*'],
-        conditions:
-          // A topic of this app that is encrypted with this very key names it, so the key's policy
-          // can't name the topic: that would be a circular dependency in the template.
-          topic.masterKey === key
-            ? { StringEquals: { 'aws:SourceAccount': topic.env.account } }
-            : { ArnEquals: { 'aws:SourceArn': topic.topicArn } },
+        conditions: mayNameTopic(topic, key)
+          ? { ArnEquals: { 'aws:SourceArn': topic.topicArn } }
+          : {
+              StringEquals: { 'aws:SourceAccount': topic.env.account },
+              ArnLike: {
+                'aws:SourceArn': `arn:${Aws.PARTITION}:sns:*:${topic.env.account}:*`,
+              },
+            },
       }),
       true,
     );
     if (!added.statementAdded) {
       Annotations.of(this).addWarningV2(
         'eventdb:importedQueueKey',
-        'encryptionKey is imported, so its policy stays as it is. It must let sns.amazonaws.com use ' +
+        `encryptionKey is imported, so its policy stays as it is. It must let ${principals
+          .map(({ service }) => service)
+          .join(' and ')} use ` +
           "kms:Decrypt and kms:GenerateDataKey (with aws:SourceArn = the topic's ARN), else no " +
           'event ever reaches the queue.',
       );
@@ -300,6 +356,9 @@ export class EventSubscription extends Construct {
     if (wanted.length === 0) {
       return new Map();
     }
+    if (props.alarmTopic !== undefined) {
+      allowAlarms(this, props.alarmTopic);
+    }
     const scope = new Construct(this, 'Alarms');
     return new Map(
       wanted.map((name) => [name, createAlarm(scope, name, conditions[name], props.alarmTopic)]),
@@ -307,10 +366,50 @@ export class EventSubscription extends Construct {
   }
 }
 
-/** The topic's region where it is another than the subscriber's, which SNS must be told then. */
-function regionOf(topic: ITopic, subscriber: Construct): string | undefined {
-  const region = topic.env.region;
-  return Token.isUnresolved(region) || region === Stack.of(subscriber).region ? undefined : region;
+/**
+ * Whether the key's policy can name the topic. Where the topic is made in this app, and so is its
+ * key, the topic's template depends on the stack of the key: named there, stacks (or resources)
+ * would depend on each other in a circle.
+ */
+function mayNameTopic(topic: ITopic, key: IKey): boolean {
+  if (!Token.isUnresolved(topic.topicArn)) {
+    return true;
+  }
+  return topic.masterKey !== key && Stack.of(topic) === Stack.of(key);
+}
+
+/** Whether the topic is FIFO: what the topic knows of itself, or what is said of it. */
+function fifoOf({ topic, fifo }: EventSubscriptionProps): boolean {
+  if (fifo === false && topic.fifo) {
+    throw new Error('fifo is false, but the topic is a FIFO topic, which takes FIFO queues only');
+  }
+  if (fifo === true && !topic.fifo && !Token.isUnresolved(topic.topicArn)) {
+    throw new Error(
+      `fifo is true, but the topic is none: the ARN of a FIFO topic ends in .fifo, and this is ${topic.topicArn}`,
+    );
+  }
+  return fifo ?? topic.fifo;
+}
+
+/** The topic's region, as far as it is known at synthesis. */
+function topicRegionOf(
+  { topic, topicRegion }: EventSubscriptionProps,
+  subscriber: Construct,
+): string | undefined {
+  const { region } = topic.env;
+  // Two tokens are the same region where both stacks are wherever the app is deployed to.
+  const known =
+    Token.isUnresolved(region) && region !== Stack.of(subscriber).region ? undefined : region;
+  if (
+    topicRegion !== undefined &&
+    known !== undefined &&
+    !Token.isUnresolved(known) &&
+    !Token.isUnresolved(topicRegion) &&
+    topicRegion !== known
+  ) {
+    throw new Error(`topicRegion is '${topicRegion}', but the topic is in ${known}`);
+  }
+  return topicRegion ?? known;
 }
 
 /** Refuses what isn't a topic, an ARN as text above all. */

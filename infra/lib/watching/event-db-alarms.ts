@@ -3,6 +3,7 @@ import type { Alarm } from 'aws-cdk-lib/aws-cloudwatch';
 import type { ITopic } from 'aws-cdk-lib/aws-sns';
 import { Construct } from 'constructs';
 import type { EventDB } from '../store/event-db';
+import { allowAlarms } from './alarm-topic';
 import {
   type AlarmCondition,
   createAlarm,
@@ -141,6 +142,9 @@ export function createEventDBAlarms(
 ): ReadonlyMap<EventDBAlarm, Alarm> {
   if (wanted.length === 0) {
     return new Map();
+  }
+  if (alarmTopic !== undefined) {
+    allowAlarms(eventDB, alarmTopic);
   }
   const scope = new Construct(eventDB, 'Alarms');
   return new Map(
