@@ -105,11 +105,13 @@ pub use {
     domain::repository::{
         EventsRead, ExecuteError, Executed, LoadError, Loaded, Repository, SnapshotWrite, Snapshots,
     },
-    store::error::{BoxError, CompleteEvent, Conflict, Error, IdReuse, UnsettledEvents},
+    store::error::{
+        BoxError, CompleteEvent, Conflict, Error, IdReuse, StoredEvent, UnsettledEvents,
+    },
     store::precondition::{ExpectedState, Precondition, SubjectState},
     store::{
         AddEvents, AddNewEvents, CapacityMeter, ConsumedCapacity, EventDb, FetchEvent, FetchEvents,
-        History, MissingRevisions,
+        History, MissingRevisions, TimeLimits,
     },
     subscribe::dynamodb_read_model::{DynamoDbReadModel, PositionTable, ReadModelError},
     subscribe::projection::{

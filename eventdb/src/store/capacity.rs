@@ -50,6 +50,11 @@ pub(crate) enum Kind {
 }
 
 impl ConsumedCapacity {
+    /// What is known of a request that failed.
+    pub(crate) fn unanswered() -> Self {
+        Self { requests: 1, ..Self::default() }
+    }
+
     /// What one answered request consumed.
     pub(crate) fn of_request(kind: Kind, parts: &[types::ConsumedCapacity]) -> Self {
         let mut total = Self { requests: 1, ..Self::default() };

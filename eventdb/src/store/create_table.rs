@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::types::{
 use crate::schema::{attribute, index};
 use crate::store::EventDb;
 use crate::store::error::{BoxError, Error};
-use crate::store::failure::Failure;
+use crate::store::failure::{Failure, Transmission};
 
 impl EventDb {
     /// Creates the table with its indexes and its stream, and waits until it is ready.
@@ -48,11 +48,16 @@ impl EventDb {
             .stream_specification(parts.stream)
             .send()
             .await;
-        match created.map_err(Failure::of) {
+        match created.map_err(|error| Failure::of(error, &Transmission::presumed())) {
             Ok(_) => {}
             Err(Failure::Service(error)) if error.is_resource_in_use_exception() => {}
             Err(Failure::Busy(source) | Failure::Unanswered(source)) => {
-                return Err(Error::Unavailable { attempts: 1, source });
+                return Err(Error::Unavailable {
+                    operation: "CreateTable",
+                    table: name.clone(),
+                    attempts: 1,
+                    source,
+                });
             }
             Err(Failure::Refused(source)) => return Err(refused(source)),
             Err(Failure::Service(error)) => return Err(refused(Box::new(error))),

@@ -27,15 +27,13 @@ use crate::store::precondition::{ExpectedState, Precondition, SubjectState};
 ///     }
 /// }
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The given events or arguments can't be used: correct what the faults name.
-    #[error("invalid: {0}")]
-    Invalid(#[from] Faults),
+    Invalid(Faults),
 
     /// The append doesn't fit in one transaction: split it, giving up that it is atomic.
-    #[error("the append is too large for one transaction: {actual} {what}, allowed are {allowed}")]
     TooLarge {
         /// What there is too much of: `actions` or `bytes`.
         what: &'static str,
@@ -52,15 +50,24 @@ pub enum Error {
     /// takes it [within five minutes][1], and stores the events if the precondition is true by then.
     ///
     /// [1]: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html
-    #[error("conflict: {0}")]
     Conflict(Box<Conflict>),
+
+    /// Other writers of the same subjects were first, again and again, until the
+    /// [time limit](crate::TimeLimits): the database is well, and the subject is in demand. The
+    /// same call may succeed later.
+    Contended {
+        /// The table.
+        table: String,
+        /// A subject on which others were first.
+        subject: String,
+        /// How often the append was tried.
+        attempts: u32,
+        /// What happened the last time.
+        source: BoxError,
+    },
 
     /// A complete event isn't newer than what its subject holds already: the history of a subject
     /// only grows at its end.
-    #[error(
-        "event {index} is not newer than the last event of its subject `{subject}`, which is of \
-         {last_time}; allowed are later times, at least 1 ms apart"
-    )]
     NotNewer {
         /// Which of the given events it is, from 0.
         index: usize,
@@ -71,7 +78,6 @@ pub enum Error {
     },
 
     /// The id of a given event is in use for something else.
-    #[error("event {index} has the id `{id}`, which is in use: {reason}")]
     IdReused {
         /// Which of the given events it is, from 0.
         index: usize,
@@ -79,21 +85,24 @@ pub enum Error {
         id: String,
         /// How the stored event and the given one disagree.
         reason: IdReuse,
+        /// The event that is stored with this id, where it was read.
+        stored: Option<StoredEvent>,
     },
 
     /// A cursor can't be used here.
-    #[error(transparent)]
-    Cursor(#[from] CursorError),
+    Cursor(CursorError),
 
     /// The event was found, but its row can't be read.
-    #[error(transparent)]
     InvalidItem(Box<InvalidItem>),
 
-    /// The database was busy or out of reach, for longer than the store kept trying. Sending the
-    /// same again, later, is harmless.
-    #[error("the database was not available, in {attempts} attempts; nothing was stored")]
+    /// The database was busy or out of reach, for longer than the store kept trying. Nothing was
+    /// stored, and sending the same again, later, is harmless.
     Unavailable {
-        /// How often the request was sent.
+        /// The operation of DynamoDB that failed, such as `Query`.
+        operation: &'static str,
+        /// The table.
+        table: String,
+        /// How often the request was sent, or tried to be.
         attempts: u32,
         /// The last failure.
         source: BoxError,
@@ -103,28 +112,146 @@ pub enum Error {
     /// stored: `db.add_events(events)` finds them, or stores them under the preconditions that the
     /// append had, and so settles it. An append whose candidates had ids of their own may as well
     /// be repeated as it was.
-    #[error(
-        "no answer in {attempts} attempts: it is unknown whether the append of {} events happened; \
-         give them to add_events to settle it",
-        events.as_slice().len()
-    )]
     OutcomeUnknown {
         /// The events, complete but for their revisions.
         events: UnsettledEvents,
-        /// How often the request was sent.
+        /// How often the transaction was sent.
         attempts: u32,
         /// The last failure.
         source: BoxError,
     },
 
-    /// The database refused the request for good, such as for a missing table or right.
-    #[error("the database refused the request on the table `{table}`")]
+    /// The database refuses the request, or it can't even be sent: somebody has to repair the
+    /// deployment, such as a missing table, permission or credentials. The source says what.
     Refused {
         /// The table.
         table: String,
         /// Its reason.
         source: BoxError,
     },
+}
+
+impl fmt::Display for Error {
+    /// Says what happened; with `{:#}` also what caused it, as its sources say.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(faults) => write!(formatter, "{faults}"),
+            Self::TooLarge { what, actual, allowed } => write!(
+                formatter,
+                "the append needs {actual} {what}; one transaction holds at most {allowed}"
+            ),
+            Self::Conflict(conflict) => write!(formatter, "conflict: {conflict}"),
+            Self::Contended { table, subject, attempts, .. } => write!(
+                formatter,
+                "the subject `{subject}` on the table `{table}` is in demand: other writers were \
+                 first in all of {attempts} attempts; nothing was stored"
+            ),
+            Self::NotNewer { index, subject, last_time } => write!(
+                formatter,
+                "event {index} isn't newer than the last event of its subject `{subject}`, which \
+                 is of {last_time}; it must be later, by at least 1 ms"
+            ),
+            Self::IdReused { index, id, reason, .. } => {
+                write!(formatter, "event {index} has the id `{id}`, which is in use: {reason}")
+            }
+            Self::Cursor(error) => write!(formatter, "{error}"),
+            Self::InvalidItem(item) => write!(formatter, "{item}"),
+            Self::Unavailable { operation, table, attempts, .. } => write!(
+                formatter,
+                "{operation} on the table `{table}` failed in {attempts} attempt{}; the database \
+                 is busy or out of reach, and nothing was stored",
+                if *attempts == 1 { "" } else { "s" }
+            ),
+            Self::OutcomeUnknown { events, attempts, .. } => write!(
+                formatter,
+                "no answer in {attempts} attempt{}: it is unknown whether the append of {} events \
+                 happened; give them to add_events to settle it",
+                if *attempts == 1 { "" } else { "s" },
+                events.as_slice().len()
+            ),
+            Self::Refused { table, .. } => {
+                write!(formatter, "the request on the table `{table}` was refused")
+            }
+        }?;
+        if formatter.alternate() {
+            let mut cause = std::error::Error::source(self);
+            while let Some(error) = cause {
+                write!(formatter, ": {error}")?;
+                cause = error.source();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Contended { source, .. }
+            | Self::Unavailable { source, .. }
+            | Self::OutcomeUnknown { source, .. }
+            | Self::Refused { source, .. } => Some(&**source),
+            // These say it all themselves.
+            Self::Invalid(_)
+            | Self::TooLarge { .. }
+            | Self::Conflict(_)
+            | Self::NotNewer { .. }
+            | Self::IdReused { .. }
+            | Self::Cursor(_)
+            | Self::InvalidItem(_) => None,
+        }
+    }
+}
+
+impl From<Faults> for Error {
+    fn from(faults: Faults) -> Self {
+        Self::Invalid(faults)
+    }
+}
+
+impl From<CursorError> for Error {
+    fn from(error: CursorError) -> Self {
+        Self::Cursor(error)
+    }
+}
+
+/// The event that an [`Error`] found in the table.
+///
+/// Errors are logged, so its debug form says which event it is and nothing of what it holds.
+#[derive(Clone, PartialEq)]
+pub struct StoredEvent(Box<Event>);
+
+impl StoredEvent {
+    pub(crate) fn new(event: Event) -> Self {
+        Self(Box::new(event))
+    }
+
+    /// The event as it is stored.
+    ///
+    /// ```
+    /// # fn example(error: eventdb::Error) {
+    /// if let eventdb::Error::IdReused { stored: Some(stored), .. } = error {
+    ///     let event = stored.into_event();
+    /// }
+    /// # }
+    /// ```
+    pub fn into_event(self) -> Event {
+        *self.0
+    }
+}
+
+impl std::ops::Deref for StoredEvent {
+    type Target = Event;
+
+    fn deref(&self) -> &Event {
+        &self.0
+    }
+}
+
+impl fmt::Debug for StoredEvent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "event {}", self.0.id)
+    }
 }
 
 /// The events of an append whose outcome is unknown, for `db.add_events(events)`; they bring the
@@ -296,7 +423,19 @@ impl Error {
     /// # }
     /// ```
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::Contended { .. })
+    }
+
+    /// Whether other writers of the same subject were first: a precondition of the caller's didn't
+    /// hold, or an append without one ran out of time.
+    ///
+    /// ```
+    /// # fn example(error: eventdb::Error) {
+    /// if error.is_contention() { /* the subject is in demand; the database is well */ }
+    /// # }
+    /// ```
+    pub fn is_contention(&self) -> bool {
+        matches!(self, Self::Conflict(_) | Self::Contended { .. })
     }
 
     /// The conflict, if it is one.

@@ -1,14 +1,16 @@
-//! Sending one request: its span, what it consumed, and what its failure means.
+//! What the failure of a request says about the request.
 
-use std::future::Future;
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::types;
-use tracing::Instrument;
 
-use crate::store::EventDb;
-use crate::store::capacity::{ConsumedCapacity, Kind};
-use crate::store::error::{BoxError, Error};
+use crate::store::error::BoxError;
 
 /// What the failure of a request says about the request.
 #[derive(Debug)]
@@ -35,106 +37,193 @@ const BUSY_CODES: [&str; 7] = [
     "TransactionConflictException",
 ];
 
+/// Codes of requests that were signed with something that isn't valid, or not any more.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/CommonErrors.html>
+const CREDENTIALS_CODES: [&str; 6] = [
+    "ExpiredTokenException",
+    "ExpiredToken",
+    "UnrecognizedClientException",
+    "InvalidClientTokenId",
+    "MissingAuthenticationTokenException",
+    "InvalidSignatureException",
+];
+
+/// Whether one request was handed to the network. The client tells just before it does so, when
+/// the endpoint, the credentials and the signature are there.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Transmission(Arc<AtomicBool>);
+
+impl Transmission {
+    /// For requests that don't tell: each counts as sent.
+    pub(crate) fn presumed() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
+    fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl Intercept for Transmission {
+    fn name(&self) -> &'static str {
+        "eventdb::Transmission"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// A request that can't reach DynamoDB until somebody repairs what leads to it.
+#[derive(Debug)]
+struct NeverSent {
+    repair: &'static str,
+    source: BoxError,
+}
+
+impl fmt::Display for NeverSent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "nothing was sent: {}", self.repair)
+    }
+}
+
+impl StdError for NeverSent {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.source)
+    }
+}
+
+/// The service doesn't accept who asks.
+#[derive(Debug, thiserror::Error)]
+#[error("DynamoDB doesn't accept the credentials: renew them, or check which ones the client uses")]
+struct CredentialsNotAccepted(#[source] BoxError);
+
+/// The time limit for one request has passed.
+#[derive(Debug, thiserror::Error)]
+enum Silence {
+    #[error("no answer within the time limit")]
+    NoAnswer,
+    #[error(
+        "nothing was sent within the time limit: the credentials didn't come, or the connection"
+    )]
+    NothingSent,
+}
+
+impl<E> Failure<E> {
+    /// No answer came within the time limit.
+    pub(crate) fn of_silence(transmission: &Transmission) -> Self {
+        if transmission.has_begun() {
+            Self::Unanswered(Box::new(Silence::NoAnswer))
+        } else {
+            Self::Busy(Box::new(Silence::NothingSent))
+        }
+    }
+}
+
 impl<E> Failure<E>
 where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
 {
-    pub(crate) fn of(error: SdkError<E>) -> Self {
+    pub(crate) fn of(error: SdkError<E>, transmission: &Transmission) -> Self {
         match error {
             SdkError::ServiceError(context) => {
                 let status = context.raw().status().as_u16();
                 let error = context.into_err();
                 match error.code() {
                     Some(code) if BUSY_CODES.contains(&code) => Self::Busy(Box::new(error)),
+                    Some(code) if CREDENTIALS_CODES.contains(&code) => {
+                        Self::Refused(Box::new(CredentialsNotAccepted(Box::new(error))))
+                    }
                     Some("TransactionInProgressException") => Self::Unanswered(Box::new(error)),
                     // An answer of 5xx doesn't tell how far the service had come.
                     _ if status >= 500 => Self::Unanswered(Box::new(error)),
                     _ => Self::Service(error),
                 }
             }
-            SdkError::ConstructionFailure(_) => Self::Refused(Box::new(error)),
-            error if is_connection_refused(&error) => Self::Busy(Box::new(error)),
-            error => Self::Unanswered(Box::new(error)),
+            error if !transmission.has_begun() => {
+                if credentials_may_come(&error) {
+                    return Self::Busy(error.into());
+                }
+                let repair = repair(&error);
+                Self::Refused(Box::new(NeverSent { repair, source: error.into() }))
+            }
+            error if is_about_trust(&error) => {
+                let repair = "the certificate of the endpoint isn't trusted; check the endpoint's \
+                              address and the authorities that the client trusts";
+                Self::Refused(Box::new(NeverSent { repair, source: error.into() }))
+            }
+            error if no_connection(&error) => Self::Busy(error.into()),
+            error => Self::Unanswered(error.into()),
         }
     }
 }
 
-/// Nothing was sent when nobody listens.
-fn is_connection_refused(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
-            && io.kind() == std::io::ErrorKind::ConnectionRefused
-        {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+/// An error, what caused it, and so on; also what an [`std::io::Error`] wraps.
+fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| match error.downcast_ref::<std::io::Error>() {
+        Some(io) => io.get_ref().map(|inner| inner as &(dyn StdError + 'static)),
+        None => error.source(),
+    })
 }
 
-impl EventDb {
-    /// Sends a request inside a span with OpenTelemetry's names for databases, and meters it.
-    /// <https://opentelemetry.io/docs/specs/semconv/database/dynamodb/>
-    pub(crate) async fn send<O, E>(
-        &self,
-        operation: &'static str,
-        kind: Kind,
-        request: impl Future<Output = Result<O, SdkError<E>>>,
-        consumed: impl FnOnce(&O) -> &[types::ConsumedCapacity],
-    ) -> Result<O, Failure<E>>
-    where
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
-        let span = tracing::info_span!(
-            target: "eventdb",
-            "DynamoDB",
-            otel.name = operation,
-            otel.kind = "client",
-            otel.status_code = tracing::field::Empty,
-            db.system.name = "aws.dynamodb",
-            db.operation.name = operation,
-            db.collection.name = &*self.table,
-            aws.dynamodb.consumed_capacity = tracing::field::Empty,
-            error.r#type = tracing::field::Empty,
-        );
-        let result = request.instrument(span.clone()).await;
-        let consumed = match &result {
-            Ok(output) => {
-                let consumed = ConsumedCapacity::of_request(kind, consumed(output));
-                span.record(
-                    "aws.dynamodb.consumed_capacity",
-                    consumed.read_units + consumed.write_units,
-                );
-                consumed
-            }
-            Err(error) => {
-                span.record("otel.status_code", "ERROR");
-                span.record("error.type", error.code().unwrap_or("no answer"));
-                ConsumedCapacity { requests: 1, ..ConsumedCapacity::default() }
-            }
-        };
-        if let Some(meter) = &self.meter {
-            meter.add(&consumed);
-        }
-        result.map_err(Failure::of)
-    }
+/// Whether the credentials are only late, or their provider can't be reached for the moment.
+fn credentials_may_come(error: &(dyn StdError + 'static)) -> bool {
+    chain(error).filter_map(|error| error.downcast_ref::<CredentialsError>()).any(|error| {
+        matches!(
+            error,
+            CredentialsError::ProviderTimedOut(_)
+                | CredentialsError::ProviderError(_)
+                | CredentialsError::Unhandled(_)
+        )
+    })
+}
 
-    /// The error of a failed read, which the client has retried already.
-    pub(crate) fn read_error<E>(&self, failure: Failure<E>) -> Error
-    where
-        E: std::error::Error + Send + Sync + 'static,
-    {
-        match failure {
-            Failure::Busy(source) | Failure::Unanswered(source) => {
-                Error::Unavailable { attempts: 1, source }
-            }
-            Failure::Refused(source) => self.refused(source),
-            Failure::Service(source) => self.refused(Box::new(source)),
-        }
+/// What to do about a request that the client couldn't even make.
+fn repair(error: &(dyn StdError + 'static)) -> &'static str {
+    if chain(error).any(|error| error.is::<CredentialsError>()) {
+        return "there are no credentials; give the client a provider of credentials";
     }
+    let text = |word: &str| chain(error).any(|error| error.to_string().contains(word));
+    if text("egion") {
+        "the client has no region; set one, such as by AWS_REGION"
+    } else if text("ndpoint") {
+        "the client has no usable endpoint; correct its endpoint URL, or leave it out"
+    } else if text("auth") || text("identity") {
+        "there are no credentials; give the client a provider of credentials"
+    } else {
+        "the client's configuration is incomplete"
+    }
+}
 
-    pub(crate) fn refused(&self, source: BoxError) -> Error {
-        Error::Refused { table: self.table.to_string(), source }
-    }
+/// Whether the connection ended before anything was sent, for want of trust in the other side.
+fn is_about_trust(error: &(dyn StdError + 'static)) -> bool {
+    chain(error).any(|error| {
+        matches!(
+            error.downcast_ref::<rustls::Error>(),
+            Some(
+                rustls::Error::InvalidCertificate(_)
+                    | rustls::Error::NoCertificatesPresented
+                    | rustls::Error::UnsupportedNameType
+            )
+        )
+    })
+}
+
+/// Whether no connection came about: an unknown name, or nobody listening. Nothing was sent then.
+fn no_connection(error: &(dyn StdError + 'static)) -> bool {
+    use hyper_util::client::legacy::Error as ClientError;
+    chain(error).any(|error| {
+        error.downcast_ref::<ClientError>().is_some_and(ClientError::is_connect)
+            || error
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused)
+    })
 }

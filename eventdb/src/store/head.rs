@@ -2,16 +2,14 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
+use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 
 use crate::schema::{self, attribute};
-use crate::store::EventDb;
-use crate::store::capacity::Kind;
 use crate::store::error::Error;
-use crate::store::failure::Failure;
 use crate::store::precondition::SubjectState;
 use crate::store::read::query::{Query, number, string};
+use crate::store::table::Table;
 
 /// The attributes of an item as the client has them.
 pub(crate) type SdkItem = HashMap<String, AttributeValue>;
@@ -54,7 +52,7 @@ pub(crate) fn key(subject: &str) -> SdkItem {
     ])
 }
 
-impl EventDb {
+impl Table {
     /// The head of a subject, strongly consistent; one that is missing is made from legacy events.
     pub(crate) async fn head(&self, subject: &str) -> Result<Option<Head>, Error> {
         match self.get(key(subject)).await? {
@@ -76,22 +74,6 @@ impl EventDb {
                 .into(),
             )
         })
-    }
-
-    /// Reads one item, strongly consistent.
-    pub(crate) async fn get(&self, key: SdkItem) -> Result<Option<SdkItem>, Error> {
-        let request = self
-            .client
-            .get_item()
-            .table_name(&*self.table)
-            .set_key(Some(key))
-            .consistent_read(true)
-            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
-            .send();
-        self.send("GetItem", Kind::Read, request, |output| output.consumed_capacity.as_slice())
-            .await
-            .map(|output| output.item)
-            .map_err(|failure| self.read_error(failure))
     }
 
     /// Makes the head of a subject that has events but no head, as the ancestor left them.
@@ -133,28 +115,13 @@ impl EventDb {
         item.insert(attribute::REVISION.to_owned(), number(head.revision));
         item.insert(attribute::LAST_TIME.to_owned(), number(head.last_time));
         item.insert(attribute::LAST_ID.to_owned(), string(head.last_id.clone()));
-        let request = self
-            .client
-            .put_item()
-            .table_name(&*self.table)
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(#subject)")
-            .expression_attribute_names("#subject", attribute::SUBJECT)
-            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
-            .send();
-        let put = self
-            .send("PutItem", Kind::Write, request, |output| output.consumed_capacity.as_slice())
-            .await;
-        match put {
-            Ok(_) => Ok(Some(head)),
-            // Somebody else was quicker.
-            Err(Failure::Service(error)) if error.is_conditional_check_failed_exception() => {
-                match self.get(key(subject)).await? {
-                    Some(item) => self.readable(subject, &item).map(Some),
-                    None => Ok(None),
-                }
-            }
-            Err(failure) => Err(self.read_error(failure)),
+        if self.put_if_absent(item).await? {
+            return Ok(Some(head));
+        }
+        // Somebody else was first.
+        match self.get(key(subject)).await? {
+            Some(item) => self.readable(subject, &item).map(Some),
+            None => Ok(None),
         }
     }
 }

@@ -10,22 +10,25 @@ pub(crate) mod failure;
 pub(crate) mod head;
 pub(crate) mod precondition;
 pub(crate) mod read;
+pub(crate) mod retry;
 mod snapshot;
+pub(crate) mod table;
 
 use std::fmt;
-use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
 
-pub(crate) use append::pauses;
 pub use append::{AddEvents, AddNewEvents};
 pub use capacity::{CapacityMeter, ConsumedCapacity};
 pub use read::fetch_event::FetchEvent;
 pub use read::fetch_events::{FetchEvents, History, MissingRevisions};
+pub use retry::TimeLimits;
+pub(crate) use retry::pauses;
 pub(crate) use snapshot::Snapshot;
 
 use crate::event::candidate::EventCandidate;
 use crate::store::error::CompleteEvent;
+use crate::store::table::Table;
 
 /// An event store in one DynamoDB table.
 ///
@@ -53,14 +56,12 @@ use crate::store::error::CompleteEvent;
 /// ```
 #[derive(Clone)]
 pub struct EventDb {
-    client: Client,
-    table: Arc<str>,
-    meter: Option<CapacityMeter>,
+    table: Table,
 }
 
 impl fmt::Debug for EventDb {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("EventDb").field("table", &self.table).finish_non_exhaustive()
+        formatter.debug_struct("EventDb").field("table", &self.table.name()).finish_non_exhaustive()
     }
 }
 
@@ -68,8 +69,9 @@ impl EventDb {
     /// The store in the table of the given name, which should exist: [`create_table`] makes one for
     /// local work, the CDK construct `EventDB` deploys one.
     ///
-    /// Retries of reads follow the client's configuration; appends are retried by the store itself.
-    /// New events get their times from the client's time source, the system's clock unless
+    /// The store repeats its requests itself, within its [`TimeLimits`]; the client's own retries
+    /// and time-outs aren't used. New events get their times from the client's time source, the
+    /// system's clock unless
     /// [`Config::time_source`](aws_sdk_dynamodb::config::Builder::time_source) is set.
     ///
     /// [`create_table`]: Self::create_table
@@ -80,12 +82,27 @@ impl EventDb {
     /// # }
     /// ```
     pub fn new(client: Client, table: impl Into<String>) -> Self {
-        Self { client, table: table.into().into(), meter: None }
+        Self { table: Table::new(client, table) }
     }
 
-    /// Name of the table.
-    pub(crate) fn table(&self) -> &str {
+    /// The table that the store is in.
+    pub(crate) fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// The same store with other time limits.
+    ///
+    /// ```no_run
+    /// # use eventdb::{EventDb, TimeLimits};
+    /// use std::time::Duration;
+    ///
+    /// # fn example(db: EventDb) {
+    /// let db = db.with_time_limits(TimeLimits::default().operation(Duration::from_secs(10)));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_time_limits(&self, limits: TimeLimits) -> Self {
+        Self { table: self.table.within(limits) }
     }
 
     /// The same store, whose operations also add what they consume to the given meter.
@@ -100,7 +117,7 @@ impl EventDb {
     /// ```
     #[must_use]
     pub fn metered_by(&self, meter: &CapacityMeter) -> Self {
-        Self { meter: Some(meter.clone()), ..self.clone() }
+        Self { table: self.table.metered_by(meter) }
     }
 
     /// Appends events, giving each a time, its subject's next revision and, unless it has one, an
@@ -110,17 +127,18 @@ impl EventDb {
     /// client's clock, and a subject's strictly increase by at least 1 ms, so a burst runs a little
     /// ahead of it. An empty append succeeds.
     ///
-    /// Without a precondition a conflict with another writer is resolved by trying again, up to 16
-    /// times within about 15 seconds. Dropping the request while it runs is safe, but leaves open
-    /// whether the append happens.
+    /// Where other writers are first on a subject without a precondition, the append waits, learns
+    /// where the subject stands now, and tries again, as long as its [`TimeLimits`] allow. Dropping
+    /// the request while it runs is safe, but leaves open whether the append happens.
     ///
     /// # Cost
     /// One transaction of one action per subject and one per event, at most 100 actions and 4 MB:
     /// 3 write units for each KB of an event and 2 more for its other index entries, and 2 per
     /// subject; an id of the caller's own takes one action and 2 units more, and so does a
     /// precondition on a subject that isn't written, but for a read unit where it is pristine. One
-    /// read unit per subject, unless its revision is stated by a precondition; one more for a
-    /// subject's first event, which looks for legacy rows.
+    /// read unit per subject, unless its revision is stated by a precondition, and one more each
+    /// time that others are first; one more for a subject's first event, which looks for legacy
+    /// rows.
     ///
     /// # Errors
     /// All but [`Error::NotNewer`], [`Error::Cursor`] and [`Error::InvalidItem`].
@@ -140,7 +158,7 @@ impl EventDb {
         &self,
         candidates: impl IntoIterator<Item = EventCandidate>,
     ) -> AddNewEvents {
-        AddNewEvents::new(self.clone(), candidates.into_iter().collect())
+        AddNewEvents::new(self.table.clone(), candidates.into_iter().collect())
     }
 
     /// Appends complete events, whose id and time are given; the request yields them with their
@@ -178,7 +196,7 @@ impl EventDb {
         &self,
         events: impl IntoIterator<Item = E>,
     ) -> AddEvents {
-        AddEvents::new(self.clone(), events.into_iter().map(Into::into).collect())
+        AddEvents::new(self.table.clone(), events.into_iter().map(Into::into).collect())
     }
 
     /// Reads one event by its id; the request yields `None` when there is none.
@@ -210,7 +228,7 @@ impl EventDb {
     /// # }
     /// ```
     pub fn fetch_event(&self, id: impl Into<String>) -> FetchEvent {
-        FetchEvent::new(self.clone(), id.into())
+        FetchEvent::new(self.table.clone(), id.into())
     }
 
     /// Reads the events of a subject in the order of their revisions, strongly consistent.
@@ -238,7 +256,7 @@ impl EventDb {
     /// # }
     /// ```
     pub fn fetch_events_for_subject(&self, subject: impl Into<String>) -> FetchEvents {
-        FetchEvents::of_subject(self.clone(), subject.into())
+        FetchEvents::of_subject(self.table.clone(), subject.into())
     }
 
     /// Reads the events of one type of a subject in the order of their revisions, strongly
@@ -264,7 +282,7 @@ impl EventDb {
         subject: impl Into<String>,
         ty: impl Into<String>,
     ) -> FetchEvents {
-        FetchEvents::of_subject_and_type(self.clone(), subject.into(), ty.into())
+        FetchEvents::of_subject_and_type(self.table.clone(), subject.into(), ty.into())
     }
 
     /// Reads the events of all subjects in the order of their times.
@@ -292,6 +310,6 @@ impl EventDb {
     /// # }
     /// ```
     pub fn fetch_all_events(&self) -> FetchEvents {
-        FetchEvents::of_all(self.clone())
+        FetchEvents::of_all(self.table.clone())
     }
 }

@@ -2,14 +2,11 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
-
 use crate::schema::{self, attribute};
-use crate::store::EventDb;
-use crate::store::capacity::Kind;
 use crate::store::error::Error;
 use crate::store::head::SdkItem;
 use crate::store::read::query::{number, string};
+use crate::store::table::Table;
 
 /// A state, and the event up to which it was folded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +44,7 @@ fn read(item: &SdkItem) -> Option<Snapshot> {
     })
 }
 
-impl EventDb {
+impl Table {
     /// The snapshot of a subject, if there is one that looks like one. It may be an older one, for
     /// the read is eventually consistent: that is half the price, and the events after it are read
     /// anyway.
@@ -56,18 +53,8 @@ impl EventDb {
         subject: &str,
         aggregate: &str,
     ) -> Result<Option<Snapshot>, Error> {
-        let request = self
-            .client
-            .get_item()
-            .table_name(&*self.table)
-            .set_key(Some(key(subject, aggregate)))
-            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
-            .send();
-        let output = self
-            .send("GetItem", Kind::Read, request, |output| output.consumed_capacity.as_slice())
-            .await
-            .map_err(|failure| self.read_error(failure))?;
-        Ok(output.item.as_ref().and_then(read))
+        let item = self.get_eventually(key(subject, aggregate)).await?;
+        Ok(item.as_ref().and_then(read))
     }
 
     /// Writes the snapshot, whatever was there. An older one that overtakes a newer one costs the
@@ -78,35 +65,13 @@ impl EventDb {
         aggregate: &str,
         snapshot: Snapshot,
     ) -> Result<(), Error> {
-        let values = [
-            (attribute::REVISION, ":revision", number(snapshot.revision)),
-            (attribute::LAST_TIME, ":last_time", number(snapshot.last_time)),
-            (attribute::LAST_ID, ":last_id", string(snapshot.last_id)),
-            (attribute::STATE_VERSION, ":version", number(snapshot.version)),
-            (attribute::STATE, ":state", string(snapshot.state)),
-        ];
-        let mut names = HashMap::new();
-        let mut given = HashMap::<String, AttributeValue>::new();
-        let mut assignments = Vec::new();
-        for (name, placeholder, value) in values {
-            let alias = placeholder.replace(':', "#");
-            assignments.push(format!("{alias} = {placeholder}"));
-            names.insert(alias, name.to_owned());
-            given.insert(placeholder.to_owned(), value);
-        }
-        let request = self
-            .client
-            .update_item()
-            .table_name(&*self.table)
-            .set_key(Some(key(subject, aggregate)))
-            .update_expression(format!("SET {}", assignments.join(", ")))
-            .set_expression_attribute_names(Some(names))
-            .set_expression_attribute_values(Some(given))
-            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
-            .send();
-        self.send("UpdateItem", Kind::Write, request, |output| output.consumed_capacity.as_slice())
-            .await
-            .map(|_| ())
-            .map_err(|failure| self.read_error(failure))
+        let values = HashMap::from([
+            (attribute::REVISION.to_owned(), number(snapshot.revision)),
+            (attribute::LAST_TIME.to_owned(), number(snapshot.last_time)),
+            (attribute::LAST_ID.to_owned(), string(snapshot.last_id)),
+            (attribute::STATE_VERSION.to_owned(), number(snapshot.version)),
+            (attribute::STATE.to_owned(), string(snapshot.state)),
+        ]);
+        self.set(key(subject, aggregate), values).await
     }
 }

@@ -12,10 +12,10 @@ use chrono::DateTime;
 use crate::event::Event;
 use crate::schema::limit;
 use crate::store::append::cancellation::{BUSY_REASONS, CONDITION_FAILED};
-use crate::store::append::pauses;
 use crate::store::error::BoxError;
-use crate::store::failure::Failure;
+use crate::store::failure::{Failure, Transmission};
 use crate::store::head::SdkItem;
+use crate::store::pauses;
 use crate::store::read::query::{number, string};
 use crate::subscribe::projection::{Position, ReadModel, Taken};
 
@@ -217,7 +217,7 @@ impl ReadModel for DynamoDbReadModel {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| match Failure::of(error) {
+            .map_err(|error| match Failure::of(error, &Transmission::presumed()) {
                 Failure::Busy(source) | Failure::Unanswered(source) => {
                     ReadModelError::Unavailable { attempts: 1, source }
                 }
@@ -247,13 +247,17 @@ impl ReadModel for DynamoDbReadModel {
         let mut actions = vec![self.step(&event.subject, to).map_err(ReadModelError::Refused)?];
         actions.extend(changes);
         let mut attempts = 0;
-        let mut pauses = pauses();
+        let mut pauses = pauses().take(15);
         loop {
             attempts += 1;
             let request =
                 self.client.transact_write_items().set_transact_items(Some(actions.clone()));
             // Sent again after silence, the step's own condition tells whether it had happened.
-            let source: BoxError = match request.send().await.map_err(Failure::of) {
+            let source: BoxError = match request
+                .send()
+                .await
+                .map_err(|error| Failure::of(error, &Transmission::presumed()))
+            {
                 Ok(_) => return Ok(Taken::Applied),
                 Err(Failure::Busy(source) | Failure::Unanswered(source)) => source,
                 Err(Failure::Refused(source)) => return Err(ReadModelError::Refused(source)),

@@ -265,7 +265,7 @@ impl<M: ReadModel> Projection<M> {
         };
         let mut applied = 0;
         let mut attempts = 1;
-        let mut pauses = pauses();
+        let mut pauses = pauses().take(15);
         loop {
             // Nearly always it is the next one, so that needs no look at the position.
             if self.apply(event, revision).await? == Taken::Applied {

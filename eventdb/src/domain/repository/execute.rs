@@ -130,8 +130,8 @@ impl<A: Aggregate> Repository<A> {
         I: IntoIterator<Item = A::Event>,
         J: IntoIterator<Item = B::Event>,
     {
-        if self.db.table() != others.db.table() {
-            let tables = [self.db.table(), others.db.table()].map(str::to_owned);
+        if self.db.table().name() != others.db.table().name() {
+            let tables = [self.db.table().name(), others.db.table().name()].map(str::to_owned);
             let [one, other] = tables;
             return Err(ExecuteError::DifferentTables(one, other));
         }
@@ -234,7 +234,7 @@ struct Attempts<P> {
 
 impl Attempts<()> {
     fn new() -> Attempts<impl Iterator<Item = Duration>> {
-        Attempts { count: 1, pauses: pauses() }
+        Attempts { count: 1, pauses: pauses().take(15) }
     }
 }
 

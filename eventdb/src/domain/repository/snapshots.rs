@@ -101,7 +101,7 @@ impl<A: Aggregate> Repository<A> {
                 "a snapshot is passed over: {reason}"
             );
         };
-        let snapshot = match self.db.snapshot(subject, policy.name).await {
+        let snapshot = match self.db.table().snapshot(subject, policy.name).await {
             Ok(snapshot) => snapshot?,
             Err(error) => {
                 passed_over(&error);
@@ -162,7 +162,7 @@ impl<A: Aggregate> Repository<A> {
         let subject = loaded.subject.clone();
         let policy = *policy;
         Some(SnapshotWrite(tokio::spawn(async move {
-            let written = db.put_snapshot(&subject, policy.name, snapshot).await;
+            let written = db.table().put_snapshot(&subject, policy.name, snapshot).await;
             if let Err(error) = &written {
                 tracing::warn!(
                     target: "eventdb", subject, aggregate = policy.name,

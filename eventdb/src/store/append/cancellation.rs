@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use crate::event::Event;
 use crate::schema::attribute;
 use crate::store::append::transaction::{Action, Base, Transaction};
-use crate::store::error::{Conflict, Error, IdReuse};
+use crate::store::error::{Conflict, Error, IdReuse, StoredEvent};
 use crate::store::head::{self, Head, SdkItem};
 use crate::store::precondition::{ExpectedState, SubjectState};
 use crate::store::read::fetch_events::decode;
@@ -24,9 +24,11 @@ pub(crate) enum Verdict {
     Conflict(Conflict),
     /// It can't happen.
     Failed(Error),
-    /// Histories have moved on where nobody minds: build on these.
-    Rebase(HashMap<String, Base>),
-    /// Another transaction or a throttle was in the way: send the same again.
+    /// Histories have moved on where nobody minds: they end here at least.
+    Overtaken(HashMap<String, Base>),
+    /// Another transaction was at work on the same items: send the same again.
+    Contended(String),
+    /// A throttle was in the way: send the same again.
     Busy(String),
     /// A reason that no repetition changes.
     Refused(String),
@@ -43,11 +45,13 @@ pub(crate) struct StoredKey {
 /// The reasons with which DynamoDB asks to try again.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html#API_TransactWriteItems_Errors>
 pub(crate) const BUSY_REASONS: [&str; 4] = [
-    "TransactionConflict",
+    TRANSACTION_CONFLICT,
     "ThrottlingError",
     "ProvisionedThroughputExceeded",
     "RequestLimitExceeded",
 ];
+
+const TRANSACTION_CONFLICT: &str = "TransactionConflict";
 
 pub(crate) const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 
@@ -65,27 +69,39 @@ pub(crate) fn judge(transaction: &Transaction, reasons: &[CancellationReason]) -
         let message = reason.message.as_deref().unwrap_or("no further explanation");
         return Verdict::Refused(format!("{}: {message}", code(reason)));
     }
-    let failed: Vec<(&Action, Option<&SdkItem>)> = transaction
-        .actions
-        .iter()
-        .zip(reasons)
+    let with_reasons = || transaction.actions.iter().zip(reasons);
+    let failed: Vec<(&Action, Option<&SdkItem>)> = with_reasons()
         .filter(|(_, reason)| reason.code.as_deref() == Some(CONDITION_FAILED))
         .map(|(action, reason)| (action, reason.item.as_ref().filter(|item| !item.is_empty())))
         .collect();
+    let busy = |of: fn(&Action) -> bool| {
+        with_reasons()
+            .filter(|(action, _)| of(action))
+            .map(|(_, reason)| code(reason))
+            .find(|code| BUSY_REASONS.contains(&code.as_str()))
+            .map(|code| match code.as_str() {
+                TRANSACTION_CONFLICT => Verdict::Contended(code),
+                _ => Verdict::Busy(code),
+            })
+    };
+    // What is stored already comes first: a repetition is one whatever has become of its
+    // preconditions. While any place of an event or an id is busy, it may hold this very event.
     guarded(transaction, &failed)
-        .or_else(|| stored(transaction, &failed))
+        .or_else(|| repeated(transaction, &failed))
+        .or_else(|| {
+            busy(|action| matches!(action, Action::PutEvent { .. } | Action::GuardId { .. }))
+        })
+        .or_else(|| reused_in_part(transaction, &failed))
+        .or_else(|| taken(transaction, &failed))
         .or_else(|| conflict(transaction, &failed))
-        .or_else(|| rebase(&failed))
+        .or_else(|| overtaken(&failed))
+        .or_else(|| busy(|_| true))
         .unwrap_or_else(|| {
-            let busy = reasons.iter().map(code).find(|code| BUSY_REASONS.contains(&code.as_str()));
-            match busy {
-                Some(code) => Verdict::Busy(code),
-                None => Verdict::Refused("the transaction was cancelled for no reason".to_owned()),
-            }
+            Verdict::Refused("the transaction was cancelled for no reason".to_owned())
         })
 }
 
-/// Ids of the caller's own are stored already: all of them, or the append is no repetition.
+/// All ids of the caller's own are guarded already: the append had happened before.
 fn guarded(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -> Option<Verdict> {
     let mut keys = Vec::new();
     for (action, guard) in failed {
@@ -100,50 +116,69 @@ fn guarded(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) ->
             keys.push(StoredKey { index: *index, subject, time_type });
         }
     }
-    let first = keys.first()?.index;
-    Some(if keys.len() == transaction.append.events.len() {
-        Verdict::Guarded(keys)
-    } else {
-        reused(transaction, first, IdReuse::PartOfAppend)
-    })
+    (!keys.is_empty() && keys.len() == transaction.append.events.len())
+        .then_some(Verdict::Guarded(keys))
 }
 
-/// The places of events are taken: by these very events, or by others.
-fn stored(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -> Option<Verdict> {
-    let mut found = Vec::new();
-    for (action, row) in failed {
-        let Action::PutEvent { index } = action else { continue };
+/// The events that lie in the places of these very events, by their index.
+fn own(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -> Vec<(usize, Event)> {
+    let own = |(action, row): &(&Action, Option<&SdkItem>)| {
+        let Action::PutEvent { index } = action else { return None };
         let given = transaction.append.events.get(*index)?;
-        match row.and_then(|row| decode((*row).clone()).ok()).filter(|event| event.id == given.id) {
-            Some(event) => found.push((*index, event)),
-            // Somebody else's: the head's condition, or a later time, decides.
-            None if !transaction.append.times_are_given && has_moved(failed, &given.subject) => {}
-            None if transaction.append.times_are_given => {
-                return Some(not_newer(transaction, *index, given.time));
-            }
-            None => {
-                return Some(Verdict::Rebase(HashMap::from([(
-                    given.subject.clone(),
-                    Base {
-                        revision: given.revision.unwrap_or(1).saturating_sub(1),
-                        last_time: Some(given.time.timestamp_millis()),
-                    },
-                )])));
-            }
-        }
-    }
-    let (first, _) = found.first()?;
+        let event = decode((*row)?.clone()).ok()?;
+        (event.id == given.id).then_some((*index, event))
+    };
+    failed.iter().filter_map(own).collect()
+}
+
+/// All places of events are taken, by these very events: the append had happened before.
+fn repeated(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -> Option<Verdict> {
+    let found = own(transaction, failed);
     for (index, event) in &found {
         let given = transaction.append.events.get(*index)?;
         if let Some(attribute) = given.difference(event) {
-            return Some(reused(transaction, *index, IdReuse::OtherContent { attribute }));
+            let reason = IdReuse::OtherContent { attribute };
+            return Some(reused(transaction, *index, reason, Some(event.clone())));
         }
     }
-    Some(if found.len() == transaction.append.events.len() {
-        Verdict::Repeated(found.into_iter().map(|(_, event)| event).collect())
-    } else {
-        reused(transaction, *first, IdReuse::PartOfAppend)
-    })
+    (!found.is_empty() && found.len() == transaction.append.events.len())
+        .then(|| Verdict::Repeated(found.into_iter().map(|(_, event)| event).collect()))
+}
+
+/// Some events or ids of the append are stored, and others surely aren't.
+fn reused_in_part(
+    transaction: &Transaction,
+    failed: &[(&Action, Option<&SdkItem>)],
+) -> Option<Verdict> {
+    let guard = failed.iter().find_map(|(action, _)| match action {
+        Action::GuardId { index } => Some((*index, None)),
+        _ => None,
+    });
+    let event = || own(transaction, failed).into_iter().next().map(|(at, event)| (at, Some(event)));
+    let (index, stored) = guard.or_else(event)?;
+    Some(reused(transaction, index, IdReuse::PartOfAppend, stored))
+}
+
+/// The place of an event is taken, by somebody else's.
+fn taken(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -> Option<Verdict> {
+    for (action, _) in failed {
+        let Action::PutEvent { index } = action else { continue };
+        let given = transaction.append.events.get(*index)?;
+        if transaction.append.times_are_given {
+            return Some(not_newer(transaction, *index, given.time));
+        }
+        // Where the head has moved, too, its condition decides.
+        if !has_moved(failed, &given.subject) {
+            return Some(Verdict::Overtaken(HashMap::from([(
+                given.subject.clone(),
+                Base {
+                    revision: given.revision.unwrap_or(1).saturating_sub(1),
+                    last_time: Some(given.time.timestamp_millis()),
+                },
+            )])));
+        }
+    }
+    None
 }
 
 /// Whether the head of a subject tells where its history ends now. After a burst, whose times run
@@ -190,7 +225,7 @@ fn conflict(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -
 }
 
 /// Heads have moved where the caller doesn't mind.
-fn rebase(failed: &[(&Action, Option<&SdkItem>)]) -> Option<Verdict> {
+fn overtaken(failed: &[(&Action, Option<&SdkItem>)]) -> Option<Verdict> {
     let bases: HashMap<_, _> = failed
         .iter()
         .filter_map(|(action, head)| match action {
@@ -204,12 +239,18 @@ fn rebase(failed: &[(&Action, Option<&SdkItem>)]) -> Option<Verdict> {
             _ => None,
         })
         .collect();
-    (!bases.is_empty()).then_some(Verdict::Rebase(bases))
+    (!bases.is_empty()).then_some(Verdict::Overtaken(bases))
 }
 
-fn reused(transaction: &Transaction, index: usize, reason: IdReuse) -> Verdict {
+fn reused(
+    transaction: &Transaction,
+    index: usize,
+    reason: IdReuse,
+    stored: Option<Event>,
+) -> Verdict {
     let id = transaction.append.events.get(index).map(|event| event.id.clone()).unwrap_or_default();
-    Verdict::Failed(Error::IdReused { index, id, reason })
+    let stored = stored.map(StoredEvent::new);
+    Verdict::Failed(Error::IdReused { index, id, reason, stored })
 }
 
 fn not_newer(transaction: &Transaction, index: usize, last_time: DateTime<Utc>) -> Verdict {

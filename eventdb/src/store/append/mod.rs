@@ -7,12 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
 
-use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use chrono::DateTime;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
@@ -22,31 +18,19 @@ use crate::event::Event;
 use crate::event::candidate::EventCandidate;
 use crate::event::decimal;
 use crate::schema::attribute;
-use crate::store::EventDb;
 use crate::store::append::cancellation::{StoredKey, Verdict, judge, may_be_legacy};
 use crate::store::append::transaction::{Append, Base, Transaction};
-use crate::store::capacity::Kind;
 use crate::store::error::{
-    BoxError, CompleteEvent, Error, IdReuse, UnsettledAppend, UnsettledEvents,
+    BoxError, CompleteEvent, Error, IdReuse, StoredEvent, UnsettledAppend, UnsettledEvents,
 };
 use crate::store::failure::Failure;
 use crate::store::precondition::{ExpectedState, Precondition};
 use crate::store::read::fetch_events::decode;
 use crate::store::read::query::string;
+use crate::store::table::Table;
 
 /// Heads that are read at the same time.
 const CONCURRENT_READS: usize = 16;
-
-/// The pauses between attempts: 15 of them, each random between one and two times a delay that
-/// doubles from 10 ms to 1 s.
-pub(crate) fn pauses() -> ExponentialBackoff {
-    ExponentialBuilder::new()
-        .with_jitter()
-        .with_min_delay(Duration::from_millis(10))
-        .with_max_delay(Duration::from_secs(1))
-        .with_max_times(15)
-        .build()
-}
 
 /// A request to append new events: see [`EventDb::add_new_events`].
 ///
@@ -60,7 +44,7 @@ pub(crate) fn pauses() -> ExponentialBackoff {
 #[derive(Debug, Clone)]
 #[must_use = "a request does nothing until it is awaited"]
 pub struct AddNewEvents {
-    db: EventDb,
+    table: Table,
     candidates: Vec<EventCandidate>,
     preconditions: Vec<Precondition>,
 }
@@ -77,14 +61,14 @@ pub struct AddNewEvents {
 #[derive(Debug, Clone)]
 #[must_use = "a request does nothing until it is awaited"]
 pub struct AddEvents {
-    db: EventDb,
+    table: Table,
     events: Vec<CompleteEvent>,
     preconditions: Vec<Precondition>,
 }
 
 impl AddNewEvents {
-    pub(crate) fn new(db: EventDb, candidates: Vec<EventCandidate>) -> Self {
-        Self { db, candidates, preconditions: Vec::new() }
+    pub(crate) fn new(table: Table, candidates: Vec<EventCandidate>) -> Self {
+        Self { table, candidates, preconditions: Vec::new() }
     }
 
     /// Lets the append happen only if the precondition holds; called again, only if all hold.
@@ -111,13 +95,13 @@ impl AddNewEvents {
             events,
             preconditions: self.preconditions,
         };
-        self.db.append(append).await
+        run(&self.table, append, false).await
     }
 }
 
 impl AddEvents {
-    pub(crate) fn new(db: EventDb, events: Vec<CompleteEvent>) -> Self {
-        Self { db, events, preconditions: Vec::new() }
+    pub(crate) fn new(table: Table, events: Vec<CompleteEvent>) -> Self {
+        Self { table, events, preconditions: Vec::new() }
     }
 
     /// Lets the append happen only if the precondition holds; called again, only if all hold.
@@ -135,10 +119,12 @@ impl AddEvents {
 
     async fn run(self) -> Result<Vec<Event>, Error> {
         let mut ids_are_guarded = false;
+        let mut is_unsettled = false;
         let mut preconditions = self.preconditions;
         let mut events = Vec::with_capacity(self.events.len());
         for CompleteEvent { event, append } in self.events {
             if let Some(append) = append {
+                is_unsettled = true;
                 ids_are_guarded |= append.ids_are_guarded;
                 for precondition in &append.preconditions {
                     if !preconditions.contains(precondition) {
@@ -150,7 +136,7 @@ impl AddEvents {
         }
         validation::check_events(&events)?;
         let append = Append { events, times_are_given: true, ids_are_guarded, preconditions };
-        self.db.append(append).await
+        run(&self.table, append, is_unsettled).await
     }
 }
 
@@ -198,77 +184,117 @@ enum Attempt {
     Again(BoxError),
     /// Send the same again; it may have happened.
     Unanswered(BoxError),
-    /// Build on these and send that.
-    Rebase(HashMap<String, Base>),
+    /// Send the same again: another transaction was at work on the same subjects.
+    Contended(BoxError),
+    /// Others were first on these subjects, which end there at least: learn where, and build anew.
+    Overtaken(HashMap<String, Base>),
 }
 
-impl EventDb {
-    /// Carries out an append whose events have been checked.
-    async fn append(&self, mut append: Append) -> Result<Vec<Event>, Error> {
-        for event in &mut append.events {
-            decimal::make_canonical(&mut event.data);
+/// Carries out an append whose events have been checked.
+///
+/// An append that is unsettled when it begins may have happened already, or may yet: nothing is
+/// said about it before the table has told.
+async fn run(table: &Table, mut append: Append, is_unsettled: bool) -> Result<Vec<Event>, Error> {
+    for event in &mut append.events {
+        decimal::make_canonical(&mut event.data);
+    }
+    for precondition in &append.preconditions {
+        validation::check_subject(&precondition.subject)?;
+    }
+    if append.events.is_empty() && append.preconditions.is_empty() {
+        return Ok(Vec::new());
+    }
+    append.check_size()?;
+    let mut appending = Appending {
+        table: table.begin(),
+        transaction: Transaction { append, actions: Vec::new() },
+        looked_for_legacy: HashSet::new(),
+        unanswered: is_unsettled,
+        attempts: 0,
+    };
+    let result = appending.run().await;
+    let Appending { unanswered, attempts, transaction, .. } = appending;
+    let source = match result {
+        Err(Error::Unavailable { source, .. } | Error::Refused { source, .. }) if unanswered => {
+            source
         }
-        for precondition in &append.preconditions {
-            validation::check_subject(&precondition.subject)?;
+        Err(Error::Contended { subject, .. }) if unanswered => {
+            format!("others were at work on the subject `{subject}` each time").into()
         }
-        if append.events.is_empty() && append.preconditions.is_empty() {
-            return Ok(Vec::new());
-        }
-        append.check_size()?;
-        let mut looked_for_legacy = HashSet::new();
-        let mut bases = self.bases(&append, &mut looked_for_legacy).await?;
-        let mut transaction = append.on(&bases, self.now())?;
-        let mut pauses = pauses();
-        let mut attempts = 0;
-        let mut unanswered = false;
+        result => return result,
+    };
+    Err(unknown(transaction.append, attempts, source))
+}
+
+/// An append under way.
+struct Appending {
+    table: Table,
+    /// As it was sent last.
+    transaction: Transaction,
+    looked_for_legacy: HashSet<String>,
+    /// Whether a request that may have stored the events, or may yet, has got no answer.
+    unanswered: bool,
+    /// How often a transaction was sent.
+    attempts: u32,
+}
+
+impl Appending {
+    async fn run(&mut self) -> Result<Vec<Event>, Error> {
+        let mut bases = self.bases().await?;
+        self.build(&bases)?;
+        let subject = self.transaction.append.events.first().map(|event| event.subject.clone());
+        let mut attempts = self.table.attempts("TransactWriteItems").about(subject.as_deref());
         loop {
-            attempts += 1;
-            let attempt = self.attempt(&transaction, &mut looked_for_legacy).await;
-            let source = match attempt {
-                Ok(Attempt::Stored) => return Ok(transaction.append.events),
-                Ok(Attempt::Found(events)) => return Ok(events),
-                Ok(Attempt::Again(source)) => source,
-                Ok(Attempt::Unanswered(source)) => {
-                    // Preconditions alone store nothing, whatever came of them.
-                    unanswered = !transaction.append.events.is_empty();
-                    source
+            self.attempts += 1;
+            match self.attempt().await? {
+                Attempt::Stored => {
+                    return Ok(std::mem::take(&mut self.transaction.append.events));
                 }
-                Ok(Attempt::Rebase(newer)) => {
+                Attempt::Found(events) => return Ok(events),
+                Attempt::Again(source) => attempts.pause(source).await?,
+                Attempt::Unanswered(source) => {
+                    // Preconditions alone store nothing, whatever came of them.
+                    self.unanswered = !self.transaction.append.events.is_empty();
+                    attempts.pause(source).await?;
+                }
+                Attempt::Contended(source) => {
+                    attempts.pause_after_conflict(source, subject.as_deref()).await?;
+                }
+                Attempt::Overtaken(ends) => {
                     // The conditions were looked at and our events aren't there: whatever was
                     // unanswered can't happen any more, since its base is gone.
-                    unanswered = false;
-                    bases.extend(newer);
-                    transaction = transaction.append.on(&bases, self.now())?;
-                    "other writers of the same subject were quicker each time".into()
+                    self.unanswered = false;
+                    let overtaken = ends.iter().find(|(subject, end)| {
+                        bases.get(*subject).is_some_and(|base| base.revision != end.revision)
+                    });
+                    let Some((overtaken, _)) = overtaken else {
+                        // Nobody was first: only the time of the last event wasn't known.
+                        bases.extend(ends);
+                        self.build(&bases)?;
+                        continue;
+                    };
+                    let source = "another writer of the subject was first".into();
+                    attempts.pause_after_conflict(source, Some(overtaken)).await?;
+                    // Learnt after the pause: what was true before it is history by now.
+                    for (subject, base) in self.ends(ends.keys().cloned().collect()).await? {
+                        let seen = ends.get(&subject).and_then(|end| end.last_time);
+                        bases.insert(subject, Base { last_time: base.last_time.max(seen), ..base });
+                    }
+                    self.build(&bases)?;
                 }
-                Err(Error::Refused { source, .. }) if unanswered => {
-                    return Err(unknown(transaction.append, attempts, source));
-                }
-                Err(error) => return Err(error),
-            };
-            match pauses.next() {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None if unanswered => {
-                    return Err(unknown(transaction.append, attempts, source));
-                }
-                None => return Err(Error::Unavailable { attempts, source }),
             }
         }
     }
 
-    /// Milliseconds since 1970 by the client's clock.
-    fn now(&self) -> i64 {
-        let time = self.client.config().time_source().unwrap_or_default().now();
-        let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+    fn build(&mut self, bases: &HashMap<String, Base>) -> Result<(), Error> {
+        let append = std::mem::take(&mut self.transaction.append);
+        self.transaction = append.on(bases, self.table.now())?;
+        Ok(())
     }
 
     /// Where the histories of the written subjects end, read only where it isn't stated.
-    async fn bases(
-        &self,
-        append: &Append,
-        looked_for_legacy: &mut HashSet<String>,
-    ) -> Result<HashMap<String, Base>, Error> {
+    async fn bases(&mut self) -> Result<HashMap<String, Base>, Error> {
+        let append = &self.transaction.append;
         let mut bases = HashMap::new();
         let mut unknown = Vec::new();
         let mut said_to_be_pristine = Vec::new();
@@ -289,62 +315,70 @@ impl EventDb {
             }
         }
         // A legacy subject has events but no head yet: without this it would pass for pristine.
+        let table = &self.table;
         stream::iter(said_to_be_pristine.clone())
-            .map(|subject| async move { self.adopt_legacy_events(&subject).await })
+            .map(|subject| async move { table.adopt_legacy_events(&subject).await })
             .buffer_unordered(CONCURRENT_READS)
             .try_collect::<Vec<_>>()
             .await?;
-        let heads: Vec<_> = stream::iter(unknown.clone())
-            .map(|subject| async move {
-                let head = self.head(&subject).await?;
-                Ok::<_, Error>((subject, head))
-            })
-            .buffer_unordered(CONCURRENT_READS)
-            .try_collect()
-            .await?;
-        for (subject, head) in heads {
-            let base = head.map_or(Base::default(), |head| Base {
-                revision: head.revision,
-                last_time: Some(head.last_time),
-            });
-            bases.insert(subject, base);
-        }
-        looked_for_legacy.extend(said_to_be_pristine);
-        looked_for_legacy.extend(unknown);
+        bases.extend(self.ends(unknown.clone()).await?);
+        self.looked_for_legacy.extend(said_to_be_pristine);
+        self.looked_for_legacy.extend(unknown);
         Ok(bases)
     }
 
-    async fn attempt(
-        &self,
-        transaction: &Transaction,
-        looked_for_legacy: &mut HashSet<String>,
-    ) -> Result<Attempt, Error> {
-        let reasons = match self.transact(transaction).await {
+    /// Where the histories of subjects end, read from their heads.
+    async fn ends(&self, subjects: Vec<String>) -> Result<Vec<(String, Base)>, Error> {
+        let table = &self.table;
+        stream::iter(subjects)
+            .map(|subject| async move {
+                let head = table.head(&subject).await?;
+                let base = head.map_or(Base::default(), |head| Base {
+                    revision: head.revision,
+                    last_time: Some(head.last_time),
+                });
+                Ok((subject, base))
+            })
+            .buffer_unordered(CONCURRENT_READS)
+            .try_collect()
+            .await
+    }
+
+    async fn attempt(&mut self) -> Result<Attempt, Error> {
+        let transaction = &self.transaction;
+        let actions = transaction
+            .to_sdk(self.table.name())
+            .map_err(|error| self.table.refused(Box::new(error)))?;
+        let reasons = match self.table.transact(actions, transaction.token()).await {
             Ok(()) => return Ok(Attempt::Stored),
             Err(Failure::Busy(source)) => return Ok(Attempt::Again(source)),
             Err(Failure::Unanswered(source)) => return Ok(Attempt::Unanswered(source)),
-            Err(Failure::Refused(source)) => return Err(self.refused(source)),
+            Err(Failure::Refused(source)) => return Err(self.table.refused(source)),
             Err(Failure::Service(TransactWriteItemsError::TransactionCanceledException(
                 cancelled,
             ))) => cancelled.cancellation_reasons.unwrap_or_default(),
-            Err(Failure::Service(error)) => return Err(self.refused(Box::new(error))),
+            Err(Failure::Service(error)) => return Err(self.table.refused(Box::new(error))),
         };
         match judge(transaction, &reasons) {
             Verdict::Repeated(events) => Ok(Attempt::Found(events)),
-            Verdict::Guarded(keys) => match self.guarded_events(transaction, keys).await {
-                // It is stored, by this append or an earlier one, and only can't be read back.
-                Err(Error::Unavailable { source, .. }) => Ok(Attempt::Unanswered(source)),
-                read => read.map(Attempt::Found),
-            },
-            Verdict::Rebase(bases) => Ok(Attempt::Rebase(bases)),
+            Verdict::Guarded(keys) => {
+                let read = guarded_events(&self.table, transaction, keys).await;
+                if let Err(Error::Unavailable { .. } | Error::Refused { .. }) = read {
+                    // It is stored, by this append or an earlier one, and only can't be read back.
+                    self.unanswered = true;
+                }
+                read.map(Attempt::Found)
+            }
+            Verdict::Overtaken(bases) => Ok(Attempt::Overtaken(bases)),
+            Verdict::Contended(code) => Ok(Attempt::Contended(code.into())),
             Verdict::Busy(code) => Ok(Attempt::Again(code.into())),
-            Verdict::Refused(reason) => Err(self.refused(reason.into())),
+            Verdict::Refused(reason) => Err(self.table.refused(reason.into())),
             Verdict::Failed(error) => Err(error),
             Verdict::Conflict(conflict) => {
                 // Looked for once only, and only where the answer could change the verdict.
                 if may_be_legacy(&conflict)
-                    && looked_for_legacy.insert(conflict.subject.clone())
-                    && self.adopt_legacy_events(&conflict.subject).await?.is_some()
+                    && self.looked_for_legacy.insert(conflict.subject.clone())
+                    && self.table.adopt_legacy_events(&conflict.subject).await?.is_some()
                 {
                     return Ok(Attempt::Again("the subject had legacy events".into()));
                 }
@@ -352,70 +386,37 @@ impl EventDb {
             }
         }
     }
-
-    async fn transact(
-        &self,
-        transaction: &Transaction,
-    ) -> Result<(), Failure<TransactWriteItemsError>> {
-        let actions =
-            transaction.to_sdk(&self.table).map_err(|error| Failure::Refused(Box::new(error)))?;
-        let request = self
-            .client
-            .transact_write_items()
-            .set_transact_items(Some(actions))
-            .client_request_token(transaction.token())
-            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
-            .customize()
-            // Each attempt is ours, so that each one's outcome is known.
-            .config_override(
-                aws_sdk_dynamodb::Config::builder().retry_config(RetryConfig::disabled()),
-            )
-            .send();
-        self.send("TransactWriteItems", Kind::Write, request, |output| {
-            output.consumed_capacity.as_deref().unwrap_or_default()
-        })
-        .await
-        .map(|_| ())
-    }
-
-    /// The stored events behind the guards of all ids of an append.
-    async fn guarded_events(
-        &self,
-        transaction: &Transaction,
-        keys: Vec<StoredKey>,
-    ) -> Result<Vec<Event>, Error> {
-        stream::iter(keys)
-            .map(|key| async move {
-                let row = self
-                    .get(HashMap::from([
-                        (attribute::SUBJECT.to_owned(), string(key.subject)),
-                        (attribute::TIME_TYPE.to_owned(), string(key.time_type)),
-                    ]))
-                    .await?;
-                let given = transaction.append.events.get(key.index);
-                let id = given.map(|event| event.id.clone()).unwrap_or_default();
-                let reused = |reason| Error::IdReused { index: key.index, id, reason };
-                let Some(row) = row else { return Err(reused(IdReuse::EventRemoved)) };
-                let stored =
-                    decode(row).map_err(|invalid| Error::InvalidItem(Box::new(invalid)))?;
-                match given.and_then(|given| given.difference(&stored)) {
-                    Some(attribute) => Err(reused(IdReuse::OtherContent { attribute })),
-                    None => Ok(stored),
-                }
-            })
-            .buffered(CONCURRENT_READS)
-            .try_collect()
-            .await
-    }
 }
 
-fn unknown(append: Append, attempts: u32, source: BoxError) -> Error {
-    let Append { mut events, ids_are_guarded, preconditions, .. } = append;
-    for event in &mut events {
-        event.revision = None;
-    }
-    let append = Arc::new(UnsettledAppend { ids_are_guarded, preconditions });
-    Error::OutcomeUnknown { events: UnsettledEvents { events, append }, attempts, source }
+/// The stored events behind the guards of all ids of an append.
+async fn guarded_events(
+    table: &Table,
+    transaction: &Transaction,
+    keys: Vec<StoredKey>,
+) -> Result<Vec<Event>, Error> {
+    stream::iter(keys)
+        .map(|key| async move {
+            let row = table
+                .get(HashMap::from([
+                    (attribute::SUBJECT.to_owned(), string(key.subject)),
+                    (attribute::TIME_TYPE.to_owned(), string(key.time_type)),
+                ]))
+                .await?;
+            let given = transaction.append.events.get(key.index);
+            let id = given.map(|event| event.id.clone()).unwrap_or_default();
+            let reused = |reason, stored| Error::IdReused { index: key.index, id, reason, stored };
+            let Some(row) = row else { return Err(reused(IdReuse::EventRemoved, None)) };
+            let stored = decode(row).map_err(|invalid| Error::InvalidItem(Box::new(invalid)))?;
+            match given.and_then(|given| given.difference(&stored)) {
+                Some(attribute) => {
+                    Err(reused(IdReuse::OtherContent { attribute }, Some(StoredEvent::new(stored))))
+                }
+                None => Ok(stored),
+            }
+        })
+        .buffered(CONCURRENT_READS)
+        .try_collect()
+        .await
 }
 
 /// The revision that the preconditions on a subject state, if one does.
@@ -425,4 +426,13 @@ fn stated_revision(expected: &[&ExpectedState]) -> Option<u64> {
         ExpectedState::Revision(revision) => Some(*revision),
         ExpectedState::Populated | ExpectedState::EventId(_) => None,
     })
+}
+
+fn unknown(append: Append, attempts: u32, source: BoxError) -> Error {
+    let Append { mut events, ids_are_guarded, preconditions, .. } = append;
+    for event in &mut events {
+        event.revision = None;
+    }
+    let append = Arc::new(UnsettledAppend { ids_are_guarded, preconditions });
+    Error::OutcomeUnknown { events: UnsettledEvents { events, append }, attempts, source }
 }

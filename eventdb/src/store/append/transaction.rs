@@ -21,7 +21,7 @@ use crate::store::read::query::{number, string};
 const SURELY_FIT: usize = limit::TRANSACTION_BYTES / limit::ITEM_BYTES - 1;
 
 /// What a caller wants appended. Ids are fixed; times and revisions depend on the [`Base`]s.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Append {
     pub(crate) events: Vec<Event>,
     /// Whether the times are the caller's, and not ours to give.

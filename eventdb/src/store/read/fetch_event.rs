@@ -6,11 +6,11 @@ use std::pin::Pin;
 use crate::codec::validation;
 use crate::event::Event;
 use crate::schema::attribute;
-use crate::store::EventDb;
 use crate::store::error::Error;
 use crate::store::head::SdkItem;
 use crate::store::read::fetch_events::decode;
 use crate::store::read::query::Query;
+use crate::store::table::Table;
 
 /// A request for one event: see [`EventDb::fetch_event`].
 ///
@@ -23,14 +23,14 @@ use crate::store::read::query::Query;
 #[derive(Debug, Clone)]
 #[must_use = "a request does nothing until it is awaited"]
 pub struct FetchEvent {
-    db: EventDb,
+    table: Table,
     id: String,
     source: Option<String>,
 }
 
 impl FetchEvent {
-    pub(crate) fn new(db: EventDb, id: String) -> Self {
-        Self { db, id, source: None }
+    pub(crate) fn new(table: Table, id: String) -> Self {
+        Self { table, id, source: None }
     }
 
     /// Chooses the event of this source, where several sources use the same id.
@@ -48,17 +48,18 @@ impl FetchEvent {
 
     async fn run(self) -> Result<Option<Event>, Error> {
         validation::check_id(&self.id)?;
+        let table = self.table.begin();
         let mut oldest: Option<Event> = None;
         let mut query = Query::of_id(&self.id);
         loop {
-            let page = self.db.query(&query).await?;
+            let page = table.query(&query).await?;
             for mut row in page.items {
                 let key: SdkItem = [attribute::SUBJECT, attribute::TIME_TYPE]
                     .into_iter()
                     .filter_map(|name| row.remove_entry(name))
                     .collect();
                 // The index may still hold the key of a row that was removed.
-                let Some(item) = self.db.get(key).await? else { continue };
+                let Some(item) = table.get(key).await? else { continue };
                 let event =
                     decode(item).map_err(|invalid| Error::InvalidItem(Box::new(invalid)))?;
                 match &self.source {

@@ -15,10 +15,10 @@ use crate::codec::item::{self, InvalidItem};
 use crate::codec::validation;
 use crate::event::Event;
 use crate::schema::{self, attribute};
-use crate::store::EventDb;
 use crate::store::error::Error;
 use crate::store::head::SdkItem;
 use crate::store::read::query::{Query, TimeRange, number, string};
+use crate::store::table::Table;
 
 /// How often a page is read again when a revision is missing in it, before it counts as removed.
 const GAP_RETRIES: u32 = 3;
@@ -38,7 +38,7 @@ const GAP_RETRIES: u32 = 3;
 #[derive(Debug, Clone)]
 #[must_use = "a request does nothing until it is awaited"]
 pub struct FetchEvents {
-    db: EventDb,
+    table: Table,
     selection: Selection,
     range: TimeRange,
     after: Option<Cursor>,
@@ -97,21 +97,21 @@ pub struct MissingRevisions {
 }
 
 impl FetchEvents {
-    fn new(db: EventDb, selection: Selection) -> Self {
+    fn new(table: Table, selection: Selection) -> Self {
         let range = TimeRange::default();
-        Self { db, selection, range, after: None, backwards: false, limit: None }
+        Self { table, selection, range, after: None, backwards: false, limit: None }
     }
 
-    pub(crate) fn of_subject(db: EventDb, subject: String) -> Self {
-        Self::new(db, Selection::Subject(subject))
+    pub(crate) fn of_subject(table: Table, subject: String) -> Self {
+        Self::new(table, Selection::Subject(subject))
     }
 
-    pub(crate) fn of_subject_and_type(db: EventDb, subject: String, ty: String) -> Self {
-        Self::new(db, Selection::SubjectAndType(subject, ty))
+    pub(crate) fn of_subject_and_type(table: Table, subject: String, ty: String) -> Self {
+        Self::new(table, Selection::SubjectAndType(subject, ty))
     }
 
-    pub(crate) fn of_all(db: EventDb) -> Self {
-        Self::new(db, Selection::All)
+    pub(crate) fn of_all(table: Table) -> Self {
+        Self::new(table, Selection::All)
     }
 
     /// Only events of this time or later, in whole milliseconds.
@@ -239,7 +239,7 @@ fn ceiling_of_milliseconds(time: DateTime<Utc>) -> i64 {
 
 /// A read under way.
 struct Pages {
-    db: EventDb,
+    table: Table,
     selection: Selection,
     query: Query,
     cursor: Option<Cursor>,
@@ -251,7 +251,7 @@ struct Pages {
 impl Pages {
     /// Checks the request; nothing is sent yet.
     fn begin(request: FetchEvents) -> Result<Self, Error> {
-        let FetchEvents { db, selection, range, after, backwards, limit } = request;
+        let FetchEvents { table, selection, range, after, backwards, limit } = request;
         let mut query = match &selection {
             Selection::Subject(subject) => {
                 validation::check_subject(subject)?;
@@ -277,7 +277,7 @@ impl Pages {
         let from_the_first =
             matches!(selection, Selection::Subject(_)) && after.is_none() && range.since.is_none();
         let revisions = Revisions { backwards, last: (from_the_first && !backwards).then_some(0) };
-        Ok(Self { db, selection, query, cursor: after, remaining: limit, revisions, ended })
+        Ok(Self { table, selection, query, cursor: after, remaining: limit, revisions, ended })
     }
 
     async fn next_page(&mut self) -> Result<Option<History>, Error> {
@@ -288,7 +288,7 @@ impl Pages {
             Selection::SubjectAndType(..) => (self.all_rows_of_type().await?, None),
             Selection::Subject(_) => self.rows_without_gap().await?,
             Selection::All => {
-                let page = self.db.query(&self.limited_query()).await?;
+                let page = self.table.query(&self.limited_query()).await?;
                 (self.read(page.items), page.next)
             }
         };
@@ -327,7 +327,7 @@ impl Pages {
     async fn rows_without_gap(&self) -> Result<(Rows, Option<SdkItem>), Error> {
         let mut retry = 0;
         loop {
-            let page = self.db.query(&self.limited_query()).await?;
+            let page = self.table.query(&self.limited_query()).await?;
             let read = self.read(page.items);
             if retry == GAP_RETRIES || self.revisions.clone().advance(&read.rows).is_empty() {
                 return Ok((read, page.next));
@@ -342,7 +342,7 @@ impl Pages {
         let mut items = Vec::new();
         let mut query = self.query.clone();
         loop {
-            let page = self.db.query(&query).await?;
+            let page = self.table.query(&query).await?;
             items.extend(page.items);
             match page.next {
                 Some(next) => query = query.starting_after(next),

@@ -1,13 +1,11 @@
-//! Queries of the table and its indexes: built purely, sent page by page.
+//! Queries of the table and its indexes, built purely.
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, Select};
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, Select};
 
 use crate::schema::{self, attribute, index};
-use crate::store::EventDb;
-use crate::store::capacity::Kind;
-use crate::store::error::Error;
 use crate::store::head::SdkItem;
 
 pub(crate) fn string(text: impl Into<String>) -> AttributeValue {
@@ -162,39 +160,25 @@ impl Query {
         self
     }
 
+    /// The request as the client takes it.
+    pub(crate) fn on(&self, request: QueryFluentBuilder) -> QueryFluentBuilder {
+        request
+            .set_index_name(self.index.map(str::to_owned))
+            .consistent_read(self.consistent)
+            .key_condition_expression(&self.key_condition)
+            .set_filter_expression(self.filter.clone())
+            .set_projection_expression(self.projection.clone())
+            .set_expression_attribute_names(Some(self.names.clone()))
+            .set_expression_attribute_values(Some(self.values.clone()))
+            .set_select(self.select.clone())
+            .scan_index_forward(!self.backwards)
+            .set_limit(self.limit)
+            .set_exclusive_start_key(self.start_key.clone())
+    }
+
     pub(crate) fn limited_to(mut self, rows: Option<usize>) -> Self {
         self.limit = rows.map(|rows| i32::try_from(rows).unwrap_or(i32::MAX));
         self
-    }
-}
-
-impl EventDb {
-    /// Reads one page, of at most 1 MB.
-    pub(crate) async fn query(&self, query: &Query) -> Result<Page, Error> {
-        let query = query.clone();
-        let request = self
-            .client
-            .query()
-            .table_name(&*self.table)
-            .set_index_name(query.index.map(str::to_owned))
-            .consistent_read(query.consistent)
-            .key_condition_expression(query.key_condition)
-            .set_filter_expression(query.filter)
-            .set_projection_expression(query.projection)
-            .set_expression_attribute_names(Some(query.names))
-            .set_expression_attribute_values(Some(query.values))
-            .set_select(query.select)
-            .scan_index_forward(!query.backwards)
-            .set_limit(query.limit)
-            .set_exclusive_start_key(query.start_key)
-            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
-            .send();
-        let output = self
-            .send("Query", Kind::Read, request, |output| output.consumed_capacity.as_slice())
-            .await
-            .map_err(|failure| self.read_error(failure))?;
-        let next = output.last_evaluated_key.filter(|key| !key.is_empty());
-        Ok(Page { items: output.items.unwrap_or_default(), next })
     }
 }
 

@@ -1,0 +1,195 @@
+//! How long the store goes on trying: the one place that decides on repetitions and time limits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::time::Instant;
+
+use crate::store::error::{BoxError, Error};
+
+/// How long the store waits: for the answer to one request, and for one operation as a whole.
+///
+/// They hold whatever the client's configuration says; its own retries aren't used. A read of
+/// many pages counts as one operation per page. The limits end an operation, not what DynamoDB
+/// may still do with a request it has received.
+///
+/// ```
+/// use eventdb::TimeLimits;
+/// use std::time::Duration;
+///
+/// let limits = TimeLimits::default().operation(Duration::from_secs(10));
+/// assert_eq!(limits.attempt, Duration::from_secs(5));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TimeLimits {
+    /// For one request, from the look-up of credentials to the answer: 5 seconds.
+    pub attempt: Duration,
+    /// For one operation with all its requests and pauses: 30 seconds.
+    pub operation: Duration,
+}
+
+impl Default for TimeLimits {
+    fn default() -> Self {
+        Self { attempt: Duration::from_secs(5), operation: Duration::from_secs(30) }
+    }
+}
+
+impl TimeLimits {
+    /// The same with another limit for one request.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let limits = eventdb::TimeLimits::default().attempt(Duration::from_secs(1));
+    /// ```
+    #[must_use]
+    pub fn attempt(self, attempt: Duration) -> Self {
+        Self { attempt, ..self }
+    }
+
+    /// The same with another limit for one operation.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let limits = eventdb::TimeLimits::default().operation(Duration::from_secs(10));
+    /// ```
+    #[must_use]
+    pub fn operation(self, operation: Duration) -> Self {
+        Self { operation, ..self }
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        after(self.operation)
+    }
+
+    pub(crate) fn end_of_attempt(&self, deadline: Option<Instant>) -> Instant {
+        let end = after(self.attempt);
+        deadline.map_or(end, |deadline| deadline.min(end))
+    }
+}
+
+/// A day at most: no clock can be overrun, and nobody waits longer.
+fn after(time: Duration) -> Instant {
+    Instant::now() + time.min(Duration::from_secs(86_400))
+}
+
+/// Every attempt is ours, so that the outcome of each is known and errors count them truly.
+pub(crate) fn without_retries() -> aws_sdk_dynamodb::config::Builder {
+    aws_sdk_dynamodb::Config::builder()
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(TimeoutConfig::disabled())
+}
+
+/// The pauses between attempts: each random between one and two times a delay that doubles from
+/// 10 ms to 1 s.
+pub(crate) fn pauses() -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_jitter()
+        .with_min_delay(Duration::from_millis(10))
+        .with_max_delay(Duration::from_secs(1))
+        .without_max_times()
+        .build()
+}
+
+/// After so many attempts that failed, the database counts as unavailable.
+const MOST_ATTEMPTS: u32 = 16;
+
+/// From this attempt on a repetition is worth a warning.
+const WORTH_A_WARNING: u32 = 5;
+
+/// The attempts of one operation.
+#[derive(Debug)]
+pub(crate) struct Attempts {
+    operation: &'static str,
+    table: Arc<str>,
+    /// What it is about, for the log.
+    subject: Option<String>,
+    deadline: Instant,
+    pauses: ExponentialBackoff,
+    /// How many were begun.
+    count: u32,
+    /// How many of them failed, contention not counted.
+    failed: u32,
+}
+
+/// Why there is no further attempt.
+#[derive(Debug)]
+struct NoMoreAttempts {
+    operation: &'static str,
+    table: Arc<str>,
+    attempts: u32,
+    source: BoxError,
+}
+
+impl From<NoMoreAttempts> for Error {
+    fn from(ended: NoMoreAttempts) -> Self {
+        Self::Unavailable {
+            operation: ended.operation,
+            table: ended.table.to_string(),
+            attempts: ended.attempts,
+            source: ended.source,
+        }
+    }
+}
+
+impl Attempts {
+    pub(crate) fn until(deadline: Instant, operation: &'static str, table: &Arc<str>) -> Self {
+        let table = Arc::clone(table);
+        Self { operation, table, subject: None, deadline, pauses: pauses(), count: 1, failed: 0 }
+    }
+
+    pub(crate) fn about(mut self, subject: Option<&str>) -> Self {
+        self.subject = subject.map(str::to_owned);
+        self
+    }
+
+    /// Waits after a failure, unless there were too many or there is no time left.
+    pub(crate) async fn pause(&mut self, source: BoxError) -> Result<(), Error> {
+        self.failed += 1;
+        if self.failed >= MOST_ATTEMPTS {
+            return Err(self.ended(source).into());
+        }
+        Ok(self.wait(source).await?)
+    }
+
+    /// Waits after another writer was first, unless there is no time left.
+    pub(crate) async fn pause_after_conflict(
+        &mut self,
+        source: BoxError,
+        subject: Option<&str>,
+    ) -> Result<(), Error> {
+        self.wait(source).await.map_err(|ended| Error::Contended {
+            table: ended.table.to_string(),
+            subject: subject.unwrap_or_default().to_owned(),
+            attempts: ended.attempts,
+            source: ended.source,
+        })
+    }
+
+    async fn wait(&mut self, source: BoxError) -> Result<(), NoMoreAttempts> {
+        let pause = self.pauses.next().unwrap_or(Duration::from_secs(1));
+        let again = Instant::now() + pause;
+        if again >= self.deadline {
+            return Err(self.ended(source));
+        }
+        let (operation, table, attempt) = (self.operation, &*self.table, self.count);
+        let subject = self.subject.as_deref().unwrap_or_default();
+        let reason = source.as_ref();
+        if attempt >= WORTH_A_WARNING {
+            tracing::warn!(target: "eventdb", operation, table, subject, attempt, reason, ?pause, "trying again");
+        } else {
+            tracing::debug!(target: "eventdb", operation, table, subject, attempt, reason, ?pause, "trying again");
+        }
+        tokio::time::sleep_until(again).await;
+        self.count += 1;
+        Ok(())
+    }
+
+    fn ended(&self, source: BoxError) -> NoMoreAttempts {
+        let table = Arc::clone(&self.table);
+        NoMoreAttempts { operation: self.operation, table, attempts: self.count, source }
+    }
+}

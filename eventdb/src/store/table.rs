@@ -1,0 +1,285 @@
+//! One table: the ground that every operation stands on. The only place that sends requests to
+//! DynamoDB, but for the creation of the table and read models.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{self, ReturnConsumedCapacity, TransactWriteItem};
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::schema::attribute;
+use crate::store::capacity::{CapacityMeter, ConsumedCapacity, Kind};
+use crate::store::error::{BoxError, Error};
+use crate::store::failure::{Failure, Transmission};
+use crate::store::head::SdkItem;
+use crate::store::read::query::{Page, Query};
+use crate::store::retry::{Attempts, TimeLimits};
+
+/// One table, with the client that reaches it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Table {
+    client: Client,
+    name: Arc<str>,
+    meter: Option<CapacityMeter>,
+    limits: TimeLimits,
+    /// When the operation under way must have ended.
+    deadline: Option<Instant>,
+}
+
+/// Customizes a request: one attempt is one request, and it tells whether it left the process.
+macro_rules! send {
+    ($table:ident, $operation:literal, $kind:expr, $request:expr, $consumed:expr) => {{
+        let transmission = Transmission::default();
+        let request = $request
+            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
+            .customize()
+            .config_override(crate::store::retry::without_retries())
+            .interceptor(transmission.clone())
+            .send();
+        $table.attempt($operation, $kind, transmission, request, $consumed)
+    }};
+}
+
+impl Table {
+    pub(crate) fn new(client: Client, name: impl Into<String>) -> Self {
+        let limits = TimeLimits::default();
+        Self { client, name: name.into().into(), meter: None, limits, deadline: None }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn metered_by(&self, meter: &CapacityMeter) -> Self {
+        Self { meter: Some(meter.clone()), ..self.clone() }
+    }
+
+    pub(crate) fn within(&self, limits: TimeLimits) -> Self {
+        Self { limits, ..self.clone() }
+    }
+
+    /// The table for one operation, all of whose requests share its time limit.
+    pub(crate) fn begin(&self) -> Self {
+        let deadline = self.deadline.unwrap_or_else(|| self.limits.deadline());
+        Self { deadline: Some(deadline), ..self.clone() }
+    }
+
+    /// The attempts of the operation that [`begin`](Self::begin) has begun, or of a new one.
+    pub(crate) fn attempts(&self, operation: &'static str) -> Attempts {
+        let deadline = self.deadline.unwrap_or_else(|| self.limits.deadline());
+        Attempts::until(deadline, operation, &self.name)
+    }
+
+    /// Milliseconds since 1970 by the client's clock.
+    pub(crate) fn now(&self) -> i64 {
+        let time = self.client.config().time_source().unwrap_or_default().now();
+        let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Reads one item, strongly consistent.
+    pub(crate) async fn get(&self, key: SdkItem) -> Result<Option<SdkItem>, Error> {
+        self.get_item(key, true).await
+    }
+
+    /// Reads one item for half the price; it may be that of a moment ago.
+    pub(crate) async fn get_eventually(&self, key: SdkItem) -> Result<Option<SdkItem>, Error> {
+        self.get_item(key, false).await
+    }
+
+    async fn get_item(&self, key: SdkItem, consistent: bool) -> Result<Option<SdkItem>, Error> {
+        self.repeat("GetItem", || {
+            let request = self
+                .client
+                .get_item()
+                .table_name(&*self.name)
+                .set_key(Some(key.clone()))
+                .consistent_read(consistent);
+            send!(self, "GetItem", Kind::Read, request, |output| output
+                .consumed_capacity
+                .as_slice())
+        })
+        .await
+        .map(|output| output.item)
+    }
+
+    /// Reads one page, of at most 1 MB.
+    pub(crate) async fn query(&self, query: &Query) -> Result<Page, Error> {
+        let output = self
+            .repeat("Query", || {
+                let request = query.on(self.client.query().table_name(&*self.name));
+                send!(self, "Query", Kind::Read, request, |output| output
+                    .consumed_capacity
+                    .as_slice())
+            })
+            .await?;
+        let next = output.last_evaluated_key.filter(|key| !key.is_empty());
+        Ok(Page { items: output.items.unwrap_or_default(), next })
+    }
+
+    /// Puts an item whose key isn't taken; says whether it did. After silence the answer can be
+    /// `false` though it was this call that put it.
+    pub(crate) async fn put_if_absent(&self, item: SdkItem) -> Result<bool, Error> {
+        let mut attempts = self.attempts("PutItem");
+        loop {
+            let request = self
+                .client
+                .put_item()
+                .table_name(&*self.name)
+                .set_item(Some(item.clone()))
+                .condition_expression("attribute_not_exists(#subject)")
+                .expression_attribute_names("#subject", attribute::SUBJECT);
+            let put = send!(self, "PutItem", Kind::Write, request, |output| output
+                .consumed_capacity
+                .as_slice())
+            .await;
+            match put {
+                Ok(_) => return Ok(true),
+                Err(Failure::Service(PutItemError::ConditionalCheckFailedException(_))) => {
+                    return Ok(false);
+                }
+                Err(failure) => self.pause_after(failure, &mut attempts).await?,
+            }
+        }
+    }
+
+    /// Writes attributes of an item, whatever was there.
+    pub(crate) async fn set(&self, key: SdkItem, values: SdkItem) -> Result<(), Error> {
+        let assignments: Vec<_> =
+            (0..values.len()).map(|index| format!("#a{index} = :v{index}")).collect();
+        self.repeat("UpdateItem", || {
+            let mut request = self
+                .client
+                .update_item()
+                .table_name(&*self.name)
+                .set_key(Some(key.clone()))
+                .update_expression(format!("SET {}", assignments.join(", ")));
+            for (index, (name, value)) in values.iter().enumerate() {
+                request = request
+                    .expression_attribute_names(format!("#a{index}"), name)
+                    .expression_attribute_values(format!(":v{index}"), value.clone());
+            }
+            send!(self, "UpdateItem", Kind::Write, request, |output| output
+                .consumed_capacity
+                .as_slice())
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// Sends a transaction once.
+    pub(crate) async fn transact(
+        &self,
+        actions: Vec<TransactWriteItem>,
+        token: String,
+    ) -> Result<(), Failure<TransactWriteItemsError>> {
+        let request = self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(actions))
+            .client_request_token(token);
+        send!(self, "TransactWriteItems", Kind::Write, request, |output| {
+            output.consumed_capacity.as_deref().unwrap_or_default()
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// Sends a request that may be sent any number of times, until it is answered.
+    async fn repeat<O, E, F>(
+        &self,
+        operation: &'static str,
+        mut request: impl FnMut() -> F,
+    ) -> Result<O, Error>
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        F: Future<Output = Result<O, Failure<E>>>,
+    {
+        let mut attempts = self.attempts(operation);
+        loop {
+            match request().await {
+                Ok(output) => return Ok(output),
+                Err(failure) => self.pause_after(failure, &mut attempts).await?,
+            }
+        }
+    }
+
+    /// Waits until the next attempt, unless the failure or the limits forbid one.
+    async fn pause_after<E>(
+        &self,
+        failure: Failure<E>,
+        attempts: &mut Attempts,
+    ) -> Result<(), Error>
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        match failure {
+            Failure::Busy(source) | Failure::Unanswered(source) => attempts.pause(source).await,
+            Failure::Refused(source) => Err(self.refused(source)),
+            Failure::Service(source) => Err(self.refused(Box::new(source))),
+        }
+    }
+
+    pub(crate) fn refused(&self, source: BoxError) -> Error {
+        Error::Refused { table: self.name.to_string(), source }
+    }
+
+    /// Sends one request, inside a span with OpenTelemetry's names for databases, and meters it.
+    /// <https://opentelemetry.io/docs/specs/semconv/database/dynamodb/>
+    async fn attempt<O, E>(
+        &self,
+        operation: &'static str,
+        kind: Kind,
+        transmission: Transmission,
+        request: impl Future<Output = Result<O, SdkError<E>>>,
+        consumed: impl FnOnce(&O) -> &[types::ConsumedCapacity],
+    ) -> Result<O, Failure<E>>
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let span = tracing::info_span!(
+            target: "eventdb",
+            "DynamoDB",
+            otel.name = operation,
+            otel.kind = "client",
+            otel.status_code = tracing::field::Empty,
+            db.system.name = "aws.dynamodb",
+            db.operation.name = operation,
+            db.collection.name = &*self.name,
+            aws.dynamodb.consumed_capacity = tracing::field::Empty,
+            error.r#type = tracing::field::Empty,
+        );
+        let until = self.limits.end_of_attempt(self.deadline);
+        let answer = tokio::time::timeout_at(until, request).instrument(span.clone()).await;
+        let (consumed, result) = match answer {
+            Ok(Ok(output)) => {
+                let consumed = ConsumedCapacity::of_request(kind, consumed(&output));
+                span.record(
+                    "aws.dynamodb.consumed_capacity",
+                    consumed.read_units + consumed.write_units,
+                );
+                (consumed, Ok(output))
+            }
+            Ok(Err(error)) => {
+                span.record("otel.status_code", "ERROR");
+                span.record("error.type", error.code().unwrap_or("no answer"));
+                (ConsumedCapacity::unanswered(), Err(Failure::of(error, &transmission)))
+            }
+            Err(_) => {
+                span.record("otel.status_code", "ERROR");
+                span.record("error.type", "timeout");
+                (ConsumedCapacity::unanswered(), Err(Failure::of_silence(&transmission)))
+            }
+        };
+        if let Some(meter) = &self.meter {
+            meter.add(&consumed);
+        }
+        result
+    }
+}
