@@ -38,7 +38,7 @@ function readOptions(given) {
     options: { port: { type: 'string' }, state: { type: 'string' }, code: { type: 'string' } },
   }).values;
   if (port !== undefined && !(/^\d{1,5}$/.test(port) && Number(port) > 0 && Number(port) < 65536)) {
-    throw new Error(`'${port}' is no port; give one from 1 to 65535`);
+    throw new Error(`'${port}' isn't a port: give a number from 1 to 65535`);
   }
   return {
     port: port === undefined ? undefined : Number(port),

@@ -94,7 +94,7 @@ function tool(name) {
  */
 function run(command, commandArguments) {
   const { status, error } = spawnSync(command, commandArguments, {
-    // What this prints is no output of the command that needs the tools.
+    // What this prints must not mix with the output of the command that needs the tools.
     stdio: ['ignore', 2, 2],
   });
   if (error !== undefined || status !== 0) {

@@ -126,7 +126,10 @@ const rust = [
 
 /** Needs no lock that the first lane holds, so it runs at the same time. @type {Step[]} */
 const others = [
-  { name: 'TypeScript: lint and format', run: (shell) => npmRun(shell, 'lint') },
+  {
+    name: 'Lint: TypeScript, architecture, language, workflows',
+    run: (shell) => npmRun(shell, 'lint'),
+  },
   { name: 'TypeScript: types', run: (shell) => npmRun(shell, 'types') },
   { name: 'TypeScript: tests of the constructs', run: (shell) => npmRun(shell, 'test:infra') },
   { name: 'TypeScript: templates, by cfn-lint', run: (shell) => npmRun(shell, 'lint:templates') },

@@ -33,7 +33,7 @@ buildSync({
   },
 });
 
-// A certificate of our own, trusted beside Amazon's authorities (which the publisher trusts in Lambda)
+// Our own certificate, trusted in addition to Amazon's authorities (which the publisher trusts in Lambda)
 // and those built into Node.js.
 const keyFile = path.join(scratch, 'key.pem');
 const certificateFile = path.join(scratch, 'certificate.pem');

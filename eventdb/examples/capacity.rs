@@ -107,7 +107,7 @@ async fn print(client: Client, table: &str) -> Result<(), Box<dyn Error>> {
     db.add_new_events([event_of(512, &many)]).await?;
     table.meter.take();
     db.add_new_events((0..10).map(|_| event_of(512, &many))).await?;
-    table.row("append 10 events at once, 0.5 KB each");
+    table.row("append 10 events together, 0.5 KB each");
     let mut command = event_of(512, &many);
     command.id = Some(format!("command-{run}"));
     let stored = db.add_new_events([command.clone()]).await?;

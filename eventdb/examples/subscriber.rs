@@ -3,7 +3,7 @@
 //!
 //! `LIBRARY_QUEUE` names the queue; `npm run local` prints how to set it, and the outputs of the
 //! deployed subscriber name it too. With `LIBRARY_TABLE` set, events that are missing are read from
-//! that table; without, as in another account, those that come too early are left to come again.
+//! that table; without, as in another account, those that come too early are left to be delivered again.
 //! With `LIBRARY_TOPIC` set, an SNS envelope must be of that topic. It runs until Ctrl-C or, with
 //! `--until-empty`, until nothing has come for two seconds.
 
@@ -82,7 +82,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let until_empty = match std::env::args().nth(1).as_deref() {
         None => false,
         Some("--until-empty") => true,
-        Some(other) => return Err(format!("{other} is unknown; allowed is --until-empty").into()),
+        Some(other) => return Err(format!("{other} is unknown: give --until-empty or nothing").into()),
     };
     let configuration = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let sqs = aws_sdk_sqs::Client::new(&configuration);
@@ -115,7 +115,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         });
         let failed = projection.handle_batch(bodies).await;
         for message in &failed {
-            eprintln!("{}: {}, left to come again", message.id, message.error);
+            eprintln!("{}: {}, left to be delivered again", message.id, message.error);
         }
         let applied = genuine.iter().filter(|message| {
             failed.iter().all(|failed| Some(failed.id.as_str()) != message.message_id())
@@ -135,7 +135,7 @@ fn is_of(message: &Message, topic: Option<&str>) -> bool {
     }
 }
 
-/// Deletes what was applied; what can't be deleted comes again, and is known then.
+/// Deletes what was applied; what can't be deleted is delivered again, and is recognised then.
 async fn delete(
     sqs: &aws_sdk_sqs::Client,
     queue: &str,

@@ -163,7 +163,7 @@ async fn library(db: EventDb) -> Result<(), Box<dyn Error>> {
         }
     }
 
-    println!("\nA burst of ten events in one call, each with a time of its own:");
+    println!("\nA burst of ten events in one call, each with its own time:");
     let burst = format!("book:{run}-2");
     let candidates = (0..10).map(|_| borrowed(&burst, "user:456", due));
     let events = db.add_new_events(candidates).await?;

@@ -3,7 +3,7 @@
 //! Messages come from its SQS queue, which is subscribed to the topic. Each event counts once and
 //! in the order of its subject, whatever SQS and SNS do: view and position change in one
 //! transaction, repetitions are passed over, gaps are closed from the event store. What fails is
-//! reported by message, so that only that comes again.
+//! reported by message, so that only that one is delivered again.
 //!
 //! `VIEW_TABLE` names the view's table, with the partition key `id` (text); `EVENT_TABLE` the event
 //! store's. The mapping of the queue must have `ReportBatchItemFailures`. `tests/pipeline` deploys

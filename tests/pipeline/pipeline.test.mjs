@@ -6,7 +6,7 @@
  *
  * EVENTDB_CODE can name a directory with a built `bootstrap`; else it is built.
  *
- * What the emulator can't tell stands beside the tests. It delivers a batch again when the function
+ * What the emulator can't tell stands next to the tests. It delivers a batch again when the function
  * fails, but takes no notice of single records that the publisher reports as failed, so that those
  * are proven in `lambda/tests`; and it can't deploy the alarms of production, whose template is
  * proven in `infra/test`.
@@ -276,7 +276,7 @@ test('a read model that is a Lambda function ends at the same state', async () =
   }
 });
 
-test('a publisher that is killed in the midst of a batch loses nothing', async () => {
+test('a publisher that is killed in the middle of a batch loses nothing', async () => {
   // Sent again whole, as by AWS, a batch that was published in part comes in part twice.
   let twice = 0;
   for (let round = 0; twice === 0; round += 1) {
@@ -434,7 +434,7 @@ test('in production the events stay when the stack goes', async () => {
   assert.deepEqual(functions, []);
 });
 
-/** What is appended, each member of the list at once. @returns {Json[][]} */
+/** What is appended, each member of the list in one call. @returns {Json[][]} */
 function appends() {
   /** @param {string} subject @param {number} length */
   const burst = (subject, length) =>
@@ -495,7 +495,7 @@ function candidate(own) {
 /**
  * Appends with the crate, and notes what it has stored.
  *
- * @param {Json[][]} events each member at once
+ * @param {Json[][]} events each member in one call
  * @param {Credentials} credentials
  * @param {string} [table] another one than the test's, of which nothing is noted
  */
@@ -713,7 +713,7 @@ async function credentialsOf(RoleArn) {
 }
 
 /**
- * Subscribes to the topic from another account. To the emulator that is whoever has the account's
+ * Subscribes to the topic from another account. To the emulator that is anyone who has the account's
  * number as access key; on AWS that caller's own policies would have to allow it as well.
  *
  * @param {string} account

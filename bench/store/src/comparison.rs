@@ -59,7 +59,7 @@ pub fn run() {
         let mut taken: [Vec<Taken>; Contestant::COUNT] = Default::default();
         let mut done = [0; Contestant::COUNT];
         for round in 0..=ROUNDS {
-            // Whoever comes first has it colder, so that goes round.
+            // The first one meets cold caches, so each is first in turn.
             for turn in 0..Contestant::COUNT {
                 let index = (round + turn) % Contestant::COUNT;
                 let subject = format!("book:{}-{round}", name(job));
@@ -108,7 +108,7 @@ fn name(job: Job) -> String {
 fn title(job: Job) -> String {
     match job {
         Job::Append { events: 1 } => "append an event at a known revision".to_owned(),
-        Job::Append { events } => format!("append {events} events at once"),
+        Job::Append { events } => format!("append {events} events together"),
         Job::Load { events } => format!("load {events} events"),
     }
 }
@@ -120,7 +120,7 @@ fn milliseconds(duration: Duration) -> String {
 async fn fill(contestant: &Contestant, subject: &str, events: u64) {
     let mut revision = 0;
     while revision < events {
-        // dynamo-es takes no more at once.
+        // dynamo-es takes no more in one call.
         let count = (events - revision).min(25);
         contestant.append(subject, revision, count).await;
         revision += count;

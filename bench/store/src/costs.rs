@@ -48,7 +48,7 @@ pub fn run() {
         Contestant::create_tables(&engine.client()).await;
         let contestants = Contestant::all(&counting).await;
         let mut text = String::from(
-            "# Costs beside other designs\n\nWritten by `npm run bench:costs` from the capacity that \
+            "# Costs compared with other designs\n\nWritten by `npm run bench:costs` from the capacity that \
              the embedded engine reports, whose figures are modelled on captured answers of AWS. \
              Dollars: on demand in us-east-1, $0.625 for a million write units and $0.125 for a \
              million read units, as of November 2026; storage, streams and messages are in the \
@@ -58,7 +58,7 @@ pub fn run() {
         for (size, _) in SIZES {
             write!(text, " {size} |").unwrap();
         }
-        text.push_str(" 10 of 0.5 KB at once |\n|---|---:|---:|---:|---:|---:|\n");
+        text.push_str(" 10 of 0.5 KB together |\n|---|---:|---:|---:|---:|---:|\n");
         for contestant in &contestants {
             write!(text, "| {} |", contestant.name()).unwrap();
             for (size, filling) in SIZES {
@@ -82,7 +82,7 @@ pub fn run() {
         text.push_str("\n## Loading, per million subjects of 100 events of 0.5 KB\n\n| by | |\n|---|---:|\n");
         for contestant in &contestants {
             for quarter in 0..4 {
-                // dynamo-es takes no more at once.
+                // dynamo-es takes no more in one call.
                 contestant.append("book:hundred", quarter * 25, 25).await;
                 catch_up().await;
             }

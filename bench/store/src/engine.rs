@@ -1,4 +1,4 @@
-//! The database: an embedded engine in a process of its own, so that its work isn't counted as ours.
+//! The database: an embedded engine in a separate process, so that its work isn't counted as ours.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -20,7 +20,7 @@ use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_types::body::SdkBody;
 use serde_json::Value;
 
-/// Serves until the standard input ends, that is until whoever started it is gone.
+/// Serves until the standard input ends, that is until the process that started it is gone.
 pub fn serve() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

@@ -74,7 +74,7 @@ pub fn run() {
     write(&sizes);
 }
 
-/// The memory of whoever streams.
+/// The memory of a process that streams.
 pub fn run_streaming() {
     let runtime = crate::runtime();
     let engine = Engine::start();

@@ -1,4 +1,4 @@
-//! What the store costs beside the bare SDK and beside other stores, in one run; and what becomes
+//! What the store costs compared with the bare SDK and with other stores, in one run; and what becomes
 //! of it as it grows.
 //!
 //! - `npm run bench:store` compares: the same job by each contestant, round by round, so that
@@ -21,7 +21,7 @@ fn main() {
         Some("costs") => costs::run(),
         None => comparison::run(),
         Some(other) => {
-            eprintln!("{other} is unknown; allowed are `growth`, `streaming`, `costs` and nothing");
+            eprintln!("{other} is unknown: give `growth`, `streaming`, `costs` or nothing");
             std::process::exit(2);
         }
     }

@@ -48,7 +48,7 @@ export function cdkFor(ministack, { signal, isQuiet = false } = {}) {
     CDK_DEFAULT_REGION: REGION,
     // It remembers accounts there, which are other ones on each ministack.
     CDK_HOME: join(directory, 'home'),
-    // The templates are validated in tests of their own.
+    // The templates are validated in separate tests.
     CDK_VALIDATION: 'false',
     CI: 'true',
   };
@@ -66,7 +66,7 @@ export function cdkFor(ministack, { signal, isQuiet = false } = {}) {
         cwd: workingDirectory,
         env: environment,
         stdio: ['ignore', isQuiet ? 'pipe' : 2, isQuiet ? 'pipe' : 2],
-        // A group of its own, which ends as a whole: the app, and cargo that it runs, don't end
+        // Its own process group, which ends as a whole: the app, and cargo that it runs, don't end
         // with cdk.
         detached: true,
       });

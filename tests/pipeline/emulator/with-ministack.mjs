@@ -99,7 +99,7 @@ export async function startMinistack(options = {}) {
     server.once('error', (error) => resolve(error.message));
     server.once('exit', (code, signal) => resolve(`it ended with ${signal ?? `status ${code}`}`));
   });
-  // Its whole group, for the functions it runs are processes of their own.
+  // Its whole group, because the functions it runs are separate processes.
   const kill = () => {
     try {
       process.kill(-(server.pid ?? Number.NaN), 'SIGKILL');
