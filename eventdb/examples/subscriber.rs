@@ -82,7 +82,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let until_empty = match std::env::args().nth(1).as_deref() {
         None => false,
         Some("--until-empty") => true,
-        Some(other) => return Err(format!("{other} is unknown: give --until-empty or nothing").into()),
+        Some(other) => {
+            return Err(format!("{other} is unknown: give --until-empty or nothing").into());
+        }
     };
     let configuration = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let sqs = aws_sdk_sqs::Client::new(&configuration);
