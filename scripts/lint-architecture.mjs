@@ -213,7 +213,7 @@ function checkConstructs() {
       const isOfStore =
         file.startsWith('infra/lib/subscription/') &&
         imported.startsWith('infra/lib/store/') &&
-        imported !== 'infra/lib/store/schema';
+        !/^infra\/lib\/store\/(schema|encryption-key)$/.test(imported);
       if (isOfApp || isOfStore) {
         findings.push(`${file}: may not import ${imported}`);
       }

@@ -135,6 +135,10 @@ const others = [
   { name: 'TypeScript: templates, by cfn-lint', run: (shell) => npmRun(shell, 'lint:templates') },
   { name: 'TypeScript: package, in a fresh app', run: (shell) => npmRun(shell, 'test:package') },
   {
+    name: 'Release: rehearsal of both packages',
+    run: ({ command }) => command(process.execPath, [join(SCRIPTS, 'rehearse-release.mjs')]),
+  },
+  {
     name: 'Emulator: each patch is still needed',
     run: ({ command }) =>
       command(process.execPath, [
