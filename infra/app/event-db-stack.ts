@@ -50,7 +50,7 @@ export class EventDBStack extends Stack {
     this.output('PublisherName', this.eventDB.publisher.functionName, 'For npm run redrive');
     this.output('FailureBucketName', this.eventDB.failureBucket.bucketName, 'For npm run redrive');
     if (encryptionKey !== undefined) {
-      this.output('EncryptionKeyArn', encryptionKey.keyArn, 'Key of table, topic and bucket');
+      this.output('EncryptionKeyArn', encryptionKey.keyArn, 'Key of table and topic');
     }
     this.policy('Append', 'For services that append events', (policy) => {
       this.eventDB.grantAppend(policy);
@@ -60,6 +60,7 @@ export class EventDBStack extends Stack {
     });
     this.policy('Redrive', 'For operators who redrive failed records', (policy) => {
       this.eventDB.grantRedrive(policy);
+      this.eventDB.grantInvokePublisher(policy);
       this.eventDB.failureBucket.acknowledgeObjectsWildcard(policy);
     });
   }

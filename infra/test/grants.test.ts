@@ -1,10 +1,20 @@
 import { Stack } from 'aws-cdk-lib';
-import { Template } from 'aws-cdk-lib/assertions';
-import { AccountPrincipal, ManagedPolicy, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import { Annotations, Match, Template } from 'aws-cdk-lib/assertions';
+import { AttributeType, Table, TableEncryption } from 'aws-cdk-lib/aws-dynamodb';
+import {
+  AccountPrincipal,
+  AnyPrincipal,
+  ArnPrincipal,
+  type IGrantable,
+  ManagedPolicy,
+  Role,
+  ServicePrincipal,
+} from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
 import { describe, expect, test } from 'vitest';
 import schema from '../../eventdb/schema.json';
 import { EventDB } from '../lib';
+import { grantByTablePolicy } from '../lib/store/grants';
 import {
   actionsOf,
   only,
@@ -34,6 +44,16 @@ function granted(
   };
 }
 
+/** An event store in a known account, with a key. */
+function inAccount(): { stack: Stack; eventDB: EventDB; template: () => Template } {
+  const stack = new Stack(testApp(), 'Stack', {
+    env: { account: '111111111111', region: 'eu-west-1' },
+  });
+  const encryptionKey = new Key(stack, 'Key');
+  const eventDB = new EventDB(stack, 'Events', props({ encryptionKey }));
+  return { stack, eventDB, template: () => Template.fromStack(stack) };
+}
+
 const arnOf = (id: string) => ({ 'Fn::GetAtt': [id, 'Arn'] });
 
 describe('grantAppend', () => {
@@ -42,24 +62,32 @@ describe('grantAppend', () => {
 
     expect(statements).toContainEqual({
       Effect: 'Allow',
-      Action: [
-        'dynamodb:ConditionCheckItem',
-        'dynamodb:GetItem',
-        'dynamodb:PutItem',
-        'dynamodb:Query',
-      ],
+      Action: ['dynamodb:ConditionCheckItem', 'dynamodb:GetItem', 'dynamodb:Query'],
       Resource: arnOf(table),
     });
   });
 
-  test('lets heads be updated, and no event', () => {
+  test('lets items be put as part of a transaction only', () => {
+    const { statements, table } = granted((eventDB, role) => eventDB.grantAppend(role));
+
+    expect(statements).toContainEqual({
+      Effect: 'Allow',
+      Action: 'dynamodb:PutItem',
+      Resource: arnOf(table),
+      Condition: {
+        'ForAnyValue:StringEquals': { 'dynamodb:EnclosingOperation': ['TransactWriteItems'] },
+      },
+    });
+  });
+
+  test('lets heads be put and updated, and no event', () => {
     const { statements, table } = granted((eventDB, role) => eventDB.grantAppend(role));
 
     const updating = statements.filter((s) => actionsOf([s]).includes('dynamodb:UpdateItem'));
     expect(updating).toEqual([
       {
         Effect: 'Allow',
-        Action: 'dynamodb:UpdateItem',
+        Action: ['dynamodb:PutItem', 'dynamodb:UpdateItem'],
         Resource: arnOf(table),
         Condition: {
           'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': [`${schema.itemPrefixes.head}*`] },
@@ -123,12 +151,34 @@ describe('grantAppend', () => {
     app.synth();
   });
 
-  test('says that it failed for whom no policy can be attached to', () => {
-    granted((eventDB) => {
-      const grant = eventDB.grantAppend(new AccountPrincipal('111111111111'));
+  test.each<[string, (stack: Stack) => IGrantable, string]>([
+    [
+      'an account',
+      () => new AccountPrincipal('111111111111'),
+      'grantAppend: no policy can be attached to AccountPrincipal(111111111111). Give a role, a user, a group or a managed policy of this account.',
+    ],
+    [
+      'a service',
+      () => new ServicePrincipal('ecs.amazonaws.com'),
+      'grantAppend: no policy can be attached to ServicePrincipal(ecs.amazonaws.com)',
+    ],
+    ['everybody', () => new AnyPrincipal(), 'grantAppend: no policy can be attached to '],
+    [
+      'a role of another account',
+      (stack) => Role.fromRoleArn(stack, 'Foreign', 'arn:aws:iam::222222222222:role/Service'),
+      'grantAppend: Stack/Foreign is of the account 222222222222, and Stack/Events of 111111111111',
+    ],
+  ])('fails with a sentence for %s, which would get nothing', (_, granteeIn, message) => {
+    const { stack, eventDB } = inAccount();
 
-      expect(grant.success).toBe(false);
-    });
+    expect(() => eventDB.grantAppend(granteeIn(stack))).toThrow(message);
+  });
+
+  test('works for a role of this account that is imported by its ARN', () => {
+    const { stack, eventDB } = inAccount();
+    eventDB.grantAppend(Role.fromRoleArn(stack, 'Own', 'arn:aws:iam::111111111111:role/Service'));
+
+    Template.fromStack(stack).hasResourceProperties('AWS::IAM::Policy', { Roles: ['Service'] });
   });
 });
 
@@ -162,6 +212,113 @@ describe('grantRead', () => {
   });
 });
 
+describe('grantRead for another account', () => {
+  const foreignRole = 'arn:aws:iam::222222222222:role/Reader';
+
+  test.each<[string, (stack: Stack) => IGrantable, unknown]>([
+    ['a role', (stack) => Role.fromRoleArn(stack, 'Foreign', foreignRole), foreignRole],
+    ['an ARN', () => new ArnPrincipal(foreignRole), foreignRole],
+    ['an account', () => new AccountPrincipal('222222222222'), 'arn:aws:iam::222222222222:root'],
+  ])(
+    'lets %s read the table with its indexes and use the key, by their policies',
+    (_, granteeIn, principal) => {
+      // GIVEN
+      const { stack, eventDB, template } = inAccount();
+
+      // WHEN
+      const grant = eventDB.grantRead(granteeIn(stack));
+
+      // THEN
+      expect(grant.success).toBe(true);
+      expect(
+        only(template(), 'AWS::DynamoDB::Table').Properties.ResourcePolicy.PolicyDocument.Statement,
+      ).toEqual([
+        {
+          Effect: 'Allow',
+          Principal: { AWS: principal },
+          Action: ['dynamodb:GetItem', 'dynamodb:Query'],
+          Resource: '*',
+        },
+      ]);
+      expect(only(template(), 'AWS::KMS::Key').Properties.KeyPolicy.Statement.at(-1)).toEqual({
+        Effect: 'Allow',
+        Principal: { AWS: principal },
+        Action: ['kms:Decrypt', 'kms:DescribeKey'],
+        Resource: '*',
+        Condition: { StringEquals: { 'kms:ViaService': 'dynamodb.eu-west-1.amazonaws.com' } },
+      });
+      template().resourceCountIs('AWS::IAM::Policy', 0);
+    },
+  );
+
+  test('fails for a service', () => {
+    const { eventDB } = inAccount();
+
+    expect(() => eventDB.grantRead(new ServicePrincipal('ecs.amazonaws.com'))).toThrow(
+      'grantRead: ServicePrincipal(ecs.amazonaws.com) is a service of AWS; DynamoDB takes none',
+    );
+  });
+
+  test('fails where the table is encrypted with the AWS managed key', () => {
+    const { stack } = inAccount();
+    const table = new Table(stack, 'Managed', {
+      partitionKey: { name: 'id', type: AttributeType.STRING },
+      encryption: TableEncryption.AWS_MANAGED,
+    });
+
+    expect(() =>
+      grantByTablePolicy('grantRead', table, new ArnPrincipal(foreignRole), ['dynamodb:Query']),
+    ).toThrow('grantRead: the table is encrypted with the AWS managed key alias/aws/dynamodb');
+  });
+
+  test('fails where the table is imported', () => {
+    const { stack } = inAccount();
+    const table = Table.fromTableName(stack, 'Imported', 'Events');
+
+    expect(() =>
+      grantByTablePolicy('grantRead', table, new ArnPrincipal(foreignRole), ['dynamodb:Query']),
+    ).toThrow('grantRead: the table is imported, so its policy stays as it is');
+  });
+
+  test('warns where the key is imported', () => {
+    const stack = new Stack(testApp(), 'Stack', {
+      env: { account: '111111111111', region: 'eu-west-1' },
+    });
+    const encryptionKey = Key.fromKeyArn(
+      stack,
+      'Key',
+      'arn:aws:kms:eu-west-1:111111111111:key/1234',
+    );
+    new EventDB(stack, 'Events', props({ encryptionKey })).grantRead(new ArnPrincipal(foreignRole));
+
+    Annotations.fromStack(stack).hasWarning(
+      '/Stack/Events',
+      Match.stringLikeRegexp('It must let .*role/Reader.* use kms:Decrypt and kms:DescribeKey'),
+    );
+  });
+
+  test('needs no name of the table in an app with several accounts, which gets one', () => {
+    // GIVEN
+    const app = testApp();
+    const stack = new Stack(app, 'Store', {
+      env: { account: '111111111111', region: 'eu-west-1' },
+    });
+    const { table } = new EventDB(stack, 'Events', props());
+
+    // WHEN
+    const other = new Stack(app, 'Other', {
+      env: { account: '222222222222', region: 'eu-west-1' },
+    });
+    const named = other.resolve(table.tableArn);
+
+    // THEN
+    app.synth();
+    expect(JSON.stringify(named)).toContain(
+      only(Template.fromStack(stack), 'AWS::DynamoDB::Table').Properties.TableName,
+    );
+  });
+});
+
 describe('grantSubscribe', () => {
   test('gives subscribing to the topic, and needs nothing of the key', () => {
     const { statements, template } = granted((eventDB, role) => eventDB.grantSubscribe(role), {
@@ -173,19 +330,49 @@ describe('grantSubscribe', () => {
         Effect: 'Allow',
         Action: 'sns:Subscribe',
         Resource: { Ref: only(template, 'AWS::SNS::Topic').id },
+        Condition: { StringEquals: { 'sns:Protocol': ['sqs', 'lambda'] } },
       },
     ]);
+  });
+
+  test('lets a role of another account in by the policy of the topic', () => {
+    const { stack, eventDB, template } = inAccount();
+    eventDB.grantSubscribe(
+      Role.fromRoleArn(stack, 'Foreign', 'arn:aws:iam::222222222222:role/Subscriber'),
+    );
+
+    template().hasResourceProperties('AWS::SNS::TopicPolicy', {
+      PolicyDocument: {
+        Statement: Match.arrayWith([
+          Match.objectLike({
+            Effect: 'Allow',
+            Principal: { AWS: 'arn:aws:iam::222222222222:role/Subscriber' },
+            Action: 'sns:Subscribe',
+            Condition: { StringEquals: { 'sns:Protocol': ['sqs', 'lambda'] } },
+          }),
+        ]),
+      },
+    });
   });
 });
 
 describe('grantRedrive', () => {
-  test('gives taking records out of the failure bucket and invoking the publisher', () => {
-    const { statements, template } = granted((eventDB, role) => eventDB.grantRedrive(role), {
-      hasKey: true,
+  test('gives taking records out of the failure bucket, and no call of the publisher', () => {
+    // GIVEN
+    const stack = testStack();
+    const failureEncryptionKey = new Key(stack, 'Key');
+    const eventDB = new EventDB(stack, 'Events', props({ failureEncryptionKey }));
+    const role = new Role(stack, 'Service', {
+      assumedBy: new ServicePrincipal('ecs.amazonaws.com'),
     });
 
+    // WHEN
+    eventDB.grantRedrive(role);
+
+    // THEN
+    const template = Template.fromStack(stack);
     const bucket = arnOf(only(template, 'AWS::S3::Bucket').id);
-    expect(statements).toEqual([
+    expect(statementsOfRole(template, 'Service')).toEqual([
       {
         Effect: 'Allow',
         Action: 's3:ListBucket',
@@ -201,7 +388,23 @@ describe('grantRedrive', () => {
         Effect: 'Allow',
         Action: 'kms:Decrypt',
         Resource: arnOf(only(template, 'AWS::KMS::Key').id),
+        Condition: {
+          StringEquals: {
+            'kms:ViaService': {
+              'Fn::Join': ['', ['s3.', { Ref: 'AWS::Region' }, '.amazonaws.com']],
+            },
+          },
+        },
       },
+    ]);
+  });
+});
+
+describe('grantInvokePublisher', () => {
+  test('gives calling the publisher, and nothing else', () => {
+    const { statements, template } = granted((eventDB, role) => eventDB.grantInvokePublisher(role));
+
+    expect(statements).toEqual([
       {
         Effect: 'Allow',
         Action: 'lambda:InvokeFunction',
@@ -209,4 +412,34 @@ describe('grantRedrive', () => {
       },
     ]);
   });
+});
+
+describe('every grant', () => {
+  test.each(['grantAppend', 'grantRedrive', 'grantInvokePublisher'] as const)(
+    '%s fails for whom no policy can be attached to',
+    (grant) => {
+      const { eventDB } = inAccount();
+      expect(() => eventDB[grant](new AccountPrincipal('222222222222'))).toThrow(
+        `${grant}: AccountPrincipal(222222222222) is of the account 222222222222`,
+      );
+    },
+  );
+
+  test.each(['grantAppend', 'grantRead'] as const)(
+    '%s lets the key be used through DynamoDB only',
+    (grant) => {
+      const { statements } = granted((eventDB, role) => eventDB[grant](role), { hasKey: true });
+
+      const onKey = statements.filter((s) => actionsOf([s]).some((action) => /^kms:/.test(action)));
+      expect(onKey.map(({ Condition: condition }) => condition)).toEqual([
+        {
+          StringEquals: {
+            'kms:ViaService': {
+              'Fn::Join': ['', ['dynamodb.', { Ref: 'AWS::Region' }, '.amazonaws.com']],
+            },
+          },
+        },
+      ]);
+    },
+  );
 });

@@ -175,6 +175,13 @@ describe("the publisher's role", () => {
       Effect: 'Allow',
       Action: ['kms:Decrypt', 'kms:GenerateDataKey'],
       Resource: stack.resolve(encryptionKey.keyArn),
+      Condition: {
+        StringEquals: {
+          'kms:ViaService': ['sns.', 'dynamodb.'].map((service) => ({
+            'Fn::Join': ['', [service, { Ref: 'AWS::Region' }, '.amazonaws.com']],
+          })),
+        },
+      },
     });
   });
 

@@ -1,8 +1,8 @@
-import { Fn, Token } from 'aws-cdk-lib';
-import { Match, type Template } from 'aws-cdk-lib/assertions';
+import { Fn, Stack, Token } from 'aws-cdk-lib';
+import { Match, Template } from 'aws-cdk-lib/assertions';
 import { describe, expect, test } from 'vitest';
-import { EventDB } from '../lib';
-import { only, props, type Statement, synthesize, testStack } from './support';
+import { EventDB, type EventDBProps, EventSubscription } from '../lib';
+import { only, props, type Statement, synthesize, testApp, testStack } from './support';
 
 /** The statements of the topic's policy that allow something. */
 function allowing(template: Template): Statement[] {
@@ -57,8 +57,79 @@ describe('the topic', () => {
         Principal: { AWS: [rootOf('111111111111'), rootOf('222222222222')] },
         Action: 'sns:Subscribe',
         Resource: { Ref: topic },
+        Condition: { StringEquals: { 'sns:Protocol': ['sqs', 'lambda'] } },
       },
     ]);
+  });
+
+  test('lets the accounts of an organization subscribe', () => {
+    const { template } = synthesize({ organizationId: 'o-a1b2c3d4e5' });
+
+    expect(allowing(template)).toEqual([
+      {
+        Sid: 'SubscribeInOrganization',
+        Effect: 'Allow',
+        Principal: { AWS: '*' },
+        Action: 'sns:Subscribe',
+        Resource: { Ref: only(template, 'AWS::SNS::Topic').id },
+        Condition: {
+          StringEquals: { 'sns:Protocol': ['sqs', 'lambda'], 'aws:PrincipalOrgID': 'o-a1b2c3d4e5' },
+        },
+      },
+    ]);
+  });
+
+  test('lets more be subscribed than queues and functions on demand', () => {
+    const { template } = synthesize({
+      subscriptionAccounts: ['111111111111'],
+      subscriptionProtocols: ['sqs', 'https'],
+    });
+
+    expect(allowing(template)[0]?.Condition).toEqual({
+      StringEquals: { 'sns:Protocol': ['sqs', 'https'] },
+    });
+  });
+
+  test.each<[Partial<EventDBProps>, string]>([
+    [{ organizationId: 'example' }, "organizationId is 'example'; give 'o-' followed by"],
+    [{ organizationId: '' }, "organizationId is ''"],
+    [
+      { subscriptionProtocols: [] },
+      'subscriptionProtocols is empty, so nothing could be subscribed',
+    ],
+    [
+      { subscriptionProtocols: ['smtp' as never] },
+      "subscriptionProtocols has 'smtp', which doesn't exist; give a list of 'sqs', 'lambda', 'firehose'",
+    ],
+  ])('fails if %j is given', (own, message) => {
+    expect(() => synthesize(own)).toThrow(message);
+  });
+
+  test.each([false, true])('has a name where another account needs it (fifo: %s)', (fifo) => {
+    // GIVEN
+    const app = testApp();
+    const env = (account: string) => ({ env: { account, region: 'eu-west-1' } });
+    const { topic } = new EventDB(
+      new Stack(app, 'Store', env('111111111111')),
+      'Events',
+      props({ fifo }),
+    );
+    const subscriber = new Stack(app, 'Subscriber', env('222222222222'));
+
+    // WHEN
+    new EventSubscription(subscriber, 'Loans', { topic });
+
+    // THEN
+    app.synth();
+    const name = only(Template.fromStack(Stack.of(topic)), 'AWS::SNS::Topic').Properties.TopicName;
+    expect(name).toMatch(fifo ? /^[\w-]+\.fifo$/ : /^[\w-]+$/);
+    Template.fromStack(subscriber).hasResourceProperties('AWS::SNS::Subscription', {
+      TopicArn: `arn:aws:sns:eu-west-1:111111111111:${name}`,
+    });
+  });
+
+  test('has no name where nobody else needs it, so that it can be made anew', () => {
+    synthesize().template.hasResourceProperties('AWS::SNS::Topic', { TopicName: Match.absent() });
   });
 
   test.each([

@@ -1,5 +1,4 @@
 import { Annotations, Stack, Token } from 'aws-cdk-lib';
-import { Effect, PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import type { IAlias, IKey } from 'aws-cdk-lib/aws-kms';
 import type { Construct } from 'constructs';
 import { shown } from '../properties';
@@ -70,36 +69,17 @@ function targetOf(property: string, alias: IAlias): IKey {
 }
 
 /**
- * Lets the SNS service use the customer's key for topics of this account.
- *
- * The condition names the account and not the topic: the topic names the key, so a key policy
- * that named the topic would be a circular dependency in the template.
- *
- * The policy of an imported key can't be changed from here. Then a warning says what it must
- * have; it can't be an error, for whether the policy already has it is not known at synthesis.
- *
- * @param scope the construct whose topic is encrypted
- * @param key the customer's key
+ * Says what the policy of another account's key must have: there, IAM policies of this account are
+ * not enough.
  */
-export function allowTopicEncryption(scope: Construct, key: IKey): void {
-  const added = key.addToResourcePolicy(
-    new PolicyStatement({
-      sid: 'EventTopicEncryption',
-      effect: Effect.ALLOW,
-      principals: [new ServicePrincipal('sns.amazonaws.com')],
-      actions: [...KEY_ACTIONS_FOR_PUBLISHING],
-      resources: ['*'],
-      conditions: { StringEquals: { 'aws:SourceAccount': Stack.of(scope).account } },
-    }),
-    true,
-  );
-  if (!added.statementAdded) {
+export function warnOfForeignKey(scope: Construct, key: IKey): void {
+  const [account, own] = [key.env.account, Stack.of(scope).account];
+  if (!Token.isUnresolved(account) && !Token.isUnresolved(own) && account !== own) {
     Annotations.of(scope).addWarningV2(
-      'eventdb:importedEncryptionKey',
-      'encryptionKey is imported, so its policy stays as it is. It must let sns.amazonaws.com use ' +
-        `${KEY_ACTIONS_FOR_PUBLISHING.join(' and ')} (with aws:SourceAccount = the account of this stack), ` +
-        'and must leave the rest to IAM policies of this account, as the default key policy does ' +
-        '(kms:* for the account root).',
+      'eventdb:foreignEncryptionKey',
+      `encryptionKey is a key of the account ${account}, so its policy must name who uses it: the ` +
+        `account ${own}, for kms:CreateGrant, kms:DescribeKey and ` +
+        `${[...new Set([...KEY_ACTIONS_FOR_WRITING, ...KEY_ACTIONS_FOR_PUBLISHING])].filter((action) => action !== 'kms:DescribeKey').join(', ')}.`,
     );
   }
 }

@@ -24,22 +24,31 @@ import { createEventDBAlarms, EventDBAlarm } from '../watching/event-db-alarms';
 import { EventDBDashboard } from '../watching/event-db-dashboard';
 import { mappingMetric, publisherMetric } from '../watching/event-db-metrics';
 import {
-  allowTopicEncryption,
   KEY_ACTIONS_FOR_READING,
   KEY_ACTIONS_FOR_WRITING,
   usableKey,
+  warnOfForeignKey,
 } from './encryption-key';
 import { EventTable } from './event-table';
 import { FailureBucket } from './failure-bucket';
+import {
+  grantByKeyPolicy,
+  grantByTablePolicy,
+  grantToIdentity,
+  keyPermission,
+  needsResourcePolicy,
+  type Permission,
+} from './grants';
 import { Publisher } from './publisher';
 import { schema } from './schema';
-import { allowSubscriptions } from './subscription-accounts';
+import { allowSubscriptions, type SubscriberOptions, subscriptionConditions } from './subscribers';
+import { topicNameFor } from './topic-name';
 
 /** What the publisher logs at least. */
 export type LogLevel = 'ERROR' | 'WARN' | 'INFO' | 'DEBUG' | 'TRACE';
 
 /** Properties of an `EventDB`. */
-export interface EventDBProps {
+export interface EventDBProps extends SubscriberOptions {
   /**
    * Whether this is production.
    *
@@ -51,25 +60,31 @@ export interface EventDBProps {
   readonly isProdEnv: boolean;
 
   /**
-   * Ids of the other AWS accounts that may subscribe to the topic: 12 digits each, none twice.
-   * A member may be a token.
+   * The customer managed key that encrypts the table and the topic. An alias stands for its key.
    *
-   * @default - no other account may subscribe
-   */
-  readonly subscriptionAccounts?: readonly string[];
-
-  /**
-   * The customer managed key that encrypts the table, the topic and the failure bucket.
+   * The failure bucket is not encrypted with it: whatever keeps the publisher from using this key
+   * would keep Lambda from writing to the bucket, too, and there would be no record of what was not
+   * published. See `failureEncryptionKey`.
    *
-   * The policy of a key of this app is extended so that the SNS service may use it for topics of
-   * this account. The policy of an imported key can't be: a warning says what it must have.
+   * The key's policy must leave permissions to the IAM policies of the account, as the default
+   * policy does (`kms:*` for the account's root); nothing else is needed. The key of another account
+   * must name the publisher's role, too: a warning says so.
    *
    * Log messages never hold the data of an event, so the log group is not encrypted with it.
    *
-   * @default - the table and the bucket are encrypted with keys that AWS owns, the topic stores
-   *   messages unencrypted until they are delivered
+   * @default - the table is encrypted with a key that AWS owns, the topic stores messages
+   *   unencrypted until they are delivered
    */
   readonly encryptionKey?: IKey;
+
+  /**
+   * The customer managed key that encrypts the failure bucket. Take another one than
+   * `encryptionKey`: with the same, a fault of the key would block the table's stream, the topic and
+   * the bucket together.
+   *
+   * @default - a key that S3 owns (SSE-S3), which can't be disabled or revoked
+   */
+  readonly failureEncryptionKey?: IKey;
 
   /**
    * The table's name. Changing it replaces the table.
@@ -211,6 +226,8 @@ export class EventDB extends Construct {
   /** The dashboard, if there is one. */
   readonly dashboard: EventDBDashboard | undefined;
 
+  private readonly subscriptionConditions: Readonly<Record<string, Record<string, unknown>>>;
+
   constructor(scope: Construct, id: string, props: EventDBProps) {
     // Before anything is made of them: plain JavaScript and casts let anything through.
     validate(props);
@@ -230,10 +247,14 @@ export class EventDB extends Construct {
       tableName: props.tableName,
       encryptionKey: this.encryptionKey,
     });
+    this.subscriptionConditions = subscriptionConditions(props);
     this.topic = this.createTopic(props);
     this.failureBucket = new FailureBucket(this, 'Failures', {
       isProdEnv: props.isProdEnv,
-      encryptionKey: this.encryptionKey,
+      encryptionKey:
+        props.failureEncryptionKey === undefined
+          ? undefined
+          : usableKey('failureEncryptionKey', props.failureEncryptionKey, this),
       isEmptiedWithStack: props.emptyFailureBucket ?? !props.isProdEnv,
       expiration: props.failureExpiration ?? Duration.days(365),
     });
@@ -268,32 +289,37 @@ export class EventDB extends Construct {
   /**
    * Lets the grantee append events (and read them, which appending needs).
    *
-   * - On the table: `dynamodb:PutItem`, `ConditionCheckItem`, `GetItem`, `Query`.
-   * - On the items that hold the head of a subject, and on no event: `dynamodb:UpdateItem`.
-   * - On `encryptionKey`: `kms:Decrypt`, `DescribeKey`, `Encrypt`, `GenerateDataKey`,
-   *   `GenerateDataKeyWithoutPlaintext`, `ReEncryptFrom`, `ReEncryptTo`.
+   * - On the table: `dynamodb:ConditionCheckItem`, `GetItem`, `Query`; `PutItem` as part of a
+   *   transaction only.
+   * - On the items that hold the head of a subject or a snapshot, and on no event:
+   *   `dynamodb:PutItem`, `UpdateItem`.
+   * - On `encryptionKey`, through DynamoDB only: `kms:Decrypt`, `DescribeKey`, `Encrypt`,
+   *   `GenerateDataKey`, `GenerateDataKeyWithoutPlaintext`, `ReEncryptFrom`, `ReEncryptTo`.
    *
    * With it no event can be updated or deleted. IAM has no way to demand that a put finds nothing
-   * in its place, though: the grantee could overwrite an event with `PutItem` of its own making.
-   * The crate never does, for each of its puts is conditional on the key being free.
+   * in its place, though: the grantee could overwrite an event with a `PutItem` of its own making,
+   * in a transaction. The crate never does, for each of its puts is conditional on the key being
+   * free.
    *
    * @param grantee an identity of this account that policies can be attached to
+   * @throws if it is of another account, or no policy can be attached to it
    */
   grantAppend(grantee: IGrantable): Grant {
-    const grant = Grant.addToPrincipal({
-      grantee,
-      actions: [
-        'dynamodb:PutItem',
-        'dynamodb:ConditionCheckItem',
-        'dynamodb:GetItem',
-        'dynamodb:Query',
-      ],
-      resourceArns: [this.table.tableArn],
-    }).combine(
-      Grant.addToPrincipal({
-        grantee,
-        actions: ['dynamodb:UpdateItem'],
-        resourceArns: [this.table.tableArn],
+    return grantToIdentity('grantAppend', this, grantee, [
+      {
+        actions: ['dynamodb:ConditionCheckItem', 'dynamodb:GetItem', 'dynamodb:Query'],
+        resources: [this.table.tableArn],
+      },
+      {
+        actions: ['dynamodb:PutItem'],
+        resources: [this.table.tableArn],
+        conditions: {
+          'ForAnyValue:StringEquals': { 'dynamodb:EnclosingOperation': ['TransactWriteItems'] },
+        },
+      },
+      {
+        actions: ['dynamodb:PutItem', 'dynamodb:UpdateItem'],
+        resources: [this.table.tableArn],
         conditions: {
           'ForAllValues:StringLike': {
             'dynamodb:LeadingKeys': [`${schema.itemPrefixes.head}*`],
@@ -301,9 +327,9 @@ export class EventDB extends Construct {
           // ForAllValues is true of no values at all, so there must be some.
           Null: { 'dynamodb:LeadingKeys': 'false' },
         },
-      }),
-    );
-    return this.withKey(grant, grantee, KEY_ACTIONS_FOR_WRITING);
+      },
+      ...this.keyPermissions(KEY_ACTIONS_FOR_WRITING),
+    ]);
   }
 
   /**
@@ -311,55 +337,90 @@ export class EventDB extends Construct {
    *
    * - On the table: `dynamodb:GetItem`, `Query`.
    * - On each of its indexes: `dynamodb:Query`.
-   * - On `encryptionKey`: `kms:Decrypt`, `DescribeKey`.
+   * - On `encryptionKey`, through DynamoDB only: `kms:Decrypt`, `DescribeKey`.
    *
-   * @param grantee an identity of this account that policies can be attached to
+   * A role of another account, an account (`AccountPrincipal`) or an ARN gets this by the policies
+   * of the table and of `encryptionKey`; the other account must allow it to its identity, too, and
+   * call with the table's full ARN in place of its name. That an account is another one is known
+   * where the stack has an `env` with an account.
+   *
+   * @param grantee who may read
+   * @throws if it is a service, or the table can't be read from another account
    */
   grantRead(grantee: IGrantable): Grant {
-    const grant = Grant.addToPrincipal({
-      grantee,
-      actions: ['dynamodb:GetItem', 'dynamodb:Query'],
-      resourceArns: [this.table.tableArn],
-    }).combine(
-      Grant.addToPrincipal({
-        grantee,
-        actions: ['dynamodb:Query'],
-        resourceArns: this.table.indexArns,
-      }),
-    );
-    return this.withKey(grant, grantee, KEY_ACTIONS_FOR_READING);
+    const actions = ['dynamodb:GetItem', 'dynamodb:Query'];
+    const keyPermissions = this.keyPermissions(KEY_ACTIONS_FOR_READING);
+    if (needsResourcePolicy(this, grantee)) {
+      const grant = grantByTablePolicy('grantRead', this.table, grantee, actions);
+      for (const permission of keyPermissions) {
+        if (this.encryptionKey !== undefined) {
+          grantByKeyPolicy('grantRead', this, this.encryptionKey, grantee, permission);
+        }
+      }
+      return grant;
+    }
+    return grantToIdentity('grantRead', this, grantee, [
+      { actions, resources: [this.table.tableArn] },
+      { actions: ['dynamodb:Query'], resources: this.table.indexArns },
+      ...keyPermissions,
+    ]);
   }
 
   /**
-   * Lets the grantee subscribe to the topic: `sns:Subscribe` on it.
+   * Lets the grantee subscribe to the topic: `sns:Subscribe` on it, for what `subscriptionProtocols`
+   * allows.
    *
    * Nothing of `encryptionKey` is needed for that: SNS decrypts before it delivers. What a
    * subscriber's own encrypted queue needs, `EventSubscription` sets up.
    *
-   * @param grantee who may subscribe; for a whole account see `subscriptionAccounts`
+   * @param grantee who may subscribe; for a whole account see `subscriptionAccounts`, for an
+   *   organization `organizationId`
    */
   grantSubscribe(grantee: IGrantable): Grant {
-    return this.topic.grantSubscribe(grantee);
+    return Grant.addToPrincipalOrResource({
+      grantee,
+      actions: ['sns:Subscribe'],
+      resourceArns: [this.topic.topicArn],
+      resource: this.topic,
+      conditions: this.subscriptionConditions,
+    });
   }
 
   /**
-   * Lets the grantee redrive records from the failure bucket.
+   * Lets the grantee list, read and delete the records in the failure bucket.
    *
    * - On the bucket, below `aws/lambda/`: `s3:ListBucket`, `GetObject`, `DeleteObject`.
-   * - On the publisher: `lambda:InvokeFunction`.
-   * - On `encryptionKey`: `kms:Decrypt`.
+   * - On `failureEncryptionKey`, through S3 only: `kms:Decrypt`.
+   *
+   * To redrive them (`npm run redrive`) `grantInvokePublisher` is needed, too.
    *
    * @param grantee an identity of this account that policies can be attached to
+   * @throws if it is of another account, or no policy can be attached to it
    */
   grantRedrive(grantee: IGrantable): Grant {
-    return this.failureBucket.grantTakingOut(grantee).combine(
-      Grant.addToPrincipal({
-        grantee,
-        actions: ['lambda:InvokeFunction'],
-        // The function itself, and not its versions and aliases, of which there are none.
-        resourceArns: [this.publisher.functionArn],
-      }),
+    return grantToIdentity(
+      'grantRedrive',
+      this,
+      grantee,
+      this.failureBucket.permissionsForTakingOut(),
     );
+  }
+
+  /**
+   * Lets the grantee call the publisher with records: `lambda:InvokeFunction` on it.
+   *
+   * **The publisher publishes what it is called with.** Nothing tells a made-up record from one of
+   * the stream, so the holder can publish events that were never stored, in anybody's name. Redriving
+   * needs it; give it to operators only.
+   *
+   * @param grantee an identity of this account that policies can be attached to
+   * @throws if it is of another account, or no policy can be attached to it
+   */
+  grantInvokePublisher(grantee: IGrantable): Grant {
+    return grantToIdentity('grantInvokePublisher', this, grantee, [
+      // The function itself, and not its versions and aliases, of which there are none.
+      { actions: ['lambda:InvokeFunction'], resources: [this.publisher.functionArn] },
+    ]);
   }
 
   /**
@@ -480,6 +541,7 @@ export class EventDB extends Construct {
 
   private createTopic(props: EventDBProps): Topic {
     const topic = new Topic(this, 'Topic', {
+      topicName: topicNameFor(this, props),
       enforceSSL: true,
       masterKey: this.encryptionKey,
       // The publisher says what a duplicate is, by the source and id of the event.
@@ -487,18 +549,18 @@ export class EventDB extends Construct {
         ? { fifo: true, fifoThroughputScope: FifoThroughputScope.MESSAGE_GROUP }
         : {}),
     });
-    allowSubscriptions(topic, props.subscriptionAccounts ?? []);
+    allowSubscriptions(topic, props, this.subscriptionConditions);
     if (this.encryptionKey !== undefined) {
-      allowTopicEncryption(this, this.encryptionKey);
+      warnOfForeignKey(this, this.encryptionKey);
     }
     topic.applyRemovalPolicy(props.isProdEnv ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY);
     return topic;
   }
 
-  private withKey(grant: Grant, grantee: IGrantable, actions: readonly string[]): Grant {
+  private keyPermissions(actions: readonly string[]): Permission[] {
     return this.encryptionKey === undefined
-      ? grant
-      : grant.combine(this.encryptionKey.grant(grantee, ...actions));
+      ? []
+      : [keyPermission(this, this.encryptionKey, actions, ['dynamodb'])];
   }
 }
 

@@ -1,5 +1,5 @@
 import { Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
-import { Grant, type IGrantable, PolicyStatement } from 'aws-cdk-lib/aws-iam';
+import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
 import type {
   DlqDestinationConfig,
@@ -9,6 +9,8 @@ import type {
 } from 'aws-cdk-lib/aws-lambda';
 import { BlockPublicAccess, Bucket, BucketEncryption } from 'aws-cdk-lib/aws-s3';
 import type { Construct, IConstruct } from 'constructs';
+import { KEY_ACTIONS_FOR_PUBLISHING } from './encryption-key';
+import { keyPermission, type Permission, viaServices } from './grants';
 
 /**
  * What Lambda prepends to the keys of the invocation records it keeps
@@ -103,26 +105,32 @@ export class FailureBucket extends Bucket implements IEventSourceDlq {
         conditions,
       }),
       new PolicyStatement({ actions: ['s3:ListBucket'], resources: [this.bucketArn], conditions }),
+      ...(this.encryptionKey === undefined
+        ? []
+        : [
+            new PolicyStatement({
+              sid: 'UseFailureKey',
+              actions: [...KEY_ACTIONS_FOR_PUBLISHING],
+              resources: [this.encryptionKey.keyArn],
+              conditions: viaServices(this, ['s3']),
+            }),
+          ]),
     ];
   }
 
-  /** Lets the grantee list, read and delete the kept records. */
-  grantTakingOut(grantee: IGrantable): Grant {
-    const grant = Grant.addToPrincipal({
-      grantee,
-      actions: ['s3:ListBucket'],
-      resourceArns: [this.bucketArn],
-      conditions: { StringLike: { 's3:prefix': `${FAILURE_KEY_PREFIX}*` } },
-    }).combine(
-      Grant.addToPrincipal({
-        grantee,
-        actions: ['s3:GetObject', 's3:DeleteObject'],
-        resourceArns: [this.failureObjectsArn],
-      }),
-    );
-    return this.encryptionKey === undefined
-      ? grant
-      : grant.combine(this.encryptionKey.grant(grantee, 'kms:Decrypt'));
+  /** What listing, reading and deleting the kept records takes. */
+  permissionsForTakingOut(): Permission[] {
+    return [
+      {
+        actions: ['s3:ListBucket'],
+        resources: [this.bucketArn],
+        conditions: { StringLike: { 's3:prefix': `${FAILURE_KEY_PREFIX}*` } },
+      },
+      { actions: ['s3:GetObject', 's3:DeleteObject'], resources: [this.failureObjectsArn] },
+      ...(this.encryptionKey === undefined
+        ? []
+        : [keyPermission(this, this.encryptionKey, ['kms:Decrypt'], ['s3'])]),
+    ];
   }
 
   /**

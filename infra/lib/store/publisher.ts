@@ -16,6 +16,7 @@ import type { ITopic } from 'aws-cdk-lib/aws-sns';
 import { Construct } from 'constructs';
 import { KEY_ACTIONS_FOR_PUBLISHING } from './encryption-key';
 import type { FailureBucket } from './failure-bucket';
+import { viaServices } from './grants';
 import { publisherFunction } from './publisher-code';
 import { schema } from './schema';
 
@@ -33,7 +34,7 @@ export interface PublisherProps {
   /** Where records end that can't be published. */
   readonly failureBucket: FailureBucket;
 
-  /** The key of table, topic and bucket, if they have one of the customer's. */
+  /** The key of table and topic, if they have one of the customer's. */
   readonly encryptionKey: IKey | undefined;
 
   /** A built bundle of the function. */
@@ -141,6 +142,8 @@ export class Publisher extends Construct {
           sid: 'UseKey',
           actions: [...KEY_ACTIONS_FOR_PUBLISHING],
           resources: [props.encryptionKey.keyArn],
+          // For publishing, and for reading the stream of the table.
+          conditions: viaServices(this, ['sns', 'dynamodb']),
         }),
       );
     }

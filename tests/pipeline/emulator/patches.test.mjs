@@ -27,7 +27,13 @@ import {
   InvokeCommand,
   LambdaClient,
 } from '@aws-sdk/client-lambda';
-import { CreateTopicCommand, PublishBatchCommand, SNSClient } from '@aws-sdk/client-sns';
+import {
+  CreateTopicCommand,
+  PublishBatchCommand,
+  SetTopicAttributesCommand,
+  SNSClient,
+  SubscribeCommand,
+} from '@aws-sdk/client-sns';
 import {
   CreateQueueCommand,
   DeleteMessageBatchCommand,
@@ -146,6 +152,43 @@ isNeeded('leading_keys', async (emulator) => {
     );
   assert.equal(await put('another'), false, 'other keys are refused in any case');
   return put('allowed-1');
+});
+
+isNeeded('subscription_protocol', async (emulator) => {
+  const sns = new SNSClient(clientOf(emulator));
+  const { TopicArn } = await sns.send(new CreateTopicCommand({ Name: 'subscribed' }));
+  await sns.send(
+    new SetTopicAttributesCommand({
+      TopicArn,
+      AttributeName: 'Policy',
+      AttributeValue: JSON.stringify({
+        Version: '2012-10-17',
+        Statement: {
+          Effect: 'Allow',
+          Principal: { AWS: 'arn:aws:iam::111111111111:root' },
+          Action: 'sns:Subscribe',
+          Resource: TopicArn,
+          Condition: { StringEquals: { 'sns:Protocol': ['sqs', 'lambda'] } },
+        },
+      }),
+    }),
+  );
+  const other = new SNSClient({
+    ...clientOf(emulator),
+    credentials: { accessKeyId: '111111111111', secretAccessKey: 'test' },
+  });
+  /** @param {string} Protocol @param {string} Endpoint */
+  const subscribes = (Protocol, Endpoint) =>
+    passes(
+      other.send(new SubscribeCommand({ TopicArn, Protocol, Endpoint })),
+      /AuthorizationError|AccessDenied/,
+    );
+  assert.equal(
+    await subscribes('email', 'somebody@example.com'),
+    false,
+    'other protocols are refused in any case',
+  );
+  return subscribes('sqs', `arn:aws:sqs:${REGION}:111111111111:loans`);
 });
 
 isNeeded('batch_permissions', async (emulator) => {

@@ -14,6 +14,7 @@ from patches import (
     log_permissions,
     local_index_attributes,
     stream_after_restart,
+    subscription_protocol,
     transaction_size,
 )
 
@@ -23,6 +24,7 @@ PATCHES = (
     log_permissions,
     local_index_attributes,
     stream_after_restart,
+    subscription_protocol,
     transaction_size,
 )
 

@@ -1,0 +1,147 @@
+import { Token } from 'aws-cdk-lib';
+import {
+  AccountPrincipal,
+  Effect,
+  type IPrincipal,
+  OrganizationPrincipal,
+  PolicyStatement,
+} from 'aws-cdk-lib/aws-iam';
+import type { ITopic } from 'aws-cdk-lib/aws-sns';
+import { allowOnly, shown } from '../properties';
+
+/** What may be subscribed to a topic, as SNS calls it. */
+const PROTOCOLS = [
+  'sqs',
+  'lambda',
+  'firehose',
+  'https',
+  'http',
+  'email',
+  'email-json',
+  'sms',
+  'application',
+] as const;
+
+/** What may be subscribed to a topic. */
+export type SubscriptionProtocolName = (typeof PROTOCOLS)[number];
+
+/** Who may subscribe to the topic, and what. */
+export interface SubscriberOptions {
+  /**
+   * Ids of the other AWS accounts that may subscribe to the topic: 12 digits each, none twice.
+   * A member may be a token.
+   *
+   * @default - no other account may subscribe, unless `organizationId` lets it
+   */
+  readonly subscriptionAccounts?: readonly string[];
+
+  /**
+   * The id of an organization of AWS Organizations (`o-` and 10 to 32 letters and digits), all
+   * accounts of which may subscribe. Instead of `subscriptionAccounts`, or for more accounts than a
+   * policy can name.
+   *
+   * @default - no organization
+   */
+  readonly organizationId?: string;
+
+  /**
+   * What other accounts may subscribe. Wider than queues and functions means that whoever has an
+   * account on the list can have events sent to a web address or by e-mail.
+   *
+   * @default ['sqs', 'lambda']
+   */
+  readonly subscriptionProtocols?: readonly SubscriptionProtocolName[];
+}
+
+/**
+ * The conditions under which anybody who is let in may subscribe.
+ *
+ * @throws if there is no protocol, one that SNS doesn't know, or one twice
+ */
+export function subscriptionConditions(
+  options: SubscriberOptions,
+): Record<string, Record<string, unknown>> {
+  const protocols = options.subscriptionProtocols ?? ['sqs', 'lambda'];
+  allowOnly('subscriptionProtocols', protocols, PROTOCOLS);
+  if (protocols.length === 0) {
+    throw new Error(
+      'subscriptionProtocols is empty, so nothing could be subscribed; leave it out for sqs and lambda',
+    );
+  }
+  return { StringEquals: { 'sns:Protocol': [...protocols] } };
+}
+
+/**
+ * Lets the accounts, and those of the organization, subscribe to the topic, and do nothing else
+ * with it.
+ *
+ * @param topic the topic that events are published to
+ * @param options who may subscribe
+ * @param conditions what `subscriptionConditions` has made of them
+ * @throws if an id is no account id or is there twice, or the organization's is none
+ */
+export function allowSubscriptions(
+  topic: ITopic,
+  options: SubscriberOptions,
+  conditions: Record<string, Record<string, unknown>>,
+): void {
+  const accounts = options.subscriptionAccounts ?? [];
+  validateAccounts(accounts);
+  const statement = (sid: string, principals: IPrincipal[]) =>
+    new PolicyStatement({
+      sid,
+      effect: Effect.ALLOW,
+      principals,
+      actions: ['sns:Subscribe'],
+      resources: [topic.topicArn],
+      conditions,
+    });
+  if (accounts.length > 0) {
+    topic.addToResourcePolicy(
+      statement(
+        'Subscribe',
+        accounts.map((account) => new AccountPrincipal(account)),
+      ),
+    );
+  }
+  const { organizationId } = options;
+  if (organizationId !== undefined) {
+    if (!Token.isUnresolved(organizationId) && !/^o-[a-z0-9]{10,32}$/.test(organizationId)) {
+      throw new Error(
+        `organizationId is ${shown(organizationId)}; give 'o-' followed by 10 to 32 small letters and digits`,
+      );
+    }
+    topic.addToResourcePolicy(
+      statement('SubscribeInOrganization', [new OrganizationPrincipal(organizationId)]),
+    );
+  }
+}
+
+/** Refuses what would only fail, or let the wrong account in, when it is deployed. */
+function validateAccounts(accounts: readonly string[]): void {
+  // A list that is known at deployment only has no members yet to make principals of.
+  if (Token.isUnresolved(accounts)) {
+    throw new Error(
+      'subscriptionAccounts must be a list whose length is known at synthesis; ' +
+        'its members may be tokens, the list itself may not',
+    );
+  }
+  if (!Array.isArray(accounts)) {
+    throw new Error(`subscriptionAccounts must be a list, and is ${shown(accounts)}`);
+  }
+  const seen = new Set<string>();
+  for (const account of accounts) {
+    if (
+      !Token.isUnresolved(account) &&
+      !(typeof account === 'string' && /^\d{12}$/.test(account))
+    ) {
+      throw new Error(
+        `subscriptionAccounts: ${shown(account)} is not an AWS account id, which is a text of exactly 12 digits`,
+      );
+    }
+    if (seen.has(account)) {
+      throw new Error(`subscriptionAccounts: '${account}' is there more than once`);
+    }
+    seen.add(account);
+  }
+}
