@@ -297,8 +297,8 @@ export class EventDB extends Construct {
    *   `GenerateDataKey`, `GenerateDataKeyWithoutPlaintext`, `ReEncryptFrom`, `ReEncryptTo`.
    *
    * With it no event can be updated or deleted. IAM has no way to demand that a put finds nothing
-   * in its place, though: the grantee could overwrite an event with a `PutItem` of its own making,
-   * in a transaction. The crate never does, for each of its puts is conditional on the key being
+   * in its place, though: the grantee could overwrite an event with a `PutItem` that it makes
+   * itself, in a transaction. The crate never does, for each of its puts is conditional on the key being
    * free.
    *
    * @param grantee an identity of this account that policies can be attached to

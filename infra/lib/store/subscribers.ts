@@ -45,7 +45,7 @@ export interface SubscriberOptions {
   readonly organizationId?: string;
 
   /**
-   * What other accounts may subscribe. Wider than queues and functions means that whoever has an
+   * What other accounts may subscribe. Wider than queues and functions means that anyone who has an
    * account on the list can have events sent to a web address or by e-mail.
    *
    * @default ['sqs', 'lambda']
