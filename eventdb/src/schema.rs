@@ -95,6 +95,9 @@ pub mod environment {
     pub const EVENT_TOPIC_ARN: &str = "EVENT_TOPIC_ARN";
     /// Optional: `ERROR`, `WARN`, `INFO` (the default), `DEBUG` or `TRACE`.
     pub const LOG_LEVEL: &str = "LOG_LEVEL";
+    /// Optional: the most bytes of a message that the topic takes, where it was told to take more
+    /// than [`limit::MESSAGE_BYTES`](super::limit::MESSAGE_BYTES).
+    pub const MESSAGE_BYTES: &str = "MESSAGE_BYTES";
 }
 
 /// Names of the message attributes beside each published event, for filters on subscriptions.
@@ -150,6 +153,8 @@ pub mod limit {
     pub const NUMBER_DIGITS: usize = 38;
     /// Most bytes of a message with its attributes (256 KiB): [SNS](https://docs.aws.amazon.com/sns/latest/api/API_Publish.html).
     pub const MESSAGE_BYTES: usize = 262_144;
+    /// Most bytes of a message that a topic can be told to take (1 MiB): [large messages](https://docs.aws.amazon.com/sns/latest/dg/large-message-payloads.html).
+    pub const LARGEST_MESSAGE_BYTES: usize = 1_048_576;
     /// Most actions of one transaction: [TransactWriteItems](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html).
     pub const TRANSACTION_ACTIONS: usize = 100;
     /// Most bytes of all items of one transaction (4 MB).
@@ -200,6 +205,11 @@ pub fn document() -> Value {
         "environment": {
             "eventTopicArn": environment::EVENT_TOPIC_ARN,
             "logLevel": environment::LOG_LEVEL,
+            "messageBytes": environment::MESSAGE_BYTES,
+        },
+        "limits": {
+            "messageBytes": limit::MESSAGE_BYTES,
+            "largestMessageBytes": limit::LARGEST_MESSAGE_BYTES,
         },
         "messageAttributes": {
             "id": message_attribute::ID,

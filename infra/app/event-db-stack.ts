@@ -36,6 +36,8 @@ export class EventDBStack extends Stack {
       subscriptionAccounts: settings.subscriptionAccounts,
       encryptionKey,
       fifo: settings.fifo,
+      topicName: settings.topicName,
+      publish: settings.publish,
       emptyFailureBucket: settings.emptyFailureBucket,
       architecture: settings.architecture,
       code: settings.code === undefined ? undefined : Code.fromAsset(settings.code),

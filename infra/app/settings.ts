@@ -44,6 +44,12 @@ export interface Settings {
   /** `-c fifo=true`: a FIFO topic. */
   readonly fifo: boolean;
 
+  /** `-c topicName=`: the topic's name. Default generated. */
+  readonly topicName: string | undefined;
+
+  /** `-c publish=false`: a store whose events go nowhere, for importing history. */
+  readonly publish: boolean;
+
   /** `-c emptyFailureBucket=false`: leaves out the function that empties the failure bucket. */
   readonly emptyFailureBucket: boolean | undefined;
 
@@ -81,6 +87,8 @@ export function readSettings(
     encryptionKey: readEncryptionKey(context),
     alarmTopicArn: arn(context, 'alarmTopic', 'sns'),
     fifo: flag(context, 'fifo') ?? false,
+    topicName: text(context, 'topicName'),
+    publish: flag(context, 'publish') ?? true,
     emptyFailureBucket: flag(context, 'emptyFailureBucket'),
     code: readCode(context),
   };

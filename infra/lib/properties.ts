@@ -1,4 +1,4 @@
-import { Token } from 'aws-cdk-lib';
+import { Duration, Token } from 'aws-cdk-lib';
 
 /**
  * Checks of properties for those who write plain JavaScript: each names the property, what it is
@@ -79,4 +79,46 @@ export function allowOnly(property: string, values: unknown, allowed: readonly s
       throw new Error(`${property}: '${value}' is there more than once`);
     }
   });
+}
+
+/**
+ * Refuses a duration that AWS would refuse only when the stack is deployed.
+ *
+ * @param name the property
+ * @param value its value, if there is one
+ * @param least the shortest allowed
+ * @param most the longest allowed
+ */
+export function allowDuration(
+  name: string,
+  value: Duration | undefined,
+  least: Duration,
+  most: Duration,
+): void {
+  if (value === undefined || value.isUnresolved()) {
+    return;
+  }
+  const milliseconds = value.toMilliseconds();
+  if (milliseconds < least.toMilliseconds() || milliseconds > most.toMilliseconds()) {
+    throw new Error(
+      `${name} must be from ${least.toHumanString()} to ${most.toHumanString()}, and is ${value.toHumanString()}`,
+    );
+  }
+}
+
+/**
+ * A duration as a whole number of days.
+ *
+ * @param name the property
+ * @param value its value
+ * @param most the most days allowed
+ */
+export function wholeDays(name: string, value: Duration, most: number): number {
+  const days = value.toMilliseconds() / Duration.days(1).toMilliseconds();
+  if (!Number.isInteger(days) || days < 1 || days > most) {
+    throw new Error(
+      `${name} must be a whole number of days from 1 to ${most}, and is ${value.toHumanString()}`,
+    );
+  }
+  return days;
 }

@@ -114,7 +114,7 @@ describe('the event source mapping', () => {
     [Duration.hours(25), '1 day 1 hour'],
   ])('fails if maxRecordAge is %s', (maxRecordAge, text) => {
     expect(() => synthesize({ maxRecordAge })).toThrow(
-      `maxRecordAge must be from one minute to 24 hours, and is ${text}`,
+      `maxRecordAge must be from 1 minute to 1 day, and is ${text}`,
     );
   });
 });

@@ -28,6 +28,8 @@ describe("the settings of the event store's app", () => {
       encryptionKey: undefined,
       alarmTopicArn: undefined,
       fifo: false,
+      topicName: undefined,
+      publish: true,
       emptyFailureBucket: undefined,
       code: undefined,
     });
@@ -43,6 +45,8 @@ describe("the settings of the event store's app", () => {
         encryptionKey: 'new',
         alarmTopic: 'arn:aws:sns:eu-west-1:111111111111:Operators',
         fifo: 'true',
+        topicName: 'LibraryEvents',
+        publish: 'false',
         emptyFailureBucket: 'false',
         code: BUNDLE_DIRECTORY,
       }),
@@ -54,6 +58,8 @@ describe("the settings of the event store's app", () => {
       encryptionKey: 'new',
       alarmTopicArn: 'arn:aws:sns:eu-west-1:111111111111:Operators',
       fifo: true,
+      topicName: 'LibraryEvents',
+      publish: false,
       emptyFailureBucket: false,
       code: BUNDLE_DIRECTORY,
     });

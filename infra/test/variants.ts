@@ -1,7 +1,11 @@
-import type { App, Stack } from 'aws-cdk-lib';
+import { type App, Duration, Stack } from 'aws-cdk-lib';
+import { TableClass } from 'aws-cdk-lib/aws-dynamodb';
+import { Vpc } from 'aws-cdk-lib/aws-ec2';
+import { Code, LoggingFormat } from 'aws-cdk-lib/aws-lambda';
 import { EventDBStack } from '../app/event-db-stack';
 import { readSettings } from '../app/settings';
 import { readSubscriberSettings, SubscriberStack } from '../app/subscriber-stack';
+import { EventDB } from '../lib';
 import { BUNDLE_DIRECTORY } from './support';
 
 const TOPIC_ARN = 'arn:aws:sns:eu-west-1:111111111111:LibraryEvents';
@@ -27,6 +31,36 @@ function subscriber(context: Record<string, string>): Variant {
     new SubscriberStack(app, id, { settings: readSubscriberSettings((name) => context[name]) });
 }
 
+/** The construct with everything that can be tuned. */
+function tuned(app: App, id: string): Stack {
+  const stack = new Stack(app, id);
+  const vpc = Vpc.fromVpcAttributes(stack, 'Vpc', {
+    vpcId: 'vpc-12345678',
+    availabilityZones: ['eu-west-1a', 'eu-west-1b'],
+    privateSubnetIds: ['subnet-12345678', 'subnet-87654321'],
+  });
+  new EventDB(stack, 'EventDB', {
+    isProdEnv: true,
+    code: Code.fromAsset(BUNDLE_DIRECTORY),
+    fifo: true,
+    topicName: 'LibraryEvents',
+    archive: Duration.days(30),
+    maxMessageBytes: 1_048_576,
+    memorySize: 512,
+    timeout: Duration.minutes(2),
+    reservedConcurrentExecutions: 10,
+    batchSize: 500,
+    maxBatchingWindow: Duration.seconds(1),
+    vpc,
+    logFormat: LoggingFormat.JSON,
+    logLevel: 'DEBUG',
+    tableClass: TableClass.STANDARD_INFREQUENT_ACCESS,
+    maxReadRequestUnits: 1_000,
+    maxWriteRequestUnits: 2_000,
+  });
+  return stack;
+}
+
 /** Every template that is checked by cdk-nag and cfn-lint. */
 export const VARIANTS: Readonly<Record<string, Variant>> = {
   Development: eventDB({ env: 'dev' }),
@@ -42,6 +76,8 @@ export const VARIANTS: Readonly<Record<string, Variant>> = {
     encryptionKey: 'arn:aws:kms:eu-west-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab',
   }),
   ProductionFifo: eventDB({ env: 'prod', fifo: 'true' }),
+  ProductionImporting: eventDB({ env: 'prod', publish: 'false' }),
+  ProductionTuned: tuned,
   Subscriber: subscriber({
     topicArn: TOPIC_ARN,
     eventTypes: 'book.borrowed,book.returned',

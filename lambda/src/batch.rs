@@ -64,6 +64,29 @@ impl Batch {
         }
     }
 
+    /// Takes out the events whose message is larger than the topic takes: these can't be published.
+    /// The store refuses such events, but others may write to the table as well.
+    ///
+    /// ```
+    /// use eventdb_publisher::batch::Batch;
+    ///
+    /// let mut batch = Batch::read(r#"{"Records":[]}"#)?;
+    /// batch.refuse_larger_than(262_144);
+    /// assert!(batch.unpublishable.is_empty());
+    /// # Ok::<(), eventdb_publisher::batch::InvalidPayload>(())
+    /// ```
+    pub fn refuse_larger_than(&mut self, bytes: usize) {
+        for entry in self.entries.extract_if(.., |entry| entry.message.size() > bytes) {
+            let size = entry.message.size();
+            self.unpublishable.push(Unpublishable {
+                position: entry.position,
+                subject: Some(entry.subject),
+                time_type: Some(entry.time_type),
+                reason: format!("its message has {size} bytes; the topic takes at most {bytes}"),
+            });
+        }
+    }
+
     fn add(&mut self, mut record: EventRecord) {
         let position = self.sequence_numbers.len();
         self.sequence_numbers.push(record.change.sequence_number.take());

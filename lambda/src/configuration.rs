@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use eventdb::schema::environment;
+use eventdb::schema::{environment, limit};
 use tracing::Level;
 
 /// The function's settings.
@@ -28,6 +28,8 @@ pub struct Configuration {
     pub region: String,
     /// What is logged, from `LOG_LEVEL`; `INFO` unless set.
     pub log_level: Level,
+    /// Most bytes of a message, from `MESSAGE_BYTES`; 262,144 unless the topic takes more.
+    pub message_bytes: usize,
     /// Name of the function, which is the dimension of its metrics.
     pub function_name: String,
     /// The function's credentials, which Lambda sets.
@@ -137,6 +139,7 @@ impl Configuration {
             region: region(&topic_arn)?,
             topic_arn,
             log_level: log_level(optional(environment::LOG_LEVEL).as_deref())?,
+            message_bytes: message_bytes(optional(environment::MESSAGE_BYTES).as_deref())?,
             function_name: optional("AWS_LAMBDA_FUNCTION_NAME")
                 .unwrap_or_else(|| env!("CARGO_PKG_NAME").to_owned()),
             credentials: Credentials {
@@ -182,6 +185,19 @@ fn region(topic_arn: &str) -> Result<String, ConfigurationError> {
             name: environment::EVENT_TOPIC_ARN,
             problem: "is no topic",
             allowed: ARN_ALLOWED,
+        }),
+    }
+}
+
+fn message_bytes(value: Option<&str>) -> Result<usize, ConfigurationError> {
+    let allowed = limit::MESSAGE_BYTES..=limit::LARGEST_MESSAGE_BYTES;
+    match value.map(str::parse) {
+        None => Ok(limit::MESSAGE_BYTES),
+        Some(Ok(bytes)) if allowed.contains(&bytes) => Ok(bytes),
+        Some(_) => Err(ConfigurationError {
+            name: environment::MESSAGE_BYTES,
+            problem: "is no size of a message that SNS allows",
+            allowed: "a number of bytes from 262144 to 1048576, the MaximumMessageSize of the topic",
         }),
     }
 }

@@ -61,10 +61,11 @@ pub async fn handle(
     payload: impl Into<Payload>,
     deadline: Instant,
 ) -> (Result<Checkpoint, HandlerError>, Metrics) {
-    let batch = match payload.into() {
+    let mut batch = match payload.into() {
         Payload(Ok(batch)) => batch,
         Payload(Err(invalid)) => return (Err(invalid.into()), Metrics::default()),
     };
+    batch.refuse_larger_than(topic.message_bytes());
     for (position, reason) in &batch.skipped {
         tracing::debug!(position, reason, "a record was skipped");
     }
@@ -76,7 +77,7 @@ pub async fn handle(
             "a row can't be published"
         );
     }
-    let queues = Queues::new(batch.entries, &batch.unpublishable);
+    let queues = Queues::new(batch.entries, &batch.unpublishable).with_bytes(topic.message_bytes());
     let outcome = publish(topic, queues, deadline).await;
     let metrics = Metrics {
         published: outcome.published,

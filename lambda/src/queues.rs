@@ -25,6 +25,7 @@ pub struct Queues {
     /// never wait for others. Then by position in the batch.
     ready: BinaryHeap<(usize, Reverse<usize>, String)>,
     failed: Vec<usize>,
+    bytes: usize,
 }
 
 impl Queues {
@@ -47,6 +48,7 @@ impl Queues {
             waiting: HashMap::new(),
             ready: BinaryHeap::new(),
             failed: unpublishable.iter().map(|row| row.position).collect(),
+            bytes: limit::BYTES,
         };
         // Per subject, the first sort key that can't be published. Within a subject the order of sort
         // keys is the order of events, and unlike the revision the key of a row is always there;
@@ -75,8 +77,20 @@ impl Queues {
         queues
     }
 
+    /// The same queues, for requests of at most so many bytes instead of [`limit::BYTES`]. Entries
+    /// that are larger alone must have been [refused](crate::batch::Batch::refuse_larger_than).
+    ///
+    /// ```
+    /// let queues = eventdb_publisher::queues::Queues::new(Vec::new(), &[]).with_bytes(1_048_576);
+    /// assert!(queues.into_failed().is_empty());
+    /// ```
+    #[must_use]
+    pub fn with_bytes(self, bytes: usize) -> Self {
+        Self { bytes, ..self }
+    }
+
     /// Takes the entries of the next request: the first events of subjects that are ready, at most
-    /// [`limit::ENTRIES`] and [`limit::BYTES`]. Their subjects are under way until
+    /// [`limit::ENTRIES`] and the bytes that the topic takes. Their subjects are under way until
     /// [`accepted`](Self::accepted) or [`failed`](Self::failed) is called for each.
     ///
     /// ```
@@ -92,7 +106,7 @@ impl Queues {
         while entries.len() < limit::ENTRIES {
             let Some((_, _, subject)) = self.ready.peek() else { break };
             let Some(queue) = self.waiting.get_mut(subject) else { break };
-            let fits = |entry: &mut Entry| bytes + entry.message.size() <= limit::BYTES;
+            let fits = |entry: &mut Entry| bytes + entry.message.size() <= self.bytes;
             // What doesn't fit is the first of the next request.
             let Some(entry) = queue.pop_front_if(fits) else { break };
             bytes += entry.message.size();

@@ -6,7 +6,7 @@ use eventdb::schema::{self, attribute};
 use eventdb::{InvalidItem, Message, item};
 use serde_dynamo::{AttributeValue, Item};
 
-use crate::topic::{Entry, limit};
+use crate::topic::Entry;
 
 /// What a stream record means to the publisher.
 ///
@@ -88,16 +88,6 @@ pub fn read(position: usize, record: EventRecord) -> Record {
         Ok(event) => {
             let message = Message::new(&event);
             let time_type = item::time_type(event.time, &event.ty);
-            let size = message.size();
-            if size > limit::BYTES {
-                // The store refuses such events, but others may write to the table as well.
-                return Record::Unpublishable(Unpublishable {
-                    position,
-                    subject: Some(event.subject),
-                    time_type: Some(time_type),
-                    reason: format!("its message has {size} bytes; allowed is {}", limit::BYTES),
-                });
-            }
             Record::Event(Entry {
                 position,
                 time_type,

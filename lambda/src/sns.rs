@@ -34,6 +34,7 @@ pub struct SnsTopic {
     client: Client,
     arn: String,
     fifo: bool,
+    message_bytes: usize,
 }
 
 impl SnsTopic {
@@ -75,6 +76,7 @@ impl SnsTopic {
             client: Client::from_conf(config.build()),
             arn: configuration.topic_arn.clone(),
             fifo: configuration.is_fifo(),
+            message_bytes: configuration.message_bytes,
         }
     }
 }
@@ -99,6 +101,10 @@ fn https_client(trust: Trust) -> SharedHttpClient {
 }
 
 impl Topic for SnsTopic {
+    fn message_bytes(&self) -> usize {
+        self.message_bytes
+    }
+
     async fn publish_batch(&self, entries: &[Entry]) -> Result<Answer, Fault> {
         let entries: Result<Vec<_>, _> = entries
             .iter()

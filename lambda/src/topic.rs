@@ -41,6 +41,12 @@ pub struct Entry {
 /// }
 /// ```
 pub trait Topic {
+    /// Most bytes that it takes, attributes included, of one message and of all entries of one
+    /// request together: [`limit::BYTES`], unless the topic was told to take more.
+    fn message_bytes(&self) -> usize {
+        limit::BYTES
+    }
+
     /// Sends one batch, which the caller keeps within [`limit`], and doesn't try again by itself.
     ///
     /// # Errors
@@ -87,5 +93,6 @@ pub mod limit {
     pub const ENTRIES: usize = 10;
     /// Most bytes of all entries of one request, attributes included: the limit of a single
     /// message holds for [their sum](https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html) too.
+    /// A topic can be told to take more: [`Topic::message_bytes`](super::Topic::message_bytes).
     pub const BYTES: usize = eventdb::schema::limit::MESSAGE_BYTES;
 }

@@ -306,16 +306,19 @@ fn filled(position: usize, size: usize) -> Value {
 
 #[tokio::test]
 async fn sizes_are_kept_to_the_byte() {
-    let topic = ScriptedTopic::default();
-    assert_eq!(resume_position(&topic, &[filled(0, limit::BYTES)]).await, None);
+    for message_bytes in [None, Some(300_000), Some(limit::BYTES)] {
+        let topic = || ScriptedTopic { message_bytes, ..ScriptedTopic::default() };
+        let most = message_bytes.unwrap_or(limit::BYTES);
+        assert_eq!(resume_position(&topic(), &[filled(0, most)]).await, None);
 
-    let too_large = [filled(0, 1_000), filled(1, limit::BYTES + 1), filled(2, 1_000)];
-    assert_eq!(resume_position(&topic, &too_large).await, Some(1));
+        let too_large = [filled(0, 1_000), filled(1, most + 1), filled(2, 1_000)];
+        assert_eq!(resume_position(&topic(), &too_large).await, Some(1));
 
-    let half = limit::BYTES / 2;
-    for (second, requests) in [(half, 1), (half + 1, 2)] {
-        let topic = ScriptedTopic::default();
-        assert_eq!(resume_position(&topic, &[filled(0, half), filled(1, second)]).await, None);
-        assert_eq!(topic.requests().len(), requests);
+        let half = most / 2;
+        for (second, requests) in [(half, 1), (half + 1, 2)] {
+            let topic = topic();
+            assert_eq!(resume_position(&topic, &[filled(0, half), filled(1, second)]).await, None);
+            assert_eq!(topic.requests().len(), requests);
+        }
     }
 }

@@ -67,6 +67,26 @@ fn endpoints_levels_and_secrets() {
 }
 
 #[test]
+fn a_topic_may_be_told_to_take_larger_messages() {
+    let bytes = |value| {
+        read(&[("EVENT_TOPIC_ARN", ARN), ("MESSAGE_BYTES", value)]).map(|read| read.message_bytes)
+    };
+    for (value, expected) in [("", 262_144), ("262144", 262_144), ("1048576", 1_048_576)] {
+        assert_eq!(bytes(value), Ok(expected), "{value}");
+    }
+    for wrong in ["262143", "1048577", "1 MB", "-1", "99999999999999999999999"] {
+        assert_eq!(
+            bytes(wrong),
+            Err("the environment variable MESSAGE_BYTES is no size of a message that SNS allows; \
+                 allowed is a number of bytes from 262144 to 1048576, the MaximumMessageSize of \
+                 the topic"
+                .to_owned()),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
 fn the_function_itself_says_why_it_cant_start() {
     let function =
         Command::new(env!("CARGO_BIN_EXE_eventdb-publisher")).env_clear().output().unwrap();

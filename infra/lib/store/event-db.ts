@@ -14,13 +14,18 @@ import { FifoThroughputScope, type ITopic, Topic } from 'aws-cdk-lib/aws-sns';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 import {
+  allowDuration,
   allowInteger,
   allowOnly,
   allowOptionalBoolean,
   requireBoolean,
   requireProperties,
 } from '../properties';
-import { createEventDBAlarms, EventDBAlarm } from '../watching/event-db-alarms';
+import {
+  ALARMS_OF_PUBLISHING,
+  createEventDBAlarms,
+  EventDBAlarm,
+} from '../watching/event-db-alarms';
 import { EventDBDashboard } from '../watching/event-db-dashboard';
 import { mappingMetric, publisherMetric } from '../watching/event-db-metrics';
 import {
@@ -39,16 +44,34 @@ import {
   needsResourcePolicy,
   type Permission,
 } from './grants';
+import { type OwnStackOptions, stackFor } from './own-stack';
 import { Publisher } from './publisher';
+import { type PublisherOptions, validatePublisherOptions } from './publisher-options';
+import { isPublishing, type PublishingOptions, warnThatNothingIsPublished } from './publishing';
 import { schema } from './schema';
 import { allowSubscriptions, type SubscriberOptions, subscriptionConditions } from './subscribers';
+import { type TableOptions, validateTableOptions } from './table-options';
 import { topicNameFor } from './topic-name';
+import {
+  applyMessageLimit,
+  archiveDays,
+  givenTopicName,
+  messageLimitVariable,
+  type TopicOptions,
+  validateTopicOptions,
+} from './topic-options';
 
 /** What the publisher logs at least. */
 export type LogLevel = 'ERROR' | 'WARN' | 'INFO' | 'DEBUG' | 'TRACE';
 
 /** Properties of an `EventDB`. */
-export interface EventDBProps extends SubscriberOptions {
+export interface EventDBProps
+  extends SubscriberOptions,
+    PublisherOptions,
+    TableOptions,
+    TopicOptions,
+    PublishingOptions,
+    OwnStackOptions {
   /**
    * Whether this is production.
    *
@@ -211,8 +234,8 @@ export class EventDB extends Construct {
   /** The publisher's logs. */
   readonly logGroup: LogGroup;
 
-  /** What feeds the stream's records to the publisher. */
-  readonly eventSourceMapping: EventSourceMapping;
+  /** What feeds the stream's records to the publisher; `undefined` with `publish: false`. */
+  readonly eventSourceMapping: EventSourceMapping | undefined;
 
   /** The bucket that keeps the records which could not be published, until they are redriven. */
   readonly failureBucket: FailureBucket;
@@ -233,10 +256,7 @@ export class EventDB extends Construct {
     validate(props);
     const isInStack = scope.node.scopes.some(Stack.isStack);
     // The id 'Default' leaves no trace in the logical ids of the stack's resources.
-    super(
-      isInStack ? scope : new Stack(scope, id, { terminationProtection: props.isProdEnv }),
-      isInStack ? id : 'Default',
-    );
+    super(stackFor(scope, id, props), isInStack ? id : 'Default');
 
     this.encryptionKey =
       props.encryptionKey === undefined
@@ -246,6 +266,8 @@ export class EventDB extends Construct {
       isProdEnv: props.isProdEnv,
       tableName: props.tableName,
       encryptionKey: this.encryptionKey,
+      hasStream: isPublishing(props),
+      options: props,
     });
     this.subscriptionConditions = subscriptionConditions(props);
     this.topic = this.createTopic(props);
@@ -270,6 +292,8 @@ export class EventDB extends Construct {
       logLevel: props.logLevel,
       retryAttempts: props.retryAttempts ?? 20,
       maxRecordAge: props.maxRecordAge ?? Duration.hours(12),
+      options: props,
+      environment: messageLimitVariable(props),
     });
     this.publisher = publisher.function;
     this.logGroup = publisher.logGroup;
@@ -277,13 +301,18 @@ export class EventDB extends Construct {
 
     this.alarms = createEventDBAlarms(
       this,
-      props.alarms ?? (props.isProdEnv ? Object.values(EventDBAlarm) : []),
+      (props.alarms ?? (props.isProdEnv ? Object.values(EventDBAlarm) : [])).filter(
+        (alarm) => isPublishing(props) || !ALARMS_OF_PUBLISHING.includes(alarm),
+      ),
       props.alarmTopic,
     );
     this.dashboard =
       (props.dashboard ?? props.isProdEnv)
         ? new EventDBDashboard(this, 'Dashboard', this)
         : undefined;
+    if (!isPublishing(props)) {
+      warnThatNothingIsPublished(this);
+    }
   }
 
   /**
@@ -515,6 +544,25 @@ export class EventDB extends Construct {
   }
 
   /**
+   * Messages that SNS could not deliver to a subscriber, after all its retries.
+   *
+   * @param options statistic (sum, if not given), period and so on
+   */
+  metricFailedNotifications(options: MetricOptions = {}): Metric {
+    return this.topic.metricNumberOfNotificationsFailed({ statistic: Stats.SUM, ...options });
+  }
+
+  /**
+   * How many objects there are in the failure bucket, each with the records of one batch. S3 counts
+   * once a day.
+   *
+   * @param options period (a day, if not given), label and so on
+   */
+  metricFailureBucketObjects(options: MetricOptions = {}): Metric {
+    return this.failureBucket.metricObjects(options);
+  }
+
+  /**
    * Records that Lambda has written to the failure bucket.
    *
    * @param options statistic (sum, if not given), period and so on
@@ -541,7 +589,8 @@ export class EventDB extends Construct {
 
   private createTopic(props: EventDBProps): Topic {
     const topic = new Topic(this, 'Topic', {
-      topicName: topicNameFor(this, props),
+      topicName: topicNameFor(this, { fifo: props.fifo, topicName: givenTopicName(props) }),
+      messageRetentionPeriodInDays: archiveDays(props),
       enforceSSL: true,
       masterKey: this.encryptionKey,
       // The publisher says what a duplicate is, by the source and id of the event.
@@ -549,6 +598,7 @@ export class EventDB extends Construct {
         ? { fifo: true, fifoThroughputScope: FifoThroughputScope.MESSAGE_GROUP }
         : {}),
     });
+    applyMessageLimit(topic, props);
     allowSubscriptions(topic, props, this.subscriptionConditions);
     if (this.encryptionKey !== undefined) {
       warnOfForeignKey(this, this.encryptionKey);
@@ -577,13 +627,9 @@ function validate(props: EventDBProps): void {
   if (props.isProdEnv && props.emptyFailureBucket === true) {
     throw new Error('emptyFailureBucket is true, but in production the failure bucket stays');
   }
-  const { maxRecordAge } = props;
-  if (maxRecordAge !== undefined && !maxRecordAge.isUnresolved()) {
-    const seconds = maxRecordAge.toSeconds();
-    if (seconds < 60 || seconds > Duration.hours(24).toSeconds()) {
-      throw new Error(
-        `maxRecordAge must be from one minute to 24 hours, and is ${maxRecordAge.toHumanString()}`,
-      );
-    }
-  }
+  allowOptionalBoolean('publish', props.publish);
+  allowDuration('maxRecordAge', props.maxRecordAge, Duration.minutes(1), Duration.hours(24));
+  validatePublisherOptions(props);
+  validateTableOptions(props);
+  validateTopicOptions(props, props.fifo === true);
 }

@@ -1,4 +1,5 @@
 import { Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import { Metric, type MetricOptions, Stats } from 'aws-cdk-lib/aws-cloudwatch';
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
 import type {
@@ -131,6 +132,18 @@ export class FailureBucket extends Bucket implements IEventSourceDlq {
         ? []
         : [keyPermission(this, this.encryptionKey, ['kms:Decrypt'], ['s3'])]),
     ];
+  }
+
+  /** How many objects there are in it. S3 counts them once a day, and says nothing of none. */
+  metricObjects(options: MetricOptions = {}): Metric {
+    return new Metric({
+      namespace: 'AWS/S3',
+      metricName: 'NumberOfObjects',
+      dimensionsMap: { BucketName: this.bucketName, StorageType: 'AllStorageTypes' },
+      statistic: Stats.MAXIMUM,
+      period: Duration.days(1),
+      ...options,
+    });
   }
 
   /**

@@ -1,4 +1,4 @@
-import { Duration, RemovalPolicy } from 'aws-cdk-lib';
+import { type Duration, RemovalPolicy } from 'aws-cdk-lib';
 import type { Table } from 'aws-cdk-lib/aws-dynamodb';
 import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
@@ -18,6 +18,12 @@ import { KEY_ACTIONS_FOR_PUBLISHING } from './encryption-key';
 import type { FailureBucket } from './failure-bucket';
 import { viaServices } from './grants';
 import { publisherFunction } from './publisher-code';
+import {
+  acknowledgeVpcWildcard,
+  functionOptions,
+  type PublisherOptions,
+  vpcStatements,
+} from './publisher-options';
 import { schema } from './schema';
 
 /** Properties of a `Publisher`. */
@@ -51,6 +57,12 @@ export interface PublisherProps {
 
   /** How old a record may be when it is tried (again). */
   readonly maxRecordAge: Duration;
+
+  /** How the function runs. */
+  readonly options: PublisherOptions;
+
+  /** Further environment variables. */
+  readonly environment: Readonly<Record<string, string>>;
 }
 
 /** The function that publishes what appears in the table's stream, with its role, logs and mapping. */
@@ -61,8 +73,8 @@ export class Publisher extends Construct {
   /** The function's log group. */
   readonly logGroup: LogGroup;
 
-  /** What feeds the stream's records to the function. */
-  readonly eventSourceMapping: EventSourceMapping;
+  /** What feeds the stream's records to the function, if the table has a stream. */
+  readonly eventSourceMapping: EventSourceMapping | undefined;
 
   constructor(scope: Construct, id: string, props: PublisherProps) {
     super(scope, id);
@@ -78,23 +90,29 @@ export class Publisher extends Construct {
       code: props.code,
       architecture: props.architecture,
       logGroup: this.logGroup,
-      // The function holds one batch, some 10 MiB; what memory buys here is processor time.
-      memorySize: 256,
-      // A batch is ten calls to SNS; most of the minute is for the SDK's own retries.
-      timeout: Duration.minutes(1),
+      ...functionOptions(props.options, props.logLevel),
       environment: {
         [schema.environment.eventTopicArn]: props.topic.topicArn,
         ...(props.logLevel === undefined ? {} : { [schema.environment.logLevel]: props.logLevel }),
+        ...props.environment,
       },
     });
 
-    this.eventSourceMapping = new EventSourceMapping(this, 'Mapping', {
+    this.eventSourceMapping =
+      props.table.tableStreamArn === undefined
+        ? undefined
+        : this.mapping(props, props.table.tableStreamArn);
+  }
+
+  private mapping(props: PublisherProps, streamArn: string): EventSourceMapping {
+    return new EventSourceMapping(this, 'Mapping', {
       target: this.function,
-      ...streamOf(props.table),
+      eventSourceArn: streamArn,
       // An event that was written before the mapping is live must be published too.
       startingPosition: StartingPosition.TRIM_HORIZON,
       filters: [FilterCriteria.filter(schema.eventSourceFilter)],
-      batchSize: 100,
+      batchSize: props.options.batchSize ?? 100,
+      maxBatchingWindow: props.options.maxBatchingWindow,
       // With more than one batch per shard at a time Lambda keeps the order per item only, and
       // every event is an item of its own.
       parallelizationFactor: 1,
@@ -114,16 +132,7 @@ export class Publisher extends Construct {
    */
   private role(props: PublisherProps): Role {
     const statements = [
-      new PolicyStatement({
-        sid: 'ReadStream',
-        actions: [
-          'dynamodb:DescribeStream',
-          'dynamodb:GetRecords',
-          'dynamodb:GetShardIterator',
-          'dynamodb:ListStreams',
-        ],
-        resources: [streamOf(props.table).eventSourceArn],
-      }),
+      ...readStreamStatements(props.table),
       new PolicyStatement({
         sid: 'PublishEvents',
         actions: ['sns:Publish'],
@@ -135,6 +144,7 @@ export class Publisher extends Construct {
         resources: [this.logGroup.logGroupArn],
       }),
       ...props.failureBucket.deliveryStatements(),
+      ...vpcStatements(props.options),
     ];
     if (props.encryptionKey !== undefined) {
       statements.push(
@@ -154,13 +164,26 @@ export class Publisher extends Construct {
       inlinePolicies: { Publish: new PolicyDocument({ statements }) },
     });
     props.failureBucket.acknowledgeObjectsWildcard(role);
+    acknowledgeVpcWildcard(role, props.options);
     return role;
   }
 }
 
-function streamOf(table: Table): { readonly eventSourceArn: string } {
+/** What Lambda needs, in the function's name, to read the table's stream. */
+function readStreamStatements(table: Table): PolicyStatement[] {
   if (table.tableStreamArn === undefined) {
-    throw new Error(`The table ${table.node.path} has no stream`);
+    return [];
   }
-  return { eventSourceArn: table.tableStreamArn };
+  return [
+    new PolicyStatement({
+      sid: 'ReadStream',
+      actions: [
+        'dynamodb:DescribeStream',
+        'dynamodb:GetRecords',
+        'dynamodb:GetShardIterator',
+        'dynamodb:ListStreams',
+      ],
+      resources: [table.tableStreamArn],
+    }),
+  ];
 }

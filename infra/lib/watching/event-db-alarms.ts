@@ -48,12 +48,37 @@ export enum EventDBAlarm {
   /** Lambda could not write a record to the failure bucket: it is lost to the topic. */
   FAILURE_DESTINATION_UNREACHABLE = 'FailureDestinationUnreachable',
 
+  /**
+   * The failure bucket is not empty. S3 counts once a day: a reminder of what nobody has redriven,
+   * which goes off a day or two after `FAILURE_DESTINATION` and stays until the bucket is empty.
+   */
+  FAILURE_BUCKET_NOT_EMPTY = 'FailureBucketNotEmpty',
+
+  /**
+   * SNS gave up on delivering a message to a subscriber: its queue is gone, or refuses. That
+   * subscriber misses events.
+   */
+  FAILED_NOTIFICATIONS = 'FailedNotifications',
+
   /** DynamoDB keeps answering with errors of its own. */
   SYSTEM_ERRORS = 'SystemErrors',
 
   /** Writes to the table or to one of its indexes keep being throttled. */
   THROTTLED_WRITES = 'ThrottledWrites',
 }
+
+/**
+ * The alarms that say something only of a store that publishes. With `publish: false` there are
+ * none of them: nothing reads the table's changes, so they would be silent or wrong.
+ */
+export const ALARMS_OF_PUBLISHING: readonly EventDBAlarm[] = [
+  EventDBAlarm.NOTHING_PUBLISHED,
+  EventDBAlarm.ITERATOR_AGE,
+  EventDBAlarm.FAILED_RECORDS,
+  EventDBAlarm.DROPPED_RECORDS,
+  EventDBAlarm.FAILURE_DESTINATION,
+  EventDBAlarm.FAILURE_DESTINATION_UNREACHABLE,
+];
 
 /** Five minutes, in the milliseconds that Lambda measures the age in. */
 const ITERATOR_AGE_THRESHOLD = Duration.minutes(5);
@@ -107,6 +132,20 @@ const CONDITIONS: Readonly<Record<EventDBAlarm, (eventDB: EventDB) => AlarmCondi
     onAnyFault(
       'Lambda could not write to the failure bucket: see its policy, its key and the role of the publisher. The events are in the table, but nothing will publish them.',
       eventDB.metricFailureDestinationErrors({ period: FAULT_PERIOD }),
+    ),
+  [EventDBAlarm.FAILURE_BUCKET_NOT_EMPTY]: (eventDB) => ({
+    description:
+      'The failure bucket is not empty: subscribers miss the events in it. Repair the cause, then redrive them. S3 counts once a day.',
+    metric: eventDB.metricFailureBucketObjects(),
+    threshold: 1,
+    // A day's count may come a day late.
+    evaluationPeriods: 2,
+    datapointsToAlarm: 1,
+  }),
+  [EventDBAlarm.FAILED_NOTIFICATIONS]: (eventDB) =>
+    onAnyFault(
+      "SNS gave up on delivering messages to a subscriber, which misses these events: see that the subscriber's queue exists, that its policy lets the topic send, and that the policy of its key lets SNS use it. What was lost is in the table.",
+      eventDB.metricFailedNotifications({ period: FAULT_PERIOD }),
     ),
   [EventDBAlarm.SYSTEM_ERRORS]: (eventDB) =>
     onLastingFault(

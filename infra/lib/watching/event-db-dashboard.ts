@@ -50,10 +50,15 @@ export class EventDBDashboard extends Dashboard {
         ],
         [
           eventDB.metricFailedRecords({ label: 'failed records', period: PERIOD }),
-          eventDB.metricFailureDestinationRecords({
-            label: 'records in the failure bucket',
-            period: PERIOD,
-          }),
+          // With `publish: false` there is no mapping to count them.
+          ...(eventDB.eventSourceMapping === undefined
+            ? []
+            : [
+                eventDB.metricFailureDestinationRecords({
+                  label: 'records in the failure bucket',
+                  period: PERIOD,
+                }),
+              ]),
           eventDB.metricFailureDestinationErrors({ label: 'lost records', period: PERIOD }),
           eventDB.publisher.metricErrors({ label: 'function errors', period: PERIOD }),
         ],

@@ -32,10 +32,15 @@ export function publisherMetric(
  * @see https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
  */
 export function mappingMetric(
-  mapping: IEventSourceMapping,
+  mapping: IEventSourceMapping | undefined,
   metricName: string,
   options: MetricOptions,
 ): Metric {
+  if (mapping === undefined) {
+    throw new Error(
+      `There is no metric ${metricName}: with publish: false nothing reads the table's stream`,
+    );
+  }
   return new Metric({
     namespace: 'AWS/Lambda',
     metricName,

@@ -46,6 +46,8 @@ pub(crate) struct ScriptedTopic {
     pub(crate) requests: Mutex<Vec<usize>>,
     pub(crate) bodies: Mutex<Vec<String>>,
     pub(crate) latency: Duration,
+    /// How large messages may be, if not as large as usual.
+    pub(crate) message_bytes: Option<usize>,
     pub(crate) under_way: AtomicUsize,
     pub(crate) most_under_way: AtomicUsize,
 }
@@ -85,9 +87,14 @@ pub(crate) fn fault(kind: FaultKind) -> Fault {
 }
 
 impl Topic for ScriptedTopic {
+    fn message_bytes(&self) -> usize {
+        self.message_bytes.unwrap_or(limit::BYTES)
+    }
+
     async fn publish_batch(&self, entries: &[Entry]) -> Result<Answer, Fault> {
         let bytes: usize = entries.iter().map(|entry| entry.message.size()).sum();
-        assert!(!entries.is_empty() && entries.len() <= limit::ENTRIES && bytes <= limit::BYTES);
+        assert!(!entries.is_empty() && entries.len() <= limit::ENTRIES);
+        assert!(bytes <= Topic::message_bytes(self));
         self.requests.lock().unwrap().push(entries.len());
         let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_under_way.fetch_max(under_way, Ordering::SeqCst);

@@ -1,0 +1,116 @@
+import { type Duration, Token } from 'aws-cdk-lib';
+import type { CfnTopic, Topic } from 'aws-cdk-lib/aws-sns';
+import { allowInteger, wholeDays } from '../properties';
+import { schema } from './schema';
+
+/** The end of a FIFO topic's name. */
+const FIFO_SUFFIX = '.fifo';
+
+/** What the topic is called, keeps and takes. */
+export interface TopicOptions {
+  /**
+   * The topic's name: up to 256 letters, digits, hyphens and underscores. With `fifo` it ends in
+   * `.fifo`, which is added where it is missing. Changing it replaces the topic, and with it all
+   * subscriptions.
+   *
+   * In production the topic stays when the stack goes, and its name stays taken: a stack that is
+   * deployed again needs another name, or the topic deleted first.
+   *
+   * @default - generated: by CloudFormation, or for a FIFO topic from the construct's path
+   */
+  readonly topicName?: string;
+
+  /**
+   * For how long a FIFO topic keeps what was published, so that SNS can replay it to a subscriber:
+   * a whole number of days, up to 365. SNS bills for what is kept.
+   *
+   * SNS refuses to delete a topic that keeps messages. Deploy without `archive` before you destroy
+   * the stack.
+   *
+   * @see https://docs.aws.amazon.com/sns/latest/dg/message-archiving-and-replay-topic-owner.html
+   * @default - nothing is kept
+   */
+  readonly archive?: Duration;
+
+  /**
+   * The most bytes of a message, attributes included: from 262,144 (256 KiB) to 1,048,576 (1 MiB).
+   *
+   * Above the default, SNS allows at most 100 subscriptions, and only SQS, Lambda and Firehose as
+   * subscribers. Appends with the crate `eventdb` still refuse events above the default. Lowering
+   * it again leaves stored events that can't be published.
+   *
+   * @see https://docs.aws.amazon.com/sns/latest/dg/large-message-payloads.html
+   * @default - `limits.messageBytes` in `eventdb/schema.json`: 262,144
+   */
+  readonly maxMessageBytes?: number;
+}
+
+/**
+ * Refuses what SNS would refuse only when the stack is deployed.
+ *
+ * @param options what the user has said
+ * @param isFifo whether the topic is a FIFO topic
+ */
+export function validateTopicOptions(options: TopicOptions, isFifo: boolean): void {
+  const { topicName, archive } = options;
+  if (topicName !== undefined && !Token.isUnresolved(topicName)) {
+    const isValid = /^[A-Za-z0-9_-]{1,256}$/.test(
+      isFifo ? withoutFifoSuffix(topicName) : topicName,
+    );
+    if (!isValid || fifoName(topicName, isFifo).length > 256) {
+      throw new Error(
+        `topicName is '${topicName}'; it must have up to 256 letters, digits, hyphens and underscores` +
+          `${isFifo ? ', with .fifo at the end' : topicName.endsWith(FIFO_SUFFIX) ? ': .fifo at the end needs fifo: true' : ''}`,
+      );
+    }
+  }
+  if (archive !== undefined && !isFifo) {
+    throw new Error('archive needs fifo: true, for SNS keeps messages of FIFO topics only');
+  }
+  allowInteger(
+    'maxMessageBytes',
+    options.maxMessageBytes,
+    schema.limits.messageBytes,
+    schema.limits.largestMessageBytes,
+  );
+}
+
+/** The name that was given, with the ending of a FIFO topic's. */
+export function givenTopicName(
+  options: TopicOptions & { readonly fifo?: boolean },
+): string | undefined {
+  return options.topicName && fifoName(options.topicName, options.fifo === true);
+}
+
+/** For how many days the topic keeps messages. */
+export function archiveDays({ archive }: TopicOptions): number | undefined {
+  return archive === undefined ? undefined : wholeDays('archive', archive, 365);
+}
+
+/** Tells the topic how large messages may be. The library's own construct has no property for it. */
+export function applyMessageLimit(topic: Topic, options: TopicOptions): void {
+  if (isRaised(options)) {
+    (topic.node.defaultChild as CfnTopic).maximumMessageSize = options.maxMessageBytes;
+  }
+}
+
+/** The publisher's environment variable for the limit, where it isn't the default. */
+export function messageLimitVariable(options: TopicOptions): Record<string, string> {
+  return isRaised(options)
+    ? { [schema.environment.messageBytes]: String(options.maxMessageBytes) }
+    : {};
+}
+
+function isRaised(options: TopicOptions): boolean {
+  return (
+    options.maxMessageBytes !== undefined && options.maxMessageBytes !== schema.limits.messageBytes
+  );
+}
+
+function fifoName(name: string, isFifo: boolean): string {
+  return !isFifo || Token.isUnresolved(name) ? name : `${withoutFifoSuffix(name)}${FIFO_SUFFIX}`;
+}
+
+function withoutFifoSuffix(name: string): string {
+  return name.endsWith(FIFO_SUFFIX) ? name.slice(0, -FIFO_SUFFIX.length) : name;
+}
