@@ -49,6 +49,9 @@ pub mod attribute {
     pub const LAST_TIME: &str = "last_time";
     /// On a head item and a snapshot: the id of the last event (String).
     pub const LAST_ID: &str = "last_id";
+    /// On the head of a subject that began without one: how many events it had then (Number). They
+    /// are its first ones, and have no revision of their own.
+    pub const LEGACY_EVENTS: &str = "legacy_events";
     /// On a snapshot: the aggregate's state (String), as JSON.
     pub const STATE: &str = "state";
     /// On a snapshot: the version of the state's schema (Number).

@@ -39,6 +39,10 @@ fn ancestor_row() -> Value {
     })
 }
 
+fn ancestor_row_as_json() -> Value {
+    serde_json::to_value(item::decode(row(ancestor_row())).unwrap()).unwrap()
+}
+
 fn row(json: Value) -> Item {
     serde_json::from_value(json).unwrap()
 }
@@ -106,9 +110,9 @@ fn a_row_that_is_no_event_says_why() {
         ("pk_all", json!({ "S": "some" }), "`pk_all` is something else; allowed is the text `all`"),
         ("data", json!({ "L": [] }), "`data` is a list; allowed is a map"),
         ("time", json!({ "S": "2025" }), "`time` is text; allowed is"),
-        ("time", json!({ "N": "-1" }), "`time` is out of range"),
+        ("time", json!({ "N": "-62167219200001" }), "`time` is out of range"),
         ("time", json!({ "N": "1.5" }), "`time` is out of range"),
-        ("time", json!({ "N": "10000000000000" }), "`time` is out of range"),
+        ("time", json!({ "N": "253402300800000" }), "`time` is out of range"),
         ("revision", json!({ "N": "0" }), "`revision` is no revision"),
         ("revision", json!({ "S": "1" }), "`revision` is text"),
         ("extensions", json!({ "S": "x" }), "`extensions` is text"),
@@ -187,6 +191,9 @@ fn cloudevents_that_are_not_ours_to_store_say_why() {
     let cases = [
         ("specversion", json!("0.3"), "`specversion` is not supported"),
         ("time", json!("yesterday"), "`time` is no RFC 3339 timestamp"),
+        ("time", json!("9999-12-31T23:59:59-01:00"), "`time` lies outside the years 0000 to 9999"),
+        ("time", json!("9999-12-31T23:59:60Z"), "`time` lies outside the years 0000 to 9999"),
+        ("time", json!("0000-01-01T00:00:00+01:00"), "`time` lies outside the years 0000 to 9999"),
         ("data", json!([]), "`data` is no object"),
         ("data_base64", json!("AA=="), "`data_base64` is not supported"),
         ("sequence", json!("0"), "`sequence` is no revision"),
@@ -208,6 +215,24 @@ fn cloudevents_that_are_not_ours_to_store_say_why() {
         changed.as_object_mut().unwrap().remove(name);
         let error = serde_json::from_value::<Event>(changed).unwrap_err().to_string();
         assert!(error.starts_with(&format!("`{name}` is missing")), "{error}");
+    }
+}
+
+#[test]
+fn a_row_is_read_with_any_time_that_can_be_published() {
+    for (milliseconds, written) in [
+        ("-62167219200000", "0000-01-01T00:00:00.000Z"),
+        ("-1", "1969-12-31T23:59:59.999Z"),
+        ("999999999999", "2001-09-09T01:46:39.999Z"),
+        ("253402300799999", "9999-12-31T23:59:59.999Z"),
+    ] {
+        let mut json = ancestor_row();
+        json["time"] = json!({ "N": milliseconds });
+        let event = item::decode(row(json)).unwrap();
+        let message = Message::new(&event);
+        assert!(message.attributes.contains(&("time", written.to_owned())));
+        assert_eq!(serde_json::from_str::<Event>(&message.body).unwrap(), event);
+        assert_eq!(item::decode(item::encode(&event)), Ok(event));
     }
 }
 
@@ -317,6 +342,53 @@ proptest! {
         prop_assert_eq!(stored.time, event.time);
         let message = Message::new(&stored);
         prop_assert_eq!(serde_json::from_str::<Event>(&message.body).unwrap(), stored);
+    }
+
+    /// One rule for every way that a time comes in: whole milliseconds of UTC.
+    #[test]
+    fn a_time_is_the_same_however_it_is_given(
+        seconds in -62_135_596_800_i64..=253_402_214_399,
+        nanoseconds in 0..2_000_000_000_u32,
+        offset in -86_340..=86_340_i32,
+        digits in 1..=9_usize,
+    ) {
+        // What chrono has for a leap second, where there can be one.
+        let nanoseconds = if seconds.rem_euclid(60) == 59 { nanoseconds } else { nanoseconds % 1_000_000_000 };
+        let time = DateTime::from_timestamp(seconds, nanoseconds).unwrap();
+        let expected = DateTime::from_timestamp_millis(
+            seconds * 1_000 + i64::from(nanoseconds / 1_000_000)
+        ).unwrap();
+        let offset = chrono::FixedOffset::east_opt(offset / 60 * 60).unwrap();
+        let written = time.with_timezone(&offset).format("%Y-%m-%dT%H:%M:%S%.9f%:z").to_string();
+        let given = |text: &str| {
+            let mut event = ancestor_row_as_json();
+            event["time"] = json!(text);
+            serde_json::from_value::<Event>(event)
+        };
+        let built = Event::builder()
+            .id("evt-1").source("/x/y").ty("book.lent").subject("book:1").data(json!({}))
+            .time(time)
+            .build();
+        prop_assert_eq!(built.time, expected);
+        // The local year may be one that RFC 3339 can't write.
+        if let Ok(read) = given(&written) {
+            prop_assert_eq!(read.time, expected, "{}", written);
+            let again = serde_json::to_value(&read).unwrap();
+            prop_assert_eq!(serde_json::from_value::<Event>(again).unwrap(), read);
+        }
+        let mut set_by_hand = built.clone();
+        set_by_hand.time = time;
+        prop_assert_eq!(item::encode(&set_by_hand), item::encode(&built));
+        prop_assert_eq!(Message::new(&set_by_hand), Message::new(&built));
+        // Fewer digits than milliseconds are zeros.
+        let fraction = format!("{:09}", nanoseconds % 1_000_000_000);
+        let kept = &fraction[..digits];
+        let shorter = format!("2025-01-28T14:30:00.{kept}Z");
+        let milliseconds = format!("{:0<3}", kept)[..3].parse::<i64>().unwrap();
+        prop_assert_eq!(
+            given(&shorter).unwrap().time.timestamp_millis(),
+            1_738_074_600_000 + milliseconds
+        );
     }
 
     #[test]

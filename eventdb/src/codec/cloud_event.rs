@@ -2,13 +2,13 @@
 //!
 //! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>
 
-use chrono::{DateTime, SecondsFormat, Timelike, Utc};
+use chrono::{DateTime, Datelike, SecondsFormat, Utc};
 use serde::de::Error as _;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::event::{Event, ExtensionValue};
+use crate::event::{self, Event, ExtensionValue};
 
 /// The one version of the specification that there is.
 const SPECVERSION: &str = "1.0";
@@ -46,14 +46,27 @@ pub(crate) fn sequence(revision: u64) -> String {
     format!("{revision:020}")
 }
 
-/// RFC 3339 with milliseconds, and with more digits only for a time that has them.
+/// RFC 3339 with milliseconds, in UTC.
 pub(crate) fn timestamp(time: DateTime<Utc>) -> String {
-    let format = if time.nanosecond().is_multiple_of(1_000_000) {
-        SecondsFormat::Millis
+    event::whole_milliseconds(time).to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// The years that RFC 3339 can write, in UTC.
+pub(crate) fn is_writable(time: DateTime<Utc>) -> bool {
+    (0..=9999).contains(&time.year())
+}
+
+/// The time of a timestamp, in whole milliseconds of UTC.
+fn read_timestamp(text: &str) -> Result<DateTime<Utc>, String> {
+    let time = DateTime::parse_from_rfc3339(text)
+        .map_err(|error| format!("`time` is no RFC 3339 timestamp: {error}"))?;
+    // Its offset may lead out of the years that it can be written with.
+    let time = event::whole_milliseconds(time.to_utc());
+    if is_writable(time) {
+        Ok(time)
     } else {
-        SecondsFormat::Nanos
-    };
-    time.to_rfc3339_opts(format, true)
+        Err("`time` lies outside the years 0000 to 9999 in UTC".to_owned())
+    }
 }
 
 impl Serialize for Event {
@@ -96,10 +109,7 @@ fn read(mut members: Map<String, Value>) -> Result<Event, String> {
     if required(&mut members, "specversion")? != SPECVERSION {
         return Err(format!("`specversion` is not supported; allowed is {SPECVERSION:?}"));
     }
-    let time = required(&mut members, "time")?;
-    let time = DateTime::parse_from_rfc3339(&time)
-        .map_err(|error| format!("`time` is no RFC 3339 timestamp: {error}"))?
-        .to_utc();
+    let time = read_timestamp(&required(&mut members, "time")?)?;
     let revision = match optional(&mut members, SEQUENCE)? {
         None => None,
         Some(text) => Some(

@@ -3,8 +3,9 @@
 //! It works on [`serde_dynamo`]'s item, which is what Lambda's stream records hold and what the AWS
 //! client's items convert from, so it needs no DynamoDB client.
 //!
-//! Beside our own items it reads those of the ancestor: rows without a revision, sort keys whose
-//! time isn't padded, and sets or binary values inside `data` (read as arrays and Base64 text).
+//! It also reads the items of the original library: rows without a revision, sort keys whose time
+//! isn't padded, times from the year 0000 to 9999, and sets or binary values inside `data` (read as
+//! arrays and Base64 text).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -103,6 +104,51 @@ pub fn time_type(time: DateTime<Utc>, ty: &str) -> String {
 
 /// Digits of a time that sorts as text, until the year 2286.
 const TIME_DIGITS: usize = 13;
+
+/// Where a row belongs among those of its subject, as far as its sort key tells: by its time, then
+/// by its type. Rows whose sort key doesn't begin with a time come last.
+#[cfg(feature = "dynamodb")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place<'key> {
+    has_no_time: bool,
+    time: i64,
+    rest: &'key str,
+}
+
+#[cfg(feature = "dynamodb")]
+impl<'key> Place<'key> {
+    pub(crate) fn of(time_type: &'key str) -> Self {
+        let read = time_type.split_once('_').and_then(|(time, rest)| {
+            let digits = time.strip_prefix('-').unwrap_or(time);
+            let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+            is_number.then(|| time.parse().ok()).flatten().map(|time| (time, rest))
+        });
+        match read {
+            Some((time, rest)) => Self { has_no_time: false, time, rest },
+            None => Self { has_no_time: true, time: i64::MAX, rest: time_type },
+        }
+    }
+
+    /// Milliseconds, if the sort key begins with a time.
+    pub(crate) fn time(&self) -> Option<i64> {
+        (!self.has_no_time).then_some(self.time)
+    }
+
+    /// The sort key under which a row stands where it belongs, if there is one.
+    pub(crate) fn sort_key(&self) -> Option<String> {
+        let time = self.time().filter(|time| (0..=limit::TIME_MILLISECONDS).contains(time))?;
+        Some(format!("{time:0TIME_DIGITS$}_{}", self.rest))
+    }
+}
+
+/// Whether a sort key sorts by its time among the others: that is so with 13 digits. The original
+/// library pads no time, so its events of before 2001-09-09T01:46:40Z have fewer.
+#[cfg(feature = "dynamodb")]
+pub(crate) fn sorts_by_time(time_type: &str) -> bool {
+    time_type.split_once('_').is_some_and(|(time, _)| {
+        time.len() == TIME_DIGITS && time.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
 
 /// Bytes of the sort key of an event of this type.
 pub(crate) fn time_type_size(ty: &str) -> usize {
@@ -313,22 +359,21 @@ fn check_required<'item>(item: &'item Item, name: &str) -> Result<&'item str, St
 }
 
 fn time(item: &Item) -> Result<DateTime<Utc>, String> {
-    let allowed = "a whole number of milliseconds from 0 to 9999999999999";
+    let allowed = "a whole number of milliseconds, from the year 0000 to 9999";
     let wrong_time = || wrong(attribute::TIME, "is out of range or no whole number", allowed);
     match item.get(attribute::TIME) {
-        Some(AttributeValue::N(text)) => {
-            let milliseconds = decimal::to_json(text)
-                .and_then(|number| number.as_i64())
-                .filter(|milliseconds| (0..=limit::TIME_MILLISECONDS).contains(milliseconds))
-                .ok_or_else(wrong_time)?;
-            DateTime::from_timestamp_millis(milliseconds).ok_or_else(wrong_time)
-        }
+        // The original library stores any time that a calendar of JavaScript has.
+        Some(AttributeValue::N(text)) => decimal::to_json(text)
+            .and_then(|number| number.as_i64())
+            .and_then(DateTime::from_timestamp_millis)
+            .filter(|time| cloud_event::is_writable(*time))
+            .ok_or_else(wrong_time),
         Some(other) => Err(mismatch(attribute::TIME, other, allowed)),
         None => Err(wrong(attribute::TIME, "is missing", allowed)),
     }
 }
 
-fn revision(item: &Item) -> Result<Option<u64>, String> {
+pub(crate) fn revision(item: &Item) -> Result<Option<u64>, String> {
     let allowed = "a whole number from 1";
     match item.get(attribute::REVISION) {
         None => Ok(None),

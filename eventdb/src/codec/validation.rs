@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use chrono::Timelike;
 use fluent_uri::{Uri, UriRef};
 use serde_json::Value;
 
@@ -155,17 +154,6 @@ pub(crate) fn check_new_events(events: &[Event], own_ids: &[bool]) -> Result<(),
     check(events, false, findings)
 }
 
-/// Checks the times that the store itself gives: they run on from the subject's last event.
-#[cfg(feature = "dynamodb")]
-pub(crate) fn check_times(events: &[Event]) -> Result<(), Faults> {
-    let mut findings = Findings::default();
-    for (index, event) in events.iter().enumerate() {
-        findings.index = Some(index);
-        check_time(event, &mut findings);
-    }
-    findings.into_result()
-}
-
 fn check(events: &[Event], times_are_given: bool, mut findings: Findings) -> Result<(), Faults> {
     let mut positions = HashMap::new();
     let mut last_of_subject: HashMap<&str, (usize, &Event)> = HashMap::new();
@@ -183,13 +171,14 @@ fn check(events: &[Event], times_are_given: bool, mut findings: Findings) -> Res
         }
         check_time(event, &mut findings);
         if let Some((first, last)) = last_of_subject.insert(&event.subject, (index, event))
-            && event.time <= last.time
+            && event.time.timestamp_millis() <= last.time.timestamp_millis()
         {
             findings.add(
                 attribute::TIME,
                 format!(
-                    "is not after that of event {first} of the same subject; allowed are times \
-                     that increase by at least 1 ms"
+                    "is {}, in whole milliseconds, which isn't after that of event {first} of the \
+                     same subject; times must increase by at least 1 ms",
+                    cloud_event::timestamp(event.time)
                 ),
             );
         }
@@ -210,6 +199,52 @@ pub fn check_subject(subject: &str) -> Result<(), Faults> {
     let mut findings = Findings::default();
     subject_findings(subject, &mut findings);
     findings.into_result()
+}
+
+/// Checks whether a subject can be read. What other writers have stored may break the rules for new
+/// events; only what no table holds, and the store's own items, are refused.
+#[cfg(feature = "dynamodb")]
+pub(crate) fn check_stored_subject(subject: &str) -> Result<(), Faults> {
+    let mut findings = Findings::default();
+    stored_text_findings(attribute::SUBJECT, subject, limit::PARTITION_KEY_BYTES, &mut findings);
+    for prefix in [schema::HEAD_PREFIX, schema::ID_GUARD_PREFIX] {
+        if subject.starts_with(prefix) {
+            findings.add(
+                attribute::SUBJECT,
+                format!("begins with `{prefix}`, under which the store keeps its own items"),
+            );
+        }
+    }
+    findings.into_result()
+}
+
+/// Checks whether events of a type can be read, whoever has stored them.
+#[cfg(feature = "dynamodb")]
+pub(crate) fn check_stored_type(ty: &str) -> Result<(), Faults> {
+    let mut findings = Findings::default();
+    stored_text_findings(attribute::TYPE, ty, limit::SORT_KEY_BYTES, &mut findings);
+    findings.into_result()
+}
+
+/// Checks whether an event of an id can be read, whoever has stored it.
+#[cfg(feature = "dynamodb")]
+pub(crate) fn check_stored_id(id: &str) -> Result<(), Faults> {
+    let mut findings = Findings::default();
+    stored_text_findings(attribute::ID, id, limit::PARTITION_KEY_BYTES, &mut findings);
+    findings.into_result()
+}
+
+#[cfg(feature = "dynamodb")]
+fn stored_text_findings(name: &str, text: &str, most_bytes: usize, findings: &mut Findings) {
+    if text.is_empty() {
+        findings.add(name, "is empty; no row has such a key");
+    }
+    if text.len() > most_bytes {
+        findings.add(
+            name,
+            format!("has {} bytes; a key of the table has at most {most_bytes}", text.len()),
+        );
+    }
 }
 
 /// Checks whether an id can be one: see [`Event::id`].
@@ -412,13 +447,10 @@ fn check_time(event: &Event, findings: &mut Findings) {
         findings.add(
             attribute::TIME,
             format!(
-                "is {}; allowed is from 1970-01-01T00:00:00Z to 2286-11-20T17:46:39.999Z",
-                event.time
+                "is {}; it must be from 1970-01-01T00:00:00.000Z to 2286-11-20T17:46:39.999Z",
+                cloud_event::timestamp(event.time)
             ),
         );
-    }
-    if !event.time.nanosecond().is_multiple_of(1_000_000) {
-        findings.add(attribute::TIME, "is finer than a millisecond; allowed are whole ones");
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use bon::Builder;
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -61,13 +61,19 @@ pub struct Event {
     /// The entity it happened to, such as `book:123`. At least 3 characters, at most 2,042 bytes;
     /// never begins with `$`.
     pub subject: String,
-    /// When it happened. The store keeps whole milliseconds; the builder cuts finer digits off.
-    #[builder(with = |time: impl Into<DateTime<Utc>>| time.into().trunc_subsecs(3))]
+    /// When it happened, in whole milliseconds of UTC.
+    ///
+    /// However an event is made (from CloudEvents JSON, by the builder, from the event of the SDK,
+    /// or with a time that was set here and given to `add_events`), finer digits are cut off, and a
+    /// leap second is the first second of the next minute, as in Unix time: `23:59:60.5Z` becomes
+    /// `00:00:00.500Z`. Stored are times from 1970 to 2286-11-20T17:46:39.999Z.
+    #[builder(with = |time: impl Into<DateTime<Utc>>| whole_milliseconds(time.into()))]
     pub time: DateTime<Utc>,
     /// The payload: always a JSON object.
     pub data: Value,
-    /// Position in the subject: 1, 2, 3, … without a gap. `None` before the event is stored, and
-    /// on legacy rows that were written without one.
+    /// Position in the subject: 1, 2, 3, … without a gap. `None` on legacy rows that were written
+    /// without one, and mostly before the event is stored: given to
+    /// `EventDb::add_events`, it is the only one that the event may get.
     #[builder(skip)]
     pub revision: Option<u64>,
     /// Media type of the payload: `application/json` or one that ends in `+json`. Absent means
@@ -75,6 +81,12 @@ pub struct Event {
     pub datacontenttype: Option<String>,
     /// The payload's schema: an absolute URI.
     pub dataschema: Option<String>,
+}
+
+/// The one representation of a time, in which times are compared, stored and returned.
+pub(crate) fn whole_milliseconds(time: DateTime<Utc>) -> DateTime<Utc> {
+    // Counted in milliseconds, a leap second is the second after it. All times have their number.
+    DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or(time)
 }
 
 impl<S: event_builder::State> EventBuilder<S> {

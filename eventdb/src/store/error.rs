@@ -77,6 +77,46 @@ pub enum Error {
         last_time: chrono::DateTime<chrono::Utc>,
     },
 
+    /// The subject's last event is so late that no time is left for another: append to another
+    /// subject. A table can hold times up to 2286-11-20T17:46:39.999Z.
+    NoLaterTime {
+        /// Which of the given events it is, from 0.
+        index: usize,
+        /// Its subject.
+        subject: String,
+        /// The time of the subject's last event.
+        last_time: chrono::DateTime<chrono::Utc>,
+    },
+
+    /// A subject that only the original library has written can't be continued yet, because the sort
+    /// keys of some of its rows don't sort by their time: those of events before
+    /// 2001-09-09T01:46:40Z, whose time has fewer than 13 digits, and of events after
+    /// 2286-11-20T17:46:39.999Z or before 1970. It can be read, in the right order; to continue it,
+    /// move these rows, as the guide to migrating describes.
+    OutOfOrder {
+        /// The subject.
+        subject: String,
+        /// The sort key of the first such row.
+        sort_key: String,
+        /// The sort key under which that row would stand where it belongs, if there is one.
+        belongs: Option<String>,
+        /// How many such rows there are.
+        rows: u64,
+    },
+
+    /// A complete event states a revision that it doesn't get: leave the revision out, or append
+    /// what is missing before it.
+    OtherRevision {
+        /// Which of the given events it is, from 0.
+        index: usize,
+        /// Its subject.
+        subject: String,
+        /// The revision that it states.
+        stated: u64,
+        /// The revision that it would get, or has where it is stored already.
+        assigned: u64,
+    },
+
     /// The id of a given event is in use for something else.
     IdReused {
         /// Which of the given events it is, from 0.
@@ -151,6 +191,24 @@ impl fmt::Display for Error {
                 "event {index} isn't newer than the last event of its subject `{subject}`, which \
                  is of {last_time}; it must be later, by at least 1 ms"
             ),
+            Self::NoLaterTime { index, subject, last_time } => write!(
+                formatter,
+                "event {index} can't follow the last event of its subject `{subject}`, which is \
+                 of {last_time}: its time must be later, and the latest that a table can hold is \
+                 2286-11-20T17:46:39.999Z; append to another subject"
+            ),
+            Self::OutOfOrder { subject, sort_key, belongs, rows } => write!(
+                formatter,
+                "the subject `{subject}` can't be continued: the sort key `{sort_key}`{} doesn't \
+                 sort by its time; {}",
+                more(*rows),
+                moving(belongs.as_deref())
+            ),
+            Self::OtherRevision { index, subject, stated, assigned } => write!(
+                formatter,
+                "event {index} states the revision {stated}, but the next of its subject \
+                 `{subject}` is {assigned}; state that one, or none"
+            ),
             Self::IdReused { index, id, reason, .. } => {
                 write!(formatter, "event {index} has the id `{id}`, which is in use: {reason}")
             }
@@ -196,6 +254,9 @@ impl std::error::Error for Error {
             | Self::TooLarge { .. }
             | Self::Conflict(_)
             | Self::NotNewer { .. }
+            | Self::NoLaterTime { .. }
+            | Self::OutOfOrder { .. }
+            | Self::OtherRevision { .. }
             | Self::IdReused { .. }
             | Self::Cursor(_)
             | Self::InvalidItem(_) => None,
@@ -251,6 +312,22 @@ impl std::ops::Deref for StoredEvent {
 impl fmt::Debug for StoredEvent {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "event {}", self.0.id)
+    }
+}
+
+fn more(rows: u64) -> String {
+    match rows.saturating_sub(1) {
+        0 => String::new(),
+        more => format!(", and that of {more} more of its rows,"),
+    }
+}
+
+fn moving(belongs: Option<&str>) -> String {
+    match belongs {
+        Some(key) => format!("move the row to the sort key `{key}` (see docs/migrating.md)"),
+        None => "a table can hold times from 1970 to 2286-11-20T17:46:39.999Z; go on with another \
+                 subject (see docs/migrating.md)"
+            .to_owned(),
     }
 }
 

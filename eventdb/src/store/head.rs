@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 
+use crate::codec::item;
 use crate::schema::{self, attribute};
 use crate::store::error::Error;
 use crate::store::precondition::SubjectState;
@@ -15,12 +16,14 @@ use crate::store::table::Table;
 pub(crate) type SdkItem = HashMap<String, AttributeValue>;
 
 /// The end of a subject's history.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) revision: u64,
     /// Milliseconds.
     pub(crate) last_time: i64,
     pub(crate) last_id: String,
+    /// How many events had been stored when the head was made; they have no revision.
+    pub(crate) legacy_events: u64,
 }
 
 impl Head {
@@ -31,6 +34,7 @@ impl Head {
             revision: number(attribute::REVISION)?,
             last_time: i64::try_from(number(attribute::LAST_TIME)?).ok()?,
             last_id: item.get(attribute::LAST_ID)?.as_s().ok()?.clone(),
+            legacy_events: number(attribute::LEGACY_EVENTS).unwrap_or_default(),
         })
     }
 
@@ -52,11 +56,41 @@ pub(crate) fn key(subject: &str) -> SdkItem {
     ])
 }
 
+/// The rows of a subject that don't stand where their times belong.
+#[derive(Debug, Default)]
+pub(crate) struct OutOfOrder {
+    /// The sort key of the first one.
+    first: Option<String>,
+    rows: u64,
+}
+
+impl OutOfOrder {
+    pub(crate) fn look_at(&mut self, row: &SdkItem) {
+        let key = row.get(attribute::TIME_TYPE).and_then(|key| key.as_s().ok());
+        if let Some(key) = key.filter(|key| !item::sorts_by_time(key)) {
+            self.rows += 1;
+            self.first.get_or_insert_with(|| key.clone());
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+}
+
 impl Table {
-    /// The head of a subject, strongly consistent; one that is missing is made from legacy events.
-    pub(crate) async fn head(&self, subject: &str) -> Result<Option<Head>, Error> {
+    /// The head of a subject as it is, strongly consistent.
+    pub(crate) async fn stored_head(&self, subject: &str) -> Result<Option<Head>, Error> {
         match self.get(key(subject)).await? {
             Some(item) => self.readable(subject, &item).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The head of a subject, strongly consistent; one that is missing is made from legacy events.
+    pub(crate) async fn head(&self, subject: &str) -> Result<Option<Head>, Error> {
+        match self.stored_head(subject).await? {
+            Some(head) => Ok(Some(head)),
             None => self.adopt_legacy_events(subject).await,
         }
     }
@@ -78,7 +112,8 @@ impl Table {
 
     /// Makes the head of a subject that has events but no head, as the ancestor left them.
     ///
-    /// Their revisions are their places in the history: the next event continues the count.
+    /// Their revisions are their places in the history: the next event continues the count. So all
+    /// must stand where they belong, or the history is refused.
     pub(crate) async fn adopt_legacy_events(&self, subject: &str) -> Result<Option<Head>, Error> {
         let mut query = Query::of_subject(subject).keys_of_events();
         // A single row tells whether there is a history, and mostly that has its head: it would be
@@ -87,21 +122,23 @@ impl Table {
         if first.items.is_empty() && first.next.is_none() {
             return Ok(None);
         }
-        if let Some(item) = self.get(key(subject)).await? {
-            return self.readable(subject, &item).map(Some);
+        if let Some(head) = self.stored_head(subject).await? {
+            return Ok(Some(head));
         }
         let mut head: Option<Head> = None;
+        let mut out_of_order = OutOfOrder::default();
         loop {
             let page = self.query(&query).await?;
             for row in &page.items {
+                out_of_order.look_at(row);
                 let time = row
                     .get(attribute::TIME)
                     .and_then(|value| value.as_n().ok()?.parse::<i64>().ok())
                     .unwrap_or_default();
                 let id = row.get(attribute::ID).and_then(|value| value.as_s().ok().cloned());
-                let head =
-                    head.get_or_insert(Head { revision: 0, last_time: 0, last_id: String::new() });
+                let head = head.get_or_insert_default();
                 head.revision += 1;
+                head.legacy_events += 1;
                 head.last_time = head.last_time.max(time);
                 head.last_id = id.unwrap_or_default();
             }
@@ -111,17 +148,24 @@ impl Table {
             }
         }
         let Some(head) = head else { return Ok(None) };
+        if let Some(first) = out_of_order.first {
+            let place = item::Place::of(&first);
+            return Err(Error::OutOfOrder {
+                subject: subject.to_owned(),
+                belongs: place.sort_key(),
+                sort_key: first,
+                rows: out_of_order.rows,
+            });
+        }
         let mut item = key(subject);
         item.insert(attribute::REVISION.to_owned(), number(head.revision));
         item.insert(attribute::LAST_TIME.to_owned(), number(head.last_time));
         item.insert(attribute::LAST_ID.to_owned(), string(head.last_id.clone()));
+        item.insert(attribute::LEGACY_EVENTS.to_owned(), number(head.legacy_events));
         if self.put_if_absent(item).await? {
             return Ok(Some(head));
         }
         // Somebody else was first.
-        match self.get(key(subject)).await? {
-            Some(item) => self.readable(subject, &item).map(Some),
-            None => Ok(None),
-        }
+        self.stored_head(subject).await
     }
 }

@@ -141,9 +141,13 @@ impl EventDb {
     /// rows.
     ///
     /// # Errors
-    /// All but [`Error::NotNewer`], [`Error::Cursor`] and [`Error::InvalidItem`].
+    /// All but [`Error::NotNewer`], [`Error::OtherRevision`], [`Error::Cursor`] and
+    /// [`Error::InvalidItem`]. [`Error::OutOfOrder`] only where the original library wrote the
+    /// subject first.
     ///
     /// [`Error::NotNewer`]: crate::Error::NotNewer
+    /// [`Error::OtherRevision`]: crate::Error::OtherRevision
+    /// [`Error::OutOfOrder`]: crate::Error::OutOfOrder
     /// [`Error::Cursor`]: crate::Error::Cursor
     /// [`Error::InvalidItem`]: crate::Error::InvalidItem
     ///
@@ -168,11 +172,15 @@ impl EventDb {
     /// of their times. Sending the same events again finds them and stores no second copy, whenever
     /// it happens.
     ///
+    /// An event that states a revision, as those read from another store do, is stored at that
+    /// revision or not at all. A copied history therefore keeps its revisions, or the copy stops.
+    ///
     /// # Cost
     /// As [`add_new_events`](Self::add_new_events).
     ///
     /// # Errors
-    /// As [`add_new_events`](Self::add_new_events), and [`Error::NotNewer`](crate::Error::NotNewer).
+    /// As [`add_new_events`](Self::add_new_events), [`Error::NotNewer`](crate::Error::NotNewer) and
+    /// [`Error::OtherRevision`](crate::Error::OtherRevision).
     ///
     /// ```no_run
     /// # use eventdb::{Event, EventDb};
@@ -211,8 +219,8 @@ impl EventDb {
     /// unit per 4 KB.
     ///
     /// # Errors
-    /// [`Error::InvalidItem`] when its row can't be read; [`Error::Invalid`] when no event could
-    /// have the id; [`Error::Unavailable`] and [`Error::Refused`].
+    /// [`Error::InvalidItem`] when its row can't be read; [`Error::Invalid`] when the id is empty or
+    /// longer than 2,048 bytes; [`Error::Unavailable`] and [`Error::Refused`].
     ///
     /// [`Error::Invalid`]: crate::Error::Invalid
     /// [`Error::InvalidItem`]: crate::Error::InvalidItem
@@ -233,12 +241,18 @@ impl EventDb {
 
     /// Reads the events of a subject in the order of their revisions, strongly consistent.
     ///
+    /// Any subject that is in the table can be read, also one that new events can't have. Events
+    /// that another writer stored without a revision stand among the others in the order of their
+    /// sort keys; a subject that has only such events is read in the order of their times.
+    ///
     /// # Cost
-    /// 1 read unit per 4 KB, summed over each page of at most 1 MB.
+    /// 1 read unit per 4 KB, summed over each page of at most 1 MB. Where the first page holds no
+    /// revision and isn't the whole subject, 1 read unit more for the subject's head; without a
+    /// head the keys of the whole subject are read, too, which costs as much as the subject.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when no event could have the subject; [`Error::Cursor`],
-    /// [`Error::Unavailable`] and [`Error::Refused`].
+    /// [`Error::Invalid`] when the subject is empty, longer than 2,048 bytes or one of the store's
+    /// own items; [`Error::Cursor`], [`Error::Unavailable`] and [`Error::Refused`].
     ///
     /// [`Error::Invalid`]: crate::Error::Invalid
     /// [`Error::Cursor`]: crate::Error::Cursor

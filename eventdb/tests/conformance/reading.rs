@@ -246,9 +246,13 @@ async fn what_cannot_be_is_refused_with_the_reason() {
         let db = &store.db;
         let errors = [
             db.fetch_events_for_subject("$head/book:1").await.unwrap_err(),
+            db.fetch_events_for_subject("$id/https://library.example.com#1").await.unwrap_err(),
             db.fetch_events_for_subject("").await.unwrap_err(),
-            db.fetch_events_for_subject_and_type("book:1", "ab").await.unwrap_err(),
-            db.fetch_event("x").await.unwrap_err(),
+            db.fetch_events_for_subject("x".repeat(2_049)).await.unwrap_err(),
+            db.fetch_events_for_subject_and_type("book:1", "").await.unwrap_err(),
+            db.fetch_events_for_subject_and_type("book:1", "x".repeat(1_025)).await.unwrap_err(),
+            db.fetch_event("").await.unwrap_err(),
+            db.fetch_event("x".repeat(2_049)).await.unwrap_err(),
         ];
         for error in errors {
             assert!(matches!(error, Error::Invalid(_)), "{error:?}");
@@ -361,7 +365,11 @@ async fn a_removed_event_is_reported_as_missing() {
         };
         let of_subject = || store.db.fetch_events_for_subject("book:1");
         assert_eq!(read(of_subject()).await, (vec![2, 3, 6], vec![1..=1, 4..=5]));
-        assert_eq!(read(of_subject().backwards()).await, (vec![6, 3, 2], vec![4..=5]));
+        assert_eq!(read(of_subject().backwards()).await, (vec![6, 3, 2], vec![4..=5, 1..=1]));
+        assert_eq!(read(of_subject().backwards().limit(3)).await, (vec![6, 3, 2], vec![4..=5]));
+        let since_second = of_subject().since(stored[1].time);
+        assert_eq!(read(since_second.clone()).await, (vec![2, 3, 6], vec![4..=5]));
+        assert_eq!(read(since_second.backwards()).await, (vec![6, 3, 2], vec![4..=5]));
         assert_eq!(read(of_subject().limit(2)).await, (vec![2, 3], vec![1..=1]));
     })
     .await;

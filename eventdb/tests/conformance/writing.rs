@@ -218,25 +218,193 @@ async fn a_complete_event_that_is_not_newer_is_refused_and_named() {
 }
 
 #[tokio::test]
-async fn complete_events_out_of_order_or_finer_than_a_millisecond_are_refused_before_sending() {
+async fn complete_events_out_of_order_or_before_1970_are_refused_before_sending() {
     with_store(|store| async move {
-        let mut fine = event("book:2", "evt-3", 10, json!({}));
+        let mut fine = event("book:2", "evt-4", 10, json!({}));
         fine.time += TimeDelta::nanoseconds(1);
         let error = store
             .db
             .add_events([
                 event("book:1", "evt-1", 10, json!({})),
                 event("book:1", "evt-2", 10, json!({})),
+                event("book:2", "evt-3", 10, json!({})),
                 fine,
-                event("book:3", "evt-4", -1, json!({})),
+                event("book:3", "evt-5", -1, json!({})),
+                event("book:4", "evt-6", 10_000_000_000_000, json!({})),
             ])
             .await
             .unwrap_err();
         let Error::Invalid(faults) = &error else { panic!("{error:?}") };
         let found: Vec<_> =
             faults.as_slice().iter().map(|fault| (fault.index, fault.attribute.as_str())).collect();
-        assert_eq!(found, [(Some(1), "time"), (Some(2), "time"), (Some(3), "time")]);
+        assert_eq!(found, [1, 3, 4, 5].map(|index| (Some(index), "time")));
+        assert!(error.to_string().contains("1969-12-31T23:59:59.999Z"), "{error}");
         assert_eq!(store.rows().await, []);
+    })
+    .await;
+}
+
+/// An event as another producer of CloudEvents sends it.
+fn sent(subject: &str, id: &str, time: &str) -> Event {
+    let event = json!({
+        "specversion": "1.0", "id": id, "source": SOURCE, "type": "book.borrowed",
+        "subject": subject, "time": time, "data": {},
+    });
+    serde_json::from_value(event).expect(time)
+}
+
+#[tokio::test]
+async fn times_of_other_producers_are_stored_in_whole_milliseconds_of_utc() {
+    with_store(|store| async move {
+        // The SDK for Python sends microseconds; others an offset, or a leap second.
+        for (number, (time, stored)) in [
+            ("2025-01-28T14:30:00.123456+00:00", "2025-01-28T14:30:00.123Z"),
+            ("2025-01-28T14:30:00.123999999Z", "2025-01-28T14:30:00.123Z"),
+            ("2025-01-28T16:00:00.5+01:30", "2025-01-28T14:30:00.500Z"),
+            ("2016-12-31T23:59:60.500Z", "2017-01-01T00:00:00.500Z"),
+            ("2016-12-31T15:59:60-08:00", "2017-01-01T00:00:00.000Z"),
+            ("1970-01-01T00:00:00.0009Z", "1970-01-01T00:00:00.000Z"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let subject = format!("book:{number}");
+            let event = sent(&subject, "evt-1", time);
+            let answered = store.db.add_events([event.clone()]).await.expect(time);
+            let json = serde_json::to_value(&answered[0]).unwrap();
+            assert_eq!(json["time"], stored);
+            assert_eq!(store.subject(&subject).await, answered);
+            assert_eq!(store.db.add_events([event]).await.unwrap(), answered, "a repetition");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_time_set_by_hand_is_stored_like_any_other() {
+    with_store(|store| async move {
+        let mut fine = event("book:123", "evt-1", 1_738_074_600_000, json!({}));
+        fine.time += TimeDelta::nanoseconds(999_999);
+        let stored = store.db.add_events([fine.clone()]).await.unwrap();
+        assert_eq!(stored[0].time, at(1_738_074_600_000));
+        assert_eq!(store.subject("book:123").await, stored);
+        assert_eq!(store.db.add_events([fine]).await.unwrap(), stored);
+        // What differs only below a millisecond isn't later.
+        let mut next = event("book:123", "evt-2", 1_738_074_600_000, json!({}));
+        next.time += TimeDelta::nanoseconds(999_999);
+        let error = store.db.add_events([next]).await.unwrap_err();
+        assert!(matches!(error, Error::NotNewer { index: 0, .. }), "{error:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_leap_second_is_ordered_as_it_is_stored() {
+    with_store(|store| async move {
+        let leap = |id: &str, time: &str| sent("book:123", id, time);
+        let error = store
+            .db
+            .add_events([
+                leap("evt-1", "2016-12-31T23:59:60.500Z"),
+                leap("evt-2", "2017-01-01T00:00:00.200Z"),
+            ])
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("event 1: `time` is 2017-01-01T00:00:00.200Z"),
+            "{error}"
+        );
+        let same =
+            [leap("evt-1", "2016-12-31T23:59:60.000Z"), leap("evt-2", "2017-01-01T00:00:00.000Z")];
+        let error = store.db.add_events(same).await.unwrap_err();
+        assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+        let stored = store
+            .db
+            .add_events([
+                leap("evt-1", "2016-12-31T23:59:60.500Z"),
+                leap("evt-2", "2017-01-01T00:00:00.501Z"),
+            ])
+            .await
+            .unwrap();
+        assert_eq!(revisions(&stored), [1, 2]);
+        assert_eq!(store.subject("book:123").await, stored);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stated_revision_is_the_one_that_is_assigned_or_nothing_is_stored() {
+    with_store(|store| async move {
+        let stating = |subject: &str, number: i64, revision: u64| {
+            with_revision(&event(subject, &format!("evt-{number}"), number, json!({})), revision)
+        };
+        let refused = |events: Vec<Event>| {
+            let store = std::sync::Arc::clone(&store);
+            async move {
+                match store.db.add_events(events).await.unwrap_err() {
+                    Error::OtherRevision { index, subject, stated, assigned } => {
+                        (index, subject, stated, assigned)
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        let is =
+            |index, subject: &str, stated, assigned| (index, subject.to_owned(), stated, assigned);
+        let copied = vec![stating("book:1", 1, 1), stating("book:1", 3, 3)];
+        assert_eq!(refused(copied).await, is(1, "book:1", 3, 2));
+        for (stated, ahead) in [(0, 1), (2, 1), (7, 1), (u64::MAX, 1)] {
+            let first = vec![stating("book:1", 1, stated)];
+            assert_eq!(refused(first).await, is(0, "book:1", stated, ahead));
+        }
+        let none_first = vec![event("book:1", "evt-1", 1, json!({})), stating("book:1", 2, 1)];
+        assert_eq!(refused(none_first).await, is(1, "book:1", 1, 2));
+        assert_eq!(store.rows().await, []);
+
+        let copied =
+            vec![stating("book:1", 1, 1), stating("book:2", 5, 1), stating("book:1", 2, 2)];
+        let stored = store.db.add_events(copied.clone()).await.unwrap();
+        assert_eq!(stored, copied);
+        assert_eq!(store.db.add_events(copied).await.unwrap(), stored, "a repetition");
+        let next = [event("book:1", "evt-3", 3, json!({})), stating("book:1", 4, 4)];
+        assert_eq!(revisions(&store.db.add_events(next).await.unwrap()), [3, 4]);
+
+        let behind = vec![event("book:9", "evt-9", 9, json!({})), stating("book:1", 6, 6)];
+        assert_eq!(refused(behind).await, is(1, "book:1", 6, 5));
+        // Also an event that is there already, under another revision.
+        assert_eq!(refused(vec![stating("book:1", 2, 3)]).await, is(0, "book:1", 3, 2));
+        assert_eq!(store.subject("book:1").await.len(), 4);
+        assert_eq!(store.subject("book:9").await, []);
+        // A precondition of the caller's own is answered as one.
+        let at_five = Precondition::subject_is_at_revision("book:1", 5);
+        let error =
+            store.db.add_events([stating("book:1", 6, 6)]).only_if(at_five).await.unwrap_err();
+        assert!(error.is_conflict(), "{error:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_writers_that_state_the_same_revision_one_gets_it() {
+    with_store(|store| async move {
+        let writers = (0..8_i64).map(|number| {
+            let db = store.db.clone();
+            let event = event("book:123", &format!("evt-{number}"), 1_000 + number, json!({}));
+            tokio::spawn(async move { db.add_events([with_revision(&event, 1)]).await })
+        });
+        let mut stored = 0;
+        for outcome in futures_util::future::join_all(writers).await {
+            match outcome.unwrap() {
+                Ok(events) => {
+                    assert_eq!(revisions(&events), [1]);
+                    stored += 1;
+                }
+                Err(Error::OtherRevision { index: 0, stated: 1, assigned: 2, .. }) => {}
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(stored, 1);
+        assert_sound(&store.subject("book:123").await);
     })
     .await;
 }
@@ -312,9 +480,18 @@ async fn times_keep_their_order_from_the_first_to_the_last_that_has_13_digits() 
         let events = store.subject("book:123").await;
         assert_eq!(events.iter().map(|event| event.time).collect::<Vec<_>>(), times.map(at));
         assert_sound(&events);
-        let error = store.db.add_new_events([candidate("book:123", json!({}))]).await.unwrap_err();
+        let candidates = [candidate("book:9", json!({})), candidate("book:123", json!({}))];
+        let error = store.db.add_new_events(candidates).await.unwrap_err();
+        match &error {
+            Error::NoLaterTime { index, subject, last_time } => {
+                assert_eq!((*index, subject.as_str()), (1, "book:123"));
+                assert_eq!(*last_time, at(9_999_999_999_999));
+            }
+            other => panic!("{other:?}"),
+        }
         assert!(error.to_string().contains("2286-11-20T17:46:39.999Z"), "{error}");
         assert_eq!(store.subject("book:123").await.len(), times.len());
+        assert_eq!(store.subject("book:9").await, []);
     })
     .await;
 }

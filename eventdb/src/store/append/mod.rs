@@ -1,6 +1,7 @@
 //! Appending: from the caller's request to a settled outcome.
 
 pub(crate) mod cancellation;
+mod stated_revisions;
 mod transaction;
 
 use std::collections::{HashMap, HashSet};
@@ -14,11 +15,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
 use crate::codec::validation;
-use crate::event::Event;
 use crate::event::candidate::EventCandidate;
 use crate::event::decimal;
+use crate::event::{self, Event};
 use crate::schema::attribute;
 use crate::store::append::cancellation::{StoredKey, Verdict, judge, may_be_legacy};
+use crate::store::append::stated_revisions::StatedRevisions;
 use crate::store::append::transaction::{Append, Base, Transaction};
 use crate::store::error::{
     BoxError, CompleteEvent, Error, IdReuse, StoredEvent, UnsettledAppend, UnsettledEvents,
@@ -132,11 +134,12 @@ impl AddEvents {
                     }
                 }
             }
-            events.push(event);
+            events.push(Event { time: event::whole_milliseconds(event.time), ..event });
         }
         validation::check_events(&events)?;
+        let stated = StatedRevisions::of(&events, &mut preconditions)?;
         let append = Append { events, times_are_given: true, ids_are_guarded, preconditions };
-        run(&self.table, append, is_unsettled).await
+        stated.judge(run(&self.table, append, is_unsettled).await)
     }
 }
 

@@ -9,7 +9,6 @@ use aws_sdk_dynamodb::types::{
 use uuid::Uuid;
 
 use crate::codec::item;
-use crate::codec::validation::{self, Faults};
 use crate::event::Event;
 use crate::schema::{self, attribute, limit};
 use crate::store::error::Error;
@@ -144,12 +143,13 @@ impl Append {
 
     /// The transaction on the given bases; a subject that has none there is taken to be pristine.
     ///
-    /// Fails when a subject's last event is so late that none can follow it.
+    /// # Errors
+    /// [`Error::NoLaterTime`] when a subject's last event is so late that these can't follow it.
     pub(crate) fn on(
         mut self,
         bases: &HashMap<String, Base>,
         now: i64,
-    ) -> Result<Transaction, Faults> {
+    ) -> Result<Transaction, Error> {
         let mut actions = Vec::with_capacity(1 + self.events.len());
         let owned = |subjects: BTreeMap<&str, Vec<&ExpectedState>>| -> Vec<_> {
             subjects
@@ -165,9 +165,16 @@ impl Append {
             let mut time = base.last_time.map_or(now, |last| now.max(last.saturating_add(1)));
             let mut first_time = None;
             let mut last = (time, "");
-            for event in &mut self.events {
+            for (index, event) in self.events.iter_mut().enumerate() {
                 if event.subject != subject {
                     continue;
+                }
+                if !self.times_are_given && time > limit::TIME_MILLISECONDS {
+                    return Err(Error::NoLaterTime {
+                        index,
+                        subject,
+                        last_time: head::time(base.last_time.unwrap_or(now)),
+                    });
                 }
                 // A revision that a caller states may be any; its condition fails then.
                 revision = revision.saturating_add(1);
@@ -200,9 +207,6 @@ impl Append {
         }
         let checks = owned(self.checked_subjects()).into_iter();
         actions.extend(checks.map(|(subject, expected)| Action::Check { subject, expected }));
-        if !self.times_are_given {
-            validation::check_times(&self.events)?;
-        }
         Ok(Transaction { append: self, actions })
     }
 }

@@ -47,7 +47,7 @@ impl FetchEvent {
     }
 
     async fn run(self) -> Result<Option<Event>, Error> {
-        validation::check_id(&self.id)?;
+        validation::check_stored_id(&self.id)?;
         let table = self.table.begin();
         let mut oldest: Option<Event> = None;
         let mut query = Query::of_id(&self.id);

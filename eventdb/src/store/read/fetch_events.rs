@@ -11,13 +11,13 @@ use chrono::{DateTime, Utc};
 use futures_util::stream::{self, BoxStream};
 
 use crate::codec::cursor::{Cursor, CursorError, Position};
-use crate::codec::item::{self, InvalidItem};
+use crate::codec::item::{self, InvalidItem, Place};
 use crate::codec::validation;
 use crate::event::Event;
 use crate::schema::{self, attribute};
 use crate::store::error::Error;
-use crate::store::head::SdkItem;
-use crate::store::read::query::{Query, TimeRange, number, string};
+use crate::store::head::{OutOfOrder, SdkItem};
+use crate::store::read::query::{Page, Query, TimeRange, number, string};
 use crate::store::table::Table;
 
 /// How often a page is read again when a revision is missing in it, before it counts as removed.
@@ -72,8 +72,12 @@ pub struct History {
     pub events: Vec<Event>,
     /// The rows that can't be read as events, in the order of the read.
     pub invalid: Vec<InvalidItem>,
-    /// Revisions that should lie between those read but don't, when a subject is read: events that
-    /// were removed from the table by other means. Empty in a sound table.
+    /// Revisions that should be among those read but aren't, when a subject is read: events that
+    /// were removed from the table by other means, or overwritten by a writer that checks nothing,
+    /// as the original library is. Empty in a sound table.
+    ///
+    /// They are found between two events, and before the first one where a read reaches it. A read
+    /// doesn't tell whether there should be more events behind the last one.
     pub missing: Vec<MissingRevisions>,
     /// The position of the last row read, to go on [`after`](FetchEvents::after) it; where no row
     /// was read, the position that the read began after, if any.
@@ -183,7 +187,8 @@ impl FetchEvents {
     /// The pages as they come, each of at most 1 MB; a page can be empty. After an error the stream
     /// ends; go on with the cursor of the last page.
     ///
-    /// Events of one type come in a single page, because their order has to be restored.
+    /// Events of one type come in a single page, because their order has to be restored; so do those
+    /// of a subject that only the original library has written, where rows stand out of order.
     ///
     /// ```no_run
     /// use futures_util::TryStreamExt;
@@ -241,7 +246,10 @@ fn ceiling_of_milliseconds(time: DateTime<Utc>) -> i64 {
 struct Pages {
     table: Table,
     selection: Selection,
+    range: TimeRange,
     query: Query,
+    /// Whether the rows of the subject are known to stand in the order of their times.
+    is_in_order: bool,
     cursor: Option<Cursor>,
     remaining: Option<usize>,
     revisions: Revisions,
@@ -254,12 +262,12 @@ impl Pages {
         let FetchEvents { table, selection, range, after, backwards, limit } = request;
         let mut query = match &selection {
             Selection::Subject(subject) => {
-                validation::check_subject(subject)?;
+                validation::check_stored_subject(subject)?;
                 Query::of_subject(subject).in_key_range(range)
             }
             Selection::SubjectAndType(subject, ty) => {
-                validation::check_subject(subject)?;
-                validation::check_type(ty)?;
+                validation::check_stored_subject(subject)?;
+                validation::check_stored_type(ty)?;
                 Query::of_subject_and_type(subject, ty).filtered_by_time(range)
             }
             Selection::All => Query::of_all().in_time_range(range),
@@ -274,19 +282,32 @@ impl Pages {
                 Start::Nowhere => ended = true,
             }
         }
-        let from_the_first =
-            matches!(selection, Selection::Subject(_)) && after.is_none() && range.since.is_none();
-        let revisions = Revisions { backwards, last: (from_the_first && !backwards).then_some(0) };
-        Ok(Self { table, selection, query, cursor: after, remaining: limit, revisions, ended })
+        // Whether the subject's first row is among those that are read.
+        let since_the_first = range.since.is_none_or(|since| since <= 0);
+        let first_is_read = since_the_first && (backwards || after.is_none());
+        Ok(Self {
+            table,
+            range,
+            query,
+            is_in_order: false,
+            cursor: after,
+            remaining: limit,
+            revisions: Revisions::new(backwards, first_is_read),
+            ended,
+            selection,
+        })
     }
 
     async fn next_page(&mut self) -> Result<Option<History>, Error> {
         if self.ended {
             return Ok(None);
         }
-        let (Rows { rows, last }, next) = match self.selection {
-            Selection::SubjectAndType(..) => (self.all_rows_of_type().await?, None),
-            Selection::Subject(_) => self.rows_without_gap().await?,
+        let (Rows { rows, last, missing }, next) = match self.selection.clone() {
+            Selection::SubjectAndType(..) => {
+                let items = self.all_items(self.query.clone()).await?;
+                (self.read(self.ordered(items)), None)
+            }
+            Selection::Subject(subject) => self.rows_of_subject(&subject).await?,
             Selection::All => {
                 let page = self.table.query(&self.limited_query()).await?;
                 (self.read(page.items), page.next)
@@ -304,10 +325,7 @@ impl Pages {
             }
             _ => self.ended = true,
         }
-        let mut history = History { cursor: self.cursor.clone(), ..History::default() };
-        if matches!(self.selection, Selection::Subject(_)) {
-            history.missing = self.revisions.advance(&rows);
-        }
+        let mut history = History { cursor: self.cursor.clone(), missing, ..History::default() };
         for row in rows {
             match row {
                 Ok(event) => history.events.push(event),
@@ -324,12 +342,32 @@ impl Pages {
     /// One page of a subject. A query isn't isolated from a transaction that commits meanwhile, so
     /// a revision may be missing for a moment: then the page is read again.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-isolation>
-    async fn rows_without_gap(&self) -> Result<(Rows, Option<SdkItem>), Error> {
+    async fn rows_of_subject(&mut self, subject: &str) -> Result<(Rows, Option<SdkItem>), Error> {
         let mut retry = 0;
         loop {
             let page = self.table.query(&self.limited_query()).await?;
-            let read = self.read(page.items);
-            if retry == GAP_RETRIES || self.revisions.clone().advance(&read.rows).is_empty() {
+            if !self.is_in_order {
+                if self.is_out_of_order(subject, &page).await? {
+                    let items = self.all_items(Query::of_subject(subject)).await?;
+                    return Ok((self.read(self.ordered(items)), None));
+                }
+                self.is_in_order = true;
+            }
+            let mut read = self.read(page.items);
+            let is_whole =
+                page.next.is_none() && self.remaining.is_none_or(|most| read.rows.len() < most);
+            if self.revisions.need_legacy_events(&read.rows, is_whole) {
+                let head = self.table.stored_head(subject).await?;
+                self.revisions.legacy_events = head.map(|head| head.legacy_events);
+            }
+            let mut revisions = self.revisions.clone();
+            let missing = revisions.advance(&read.rows, is_whole);
+            if retry == GAP_RETRIES || missing.is_empty() {
+                self.revisions = revisions;
+                read.missing = missing
+                    .into_iter()
+                    .map(|revisions| MissingRevisions { subject: subject.to_owned(), revisions })
+                    .collect();
                 return Ok((read, page.next));
             }
             tokio::time::sleep(Duration::from_millis(20 << retry)).await;
@@ -337,42 +375,80 @@ impl Pages {
         }
     }
 
-    /// All rows of the type, put in the order of their keys, from the cursor on.
-    async fn all_rows_of_type(&self) -> Result<Rows, Error> {
+    /// Whether rows of a subject don't stand where their times belong, as it can be where only the
+    /// original library has written. The page is the first one that is read.
+    ///
+    /// Where a row has a revision, or there is a head, all legacy rows were found in order when the
+    /// head was made. Only without either it takes a look at the whole subject.
+    async fn is_out_of_order(&self, subject: &str, page: &Page) -> Result<bool, Error> {
+        if page.items.iter().any(|row| row.contains_key(attribute::REVISION)) {
+            return Ok(false);
+        }
+        let mut out_of_order = OutOfOrder::default();
+        let is_all = page.next.is_none()
+            && self.range == TimeRange::default()
+            && self.cursor.is_none()
+            && self.remaining.is_none_or(|most| page.items.len() < most);
+        if is_all {
+            page.items.iter().for_each(|row| out_of_order.look_at(row));
+            // What stands elsewhere is not ours to order where there is a head.
+            return Ok(!out_of_order.is_empty() && self.table.stored_head(subject).await?.is_none());
+        }
+        if self.table.stored_head(subject).await?.is_some() {
+            return Ok(false);
+        }
+        let keys = self.all_items(Query::of_subject(subject).keys_of_events()).await?;
+        keys.iter().for_each(|row| out_of_order.look_at(row));
+        Ok(!out_of_order.is_empty())
+    }
+
+    async fn all_items(&self, mut query: Query) -> Result<Vec<SdkItem>, Error> {
         let mut items = Vec::new();
-        let mut query = self.query.clone();
         loop {
             let page = self.table.query(&query).await?;
             items.extend(page.items);
             match page.next {
                 Some(next) => query = query.starting_after(next),
-                None => break,
+                None => return Ok(items),
             }
         }
-        let key = |item: &SdkItem| {
-            item.get(attribute::TIME_TYPE).and_then(|key| key.as_s().ok().cloned())
-        };
+    }
+
+    /// All rows that could be asked for, put in the order of their times, and refined here.
+    fn ordered(&self, mut items: Vec<SdkItem>) -> Vec<SdkItem> {
         let backwards = self.query.backwards;
-        items.sort_by_cached_key(key);
+        items.retain(|item| self.range.holds(time_of(item)));
+        items.sort_by(|one, other| Place::of(key_of(one)).cmp(&Place::of(key_of(other))));
         if backwards {
             items.reverse();
         }
-        if let Some(Cursor(Position::SubjectAndType { time_type, .. })) = &self.cursor {
-            items.retain(|item| match key(item) {
-                Some(key) if backwards => key < *time_type,
-                Some(key) => key > *time_type,
-                None => true,
+        if let Some(Cursor(
+            Position::SubjectAndType { time_type, .. } | Position::Subject { time_type, .. },
+        )) = &self.cursor
+        {
+            let cursor = Place::of(time_type);
+            items.retain(|item| {
+                let place = Place::of(key_of(item));
+                if backwards { place < cursor } else { place > cursor }
             });
         }
         items.truncate(self.remaining.unwrap_or(usize::MAX));
-        Ok(self.read(items))
+        items
     }
 
     fn read(&self, items: Vec<SdkItem>) -> Rows {
         let last = items.last().map(|last| position(&self.selection, last));
-        let read = |item| decode(item).map_err(Box::new);
-        Rows { rows: items.into_iter().map(read).collect(), last }
+        let rows = items.into_iter().map(|item| decode(item).map_err(Box::new)).collect();
+        Rows { rows, last, missing: Vec::new() }
     }
+}
+
+fn key_of(item: &SdkItem) -> &str {
+    item.get(attribute::TIME_TYPE).and_then(|key| key.as_s().ok()).map_or("", String::as_str)
+}
+
+fn time_of(item: &SdkItem) -> Option<i64> {
+    item.get(attribute::TIME)?.as_n().ok()?.parse().ok()
 }
 
 /// Where a read begins that has a cursor.
@@ -396,10 +472,13 @@ fn start(
         (Selection::Subject(of), Position::Subject { subject, time_type }) if of == subject => (
             HashMap::from([
                 text(attribute::SUBJECT, subject),
-                text(attribute::TIME_TYPE, time_type),
+                // The key may be one whose row has been moved since to where it belongs.
+                text(
+                    attribute::TIME_TYPE,
+                    &Place::of(time_type).sort_key().unwrap_or_else(|| time_type.clone()),
+                ),
             ]),
-            // As far as the key tells; compared as text, like the keys themselves.
-            time_type.split('_').next().and_then(|time| time.parse::<i64>().ok()),
+            Place::of(time_type).time(),
         ),
         (Selection::SubjectAndType(of, of_type), Position::SubjectAndType { subject, ty, .. })
             if of == subject && of_type == ty =>
@@ -429,34 +508,84 @@ fn start(
 }
 
 /// Follows the revisions of a subject and finds those that are missing.
+///
+/// Rows without a revision count only before the first row that has one: these are the events that
+/// were stored before the subject had a head. Behind it they come from a writer that doesn't count,
+/// and say nothing about the rows around them.
 #[derive(Debug, Clone)]
 struct Revisions {
     backwards: bool,
-    /// The last one seen; `None` when the next one may be any.
+    /// Whether the subject's first row is among those that are read.
+    first_is_read: bool,
+    /// The last one seen.
     last: Option<u64>,
+    /// Rows without a revision since then, or since the first row.
+    uncounted: u64,
+    /// How many rows without a revision the subject's head counts, once that is known.
+    legacy_events: Option<u64>,
 }
 
 impl Revisions {
-    fn advance(&mut self, rows: &[Row]) -> Vec<MissingRevisions> {
+    fn new(backwards: bool, first_is_read: bool) -> Self {
+        Self { backwards, first_is_read, last: None, uncounted: 0, legacy_events: None }
+    }
+
+    /// Whether it takes the head to tell which revision the first one should be.
+    fn need_legacy_events(&self, rows: &[Row], is_whole: bool) -> bool {
+        if !self.first_is_read || self.legacy_events.is_some() {
+            return false;
+        }
+        let is_uncounted = |row: Option<&Row>| row.is_some_and(|row| revision_of(row).is_none());
+        let some_are_numbered = || rows.iter().any(|row| revision_of(row).is_some());
+        if self.backwards {
+            let ends_uncounted = self.uncounted > 0 && rows.is_empty() || is_uncounted(rows.last());
+            is_whole && ends_uncounted && (self.last.is_some() || some_are_numbered())
+        } else {
+            let begins_uncounted = self.uncounted > 0 || is_uncounted(rows.first());
+            self.last.is_none() && begins_uncounted && some_are_numbered()
+        }
+    }
+
+    fn advance(&mut self, rows: &[Row], is_whole: bool) -> Vec<RangeInclusive<u64>> {
         let mut missing = Vec::new();
         for row in rows {
-            let Ok(event) = row else {
-                // Whatever can't be read may well have a revision.
-                self.last = None;
+            let Some(revision) = revision_of(row) else {
+                self.uncounted += 1;
                 continue;
             };
-            if let (Some(last), Some(revision)) = (self.last, event.revision) {
-                let (low, high) = if self.backwards { (revision, last) } else { (last, revision) };
-                if high > low.saturating_add(1) {
-                    missing.push(MissingRevisions {
-                        subject: event.subject.clone(),
-                        revisions: low + 1..=high - 1,
-                    });
+            match self.last {
+                None if self.backwards => {}
+                None => missing.extend(self.missing_before_first(revision)),
+                Some(last) => {
+                    let (low, high) =
+                        if self.backwards { (revision, last) } else { (last, revision) };
+                    if high > low.saturating_add(1) {
+                        missing.push(low + 1..=high - 1);
+                    }
                 }
             }
-            self.last = event.revision;
+            self.last = Some(revision);
+            self.uncounted = 0;
+        }
+        if let (true, true, Some(first)) = (self.backwards, is_whole, self.last) {
+            missing.extend(self.missing_before_first(first));
         }
         missing
+    }
+
+    /// What is missing before the first revision that was found.
+    fn missing_before_first(&self, first: u64) -> Option<RangeInclusive<u64>> {
+        let counted = self.legacy_events.unwrap_or(self.uncounted).min(self.uncounted);
+        let is_missing = self.first_is_read && first > counted.saturating_add(1);
+        is_missing.then(|| counted + 1..=first - 1)
+    }
+}
+
+/// The revision of a row, which may be told even where the rest of it can't be read.
+fn revision_of(row: &Row) -> Option<u64> {
+    match row {
+        Ok(event) => event.revision,
+        Err(invalid) => item::revision(&invalid.item).ok().flatten(),
     }
 }
 
@@ -467,6 +596,7 @@ type Row = Result<Event, Box<InvalidItem>>;
 struct Rows {
     rows: Vec<Row>,
     last: Option<Position>,
+    missing: Vec<MissingRevisions>,
 }
 
 /// Where a row stands: its keys, for those of a legacy row can't be made from its event.

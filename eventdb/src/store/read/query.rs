@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Select};
 
-use crate::schema::{self, attribute, index};
+use crate::schema::{self, attribute, index, limit};
 use crate::store::head::SdkItem;
 
 pub(crate) fn string(text: impl Into<String>) -> AttributeValue {
@@ -16,6 +16,9 @@ pub(crate) fn number(number: impl Into<i128>) -> AttributeValue {
     AttributeValue::N(number.into().to_string())
 }
 
+/// The character after `9`: no sort key that begins with a time is as late.
+const BEHIND_ALL_TIMES: &str = ":";
+
 /// Bounds on a sort key or a time: from the first, included, to the second, excluded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TimeRange {
@@ -23,6 +26,16 @@ pub(crate) struct TimeRange {
     pub(crate) since: Option<i64>,
     /// Milliseconds.
     pub(crate) until: Option<i64>,
+}
+
+impl TimeRange {
+    /// Whether a time lies within the bounds; one that isn't known is not held back.
+    pub(crate) fn holds(&self, time: Option<i64>) -> bool {
+        time.is_none_or(|time| {
+            self.since.is_none_or(|since| time >= since)
+                && self.until.is_none_or(|until| time < until)
+        })
+    }
 }
 
 /// A query, ready to be sent. Names are always aliased: most of ours are reserved words.
@@ -99,17 +112,26 @@ impl Query {
 
     /// Only what tells where a history ends.
     pub(crate) fn keys_of_events(mut self) -> Self {
-        self.projection = Some("#time, #id".to_owned());
+        self.projection = Some("#time, #id, #time_type".to_owned());
         self.names.insert("#time".to_owned(), attribute::TIME.to_owned());
+        self.names.insert("#time_type".to_owned(), attribute::TIME_TYPE.to_owned());
         self.names.insert("#id".to_owned(), attribute::ID.to_owned());
         self
     }
 
     /// Narrows by the sort key of the table, which begins with the time.
     pub(crate) fn in_key_range(self, range: TimeRange) -> Self {
-        // No key is just 13 digits, so a bound of 13 digits divides exactly.
-        let bound = |time: i64| string(format!("{time:013}"));
-        self.in_range(attribute::TIME_TYPE, range.since.map(bound), range.until.map(bound))
+        // No key is just 13 digits, so a bound of 13 digits divides exactly. Times that have more
+        // digits, or a sign, don't sort as text: no event of ours lies beyond those bounds.
+        let bound = |time: i64| {
+            string(if time > limit::TIME_MILLISECONDS {
+                BEHIND_ALL_TIMES.to_owned()
+            } else {
+                format!("{:013}", time.max(0))
+            })
+        };
+        let since = range.since.filter(|since| *since > 0);
+        self.in_range(attribute::TIME_TYPE, since.map(bound), range.until.map(bound))
     }
 
     /// Narrows by the time, the sort key of the index of all events.
