@@ -263,6 +263,27 @@ async fn events_of_the_ancestor_among_ours_are_read_and_count_for_nothing() {
     .await;
 }
 
+#[tokio::test]
+async fn an_event_of_before_2001_behind_ours_is_read_but_not_as_a_later_one() {
+    with_store(|store| async move {
+        let ours = store.fill("book:1", 2).await;
+        put_legacy(&store, "book:1", "legacy-1", 999_999_999_999, "book.borrowed").await;
+        put_legacy(&store, "book:1", "legacy-2", -1, "book.borrowed").await;
+        let next = store.fill("book:1", 1).await.remove(0);
+        assert_eq!(next.revision, Some(3));
+        assert_eq!(missing_both_ways(&store, "book:1").await, [vec![], vec![]]);
+        assert_eq!(store.subject("book:1").await.len(), 5);
+        // From an event on, as a snapshot is continued: nothing that is older may come once more.
+        let of_subject = || store.db.fetch_events_for_subject("book:1");
+        let since = of_subject().since(ours[1].time).await.unwrap().events;
+        assert_eq!(since, [ours[1].clone(), next.clone()]);
+        let since = of_subject().since(ours[1].time).backwards().await.unwrap().events;
+        assert_eq!(since, [next.clone(), ours[1].clone()]);
+        assert_eq!(of_subject().since(at(9_999_999_999_999 + 1)).await.unwrap().events, []);
+    })
+    .await;
+}
+
 /// Times whose digits don't sort as text: from before 1970 to the year 9999.
 const SCATTERED: [i64; 9] = [
     -62_135_596_800_000,

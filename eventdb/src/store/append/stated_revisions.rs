@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::event::Event;
-use crate::store::error::{Error, IdReuse};
+use crate::store::error::{Error, IdReuse, StoredEvent};
 use crate::store::precondition::{ExpectedState, Precondition};
 
 /// The stated revisions of an append. They hold as preconditions do: a subject's events can only
@@ -103,8 +103,10 @@ impl StatedRevisions {
     /// A repetition finds what is stored, which may be under other revisions.
     fn found_in(self, stored: Vec<Event>) -> Result<Vec<Event>, Error> {
         for stated in self.events {
-            match stored.get(stated.index).map(|event| event.revision) {
-                Some(Some(assigned)) if assigned != stated.revision => {
+            let Some(found) = stored.get(stated.index) else { continue };
+            match found.revision {
+                Some(assigned) if assigned == stated.revision => {}
+                Some(assigned) => {
                     return Err(Error::OtherRevision {
                         index: stated.index,
                         subject: stated.subject,
@@ -112,11 +114,14 @@ impl StatedRevisions {
                         assigned,
                     });
                 }
-                Some(None) => {
-                    let reason = IdReuse::OtherContent { attribute: "revision" };
-                    return Err(Error::IdReused { index: stated.index, id: stated.id, reason });
+                None => {
+                    return Err(Error::IdReused {
+                        index: stated.index,
+                        id: stated.id,
+                        reason: IdReuse::OtherContent { attribute: "revision" },
+                        stored: Some(StoredEvent::new(found.clone())),
+                    });
                 }
-                _ => {}
             }
         }
         Ok(stored)

@@ -353,9 +353,9 @@ impl Pages {
                 }
                 self.is_in_order = true;
             }
-            let mut read = self.read(page.items);
             let is_whole =
-                page.next.is_none() && self.remaining.is_none_or(|most| read.rows.len() < most);
+                page.next.is_none() && self.remaining.is_none_or(|most| page.items.len() < most);
+            let mut read = self.read_within_range(page.items);
             if self.revisions.need_legacy_events(&read.rows, is_whole) {
                 let head = self.table.stored_head(subject).await?;
                 self.revisions.legacy_events = head.map(|head| head.legacy_events);
@@ -434,6 +434,15 @@ impl Pages {
         }
         items.truncate(self.remaining.unwrap_or(usize::MAX));
         items
+    }
+
+    /// Leaves out what the bounds of the query let through because its sort key doesn't sort by its
+    /// time: it isn't of the time that was asked for.
+    fn read_within_range(&self, items: Vec<SdkItem>) -> Rows {
+        let last = items.last().map(|last| position(&self.selection, last));
+        let is_asked_for =
+            |item: &SdkItem| item::sorts_by_time(key_of(item)) || self.range.holds(time_of(item));
+        Rows { last, ..self.read(items.into_iter().filter(is_asked_for).collect()) }
     }
 
     fn read(&self, items: Vec<SdkItem>) -> Rows {
