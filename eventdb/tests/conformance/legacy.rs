@@ -465,15 +465,16 @@ async fn what_new_events_cannot_have_can_be_read() {
             "$head",
         ];
         let types = ["", "ab", "a\u{7}b", "$type", "_", &"t".repeat(1_010)];
+        let mut times = FIRST..;
         for (number, subject) in subjects.iter().enumerate() {
             for (of_type, ty) in types.iter().enumerate().skip(1) {
-                let (id, time) = (format!("{number}{of_type}"), FIRST + number as i64 * 10);
-                put_legacy(&store, subject, &id, time + of_type as i64, ty).await;
+                let (id, time) = (format!("{number}{of_type}"), times.next().unwrap());
+                put_legacy(&store, subject, &id, time, ty).await;
             }
         }
         let sources = ["my library", "urn:x[1]", "https://bücher.example", "%", "x"];
-        for (number, source) in sources.iter().enumerate() {
-            let time = FIRST + 1_000 + number as i64;
+        for source in &sources {
+            let time = times.next().unwrap();
             store
                 .put_row([
                     ("subject", text("sources")),
