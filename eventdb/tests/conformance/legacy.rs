@@ -320,8 +320,7 @@ async fn legacy_events_of_any_time_are_read_in_the_order_of_their_times() {
             |store| store.db.fetch_events_for_subject_and_type("book:1", "book.borrowed"),
             |store| store.db.fetch_all_events(),
         ];
-        let bounds =
-            [None, Some(-20), Some(1), Some(999_999_999_999), Some(FIRST), Some(FIRST + 1)];
+        let bounds = [None, Some(-20), Some(1), Some(FIRST)];
         for request in requests {
             for since in bounds {
                 for until in bounds {
