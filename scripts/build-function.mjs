@@ -1,10 +1,12 @@
 // @ts-check
 /**
- * Builds the publisher for the npm package, into `infra/function/<architecture>/bootstrap`:
+ * Builds the publisher for the npm package, into `infra/function/<architecture>/bootstrap`, and packs
+ * it into `bootstrap.zip` next to it:
  * `node scripts/build-function.mjs arm64 x86_64`
  */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
+import { zipBundle } from './bundle-zip.mjs';
 import { REPOSITORY, setUp, withTools } from './python-environment.mjs';
 
 /** What cargo-lambda calls the machines. @type {Record<string, string>} */
@@ -19,7 +21,7 @@ if (architectures.length === 0 || unknown !== undefined) {
   process.exit(2);
 }
 
-setUp();
+const { python } = setUp();
 for (const architecture of architectures) {
   const { status } = spawnSync(
     'cargo',
@@ -45,4 +47,5 @@ for (const architecture of architectures) {
     );
     process.exit(1);
   }
+  zipBundle(python, join(REPOSITORY, 'infra', 'function', architecture));
 }

@@ -28,7 +28,7 @@ if (status !== 0) {
 copyFileSync(join(repository, 'LICENSE'), join(infra, 'LICENSE'));
 
 const missing = ['arm64', 'x86_64'].filter(
-  (architecture) => !existsSync(join(infra, 'function', architecture, 'bootstrap')),
+  (architecture) => !existsSync(join(infra, 'function', architecture, 'bootstrap.zip')),
 );
 if (missing.length > 0) {
   const what = `The package carries no built publisher for ${missing.join(' and ')} (npm run build:function -- ${missing.join(' ')})`;

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import {
-  chmodSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -18,39 +18,67 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { zipBundle } from './bundle-zip.mjs';
 
 const repository = dirname(dirname(fileURLToPath(import.meta.url)));
 const infra = join(repository, 'infra');
 const directory = mkdtempSync(join(tmpdir(), 'eventdb-package-'));
-const application = join(directory, 'app');
-const installed = join(application, 'node_modules', 'eventdb-cdk');
+const manifest = JSON.parse(readFileSync(join(infra, 'package.json'), 'utf8'));
+
+/** The versions that the package was developed with, and the lowest that it says it works with. */
+const VERSIONS = {
+  developed: pick(manifest.devDependencies),
+  lowest: pick(manifest.peerDependencies),
+};
+
+/** Any Python will do. */
+const python = process.platform === 'win32' ? 'python' : 'python3';
+
+let application = '';
+let installed = '';
 
 try {
   const tarball = pack();
-  install(tarball);
-  checkContents();
-  const examples = writeExamples();
-  compile();
-  const [first] = examples;
-  assert.ok(first, 'the README has an example');
+  for (const [name, versions] of Object.entries(VERSIONS)) {
+    step(`with aws-cdk-lib ${versions['aws-cdk-lib']} and constructs ${versions.constructs}`);
+    application = join(directory, name);
+    installed = join(application, 'node_modules', 'eventdb-cdk');
+    install(tarball, versions);
+    checkContents();
+    checkLinks();
+    const examples = writeExamples();
+    compile();
+    const [first] = examples;
+    assert.ok(first, 'the README has an example');
 
-  step('without the built publisher, the first example fails and says what to do');
-  rmSync(join(installed, 'function'), { recursive: true, force: true });
-  const refused = run('node', [`${first}.js`], application);
-  assert.notEqual(refused.status, 0);
-  assert.match(refused.stderr, /carries no publisher for arm64 .*Hand in a built bundle: code: /);
+    step('without the built publisher, the first example fails and says what to do');
+    rmSync(join(installed, 'function'), { recursive: true, force: true });
+    const refused = run('node', [`${first}.js`], application);
+    assert.notEqual(refused.status, 0);
+    assert.match(refused.stderr, /carries no publisher for arm64 .*Hand in a built bundle: code: /);
 
-  step('with the built publisher in the package, the first example synthesises');
-  fakePublisher(join(installed, 'function', 'arm64'));
-  const { status, stderr } = run('node', [`${first}.js`], application, {
-    CDK_OUTDIR: join(directory, 'cdk.out'),
-  });
-  assert.equal(status, 0, stderr);
-  checkTemplate(join(directory, 'cdk.out', 'LibraryEvents.template.json'));
-
+    step('with the built publisher in the package, every example synthesises');
+    packPublisher(join(installed, 'function', 'arm64'));
+    for (const example of examples) {
+      const { status, stderr } = run('node', [`${example}.js`], application, {
+        CDK_OUTDIR: join(application, `${example}.out`),
+      });
+      assert.equal(status, 0, stderr);
+    }
+    checkTemplate(join(application, `${first}.out`));
+  }
   console.log('test-package: 1 passed, 0 failed');
 } finally {
   rmSync(directory, { recursive: true });
+}
+
+/**
+ * @param {Record<string, string>} versions
+ * @returns {{ 'aws-cdk-lib': string, constructs: string }} exact ones
+ */
+function pick(versions) {
+  const exact = (/** @type {string} */ name) => (versions[name] ?? '').replace(/^\^/, '');
+  return { 'aws-cdk-lib': exact('aws-cdk-lib'), constructs: exact('constructs') };
 }
 
 /** @returns {string} the tarball's path */
@@ -63,24 +91,35 @@ function pack() {
 }
 
 /**
- * A fresh app, with the versions that the package was developed with.
+ * A fresh app. It has no cargo-lambda-cdk, which only those need who build the sources.
  *
  * @param {string} tarball
+ * @param {{ 'aws-cdk-lib': string, constructs: string }} versions
  */
-function install(tarball) {
+function install(tarball, versions) {
   step('npm install of the tarball in a fresh app');
-  const versions = JSON.parse(readFileSync(join(infra, 'package.json'), 'utf8')).devDependencies;
   mkdirSync(application);
   write('package.json', {
     private: true,
-    dependencies: {
-      'aws-cdk-lib': versions['aws-cdk-lib'],
-      constructs: versions.constructs,
-      'eventdb-cdk': `file:${tarball}`,
+    dependencies: { ...versions, 'eventdb-cdk': `file:${tarball}` },
+    devDependencies: {
+      '@types/node': manifest.devDependencies['@types/node'],
+      typescript: manifest.devDependencies.typescript,
     },
-    devDependencies: { '@types/node': versions['@types/node'], typescript: versions.typescript },
   });
   succeed('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund'], application);
+  assert.ok(!existsSync(join(application, 'node_modules', 'cargo-lambda-cdk')));
+}
+
+/** The package's page on npm has no files of the repository to link to. */
+function checkLinks() {
+  const readme = readFileSync(join(installed, 'README.md'), 'utf8');
+  const links = [...readme.matchAll(/\]\(([^)]*)\)/g)].map(([, link]) => link ?? '');
+  assert.deepEqual(
+    links.filter((link) => !/^(https:\/\/|#)/.test(link)),
+    [],
+    'links of the README that break on npm',
+  );
 }
 
 /** Types, documentation, schema and licence are there; sources, tests and the app are not. */
@@ -93,7 +132,7 @@ function checkContents() {
     assert.ok(files.includes(file), `${file} is packed`);
   }
   const allowed =
-    /^(README\.md|LICENSE|package\.json|function\/(arm64|x86_64)\/bootstrap|dist\/eventdb\/schema\.json|dist\/infra\/lib\/([a-z-]+\/)?[a-z-]+\.(js|d\.ts))$/;
+    /^(README\.md|LICENSE|package\.json|function\/(arm64|x86_64)\/bootstrap\.zip|dist\/eventdb\/schema\.json|dist\/infra\/lib\/([a-z-]+\/)?[a-z-]+\.(js|d\.ts))$/;
   assert.deepEqual(
     files.filter((file) => !allowed.test(file)),
     [],
@@ -136,15 +175,38 @@ function compile() {
   succeed('npx', ['--no-install', 'tsc'], application);
 }
 
-/** @param {string} bundle */
-function fakePublisher(bundle) {
+/**
+ * Something in the place of the publisher, packed as the publisher is.
+ *
+ * @param {string} bundle
+ */
+function packPublisher(bundle) {
   mkdirSync(bundle, { recursive: true });
-  writeFileSync(join(bundle, 'bootstrap'), '#!/bin/sh\nexit 1\n');
-  chmodSync(join(bundle, 'bootstrap'), 0o755);
+  // Without the executable bit, as on Windows.
+  writeFileSync(join(bundle, 'bootstrap'), '#!/bin/sh\nexit 1\n', { mode: 0o644 });
+  const zip = zipBundle(python, bundle);
+  assert.equal(modeIn(zip), 0o100755, 'bootstrap is executable inside the zip file');
 }
 
-/** @param {string} path */
-function checkTemplate(path) {
+/**
+ * @param {string} zip
+ * @returns {number} the mode of the only file in it
+ */
+function modeIn(zip) {
+  const program =
+    'import sys, zipfile; print(zipfile.ZipFile(sys.argv[1]).infolist()[0].external_attr >> 16)';
+  const { status, stdout, stderr } = spawnSync(python, ['-c', program, zip], { encoding: 'utf8' });
+  assert.equal(status, 0, stderr);
+  return Number(stdout);
+}
+
+/** @param {string} assembly */
+function checkTemplate(assembly) {
+  const path = join(assembly, 'LibraryEvents.template.json');
+  assert.ok(
+    readdirSync(assembly).some((file) => /^asset\..*\.zip$/.test(file)),
+    'the publisher is deployed as the zip file that it is',
+  );
   /** @type {{ Resources: Record<string, { Type: string }> }} */
   const template = JSON.parse(readFileSync(path, 'utf8'));
   const types = Object.values(template.Resources).map((resource) => resource.Type);

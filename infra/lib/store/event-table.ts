@@ -1,7 +1,8 @@
-import { PhysicalName, RemovalPolicy, Validations } from 'aws-cdk-lib';
+import { PhysicalName, RemovalPolicy } from 'aws-cdk-lib';
 import { BillingMode, Table, TableEncryption } from 'aws-cdk-lib/aws-dynamodb';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
 import type { Construct } from 'constructs';
+import { acknowledge } from '../acknowledge';
 import { keyAttribute, projection, schema, streamView } from './schema';
 import type { TableOptions } from './table-options';
 
@@ -76,10 +77,11 @@ export class EventTable extends Table {
       });
     }
     if (!props.isProdEnv) {
-      Validations.of(this).acknowledge({
-        id: 'AwsSolutions-DDB3',
-        reason: 'Outside production the events are for trying out, and go with the stack.',
-      });
+      acknowledge(
+        this,
+        'AwsSolutions-DDB3',
+        'Outside production the events are for trying out, and go with the stack.',
+      );
     }
   }
 

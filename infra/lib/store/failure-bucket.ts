@@ -1,4 +1,4 @@
-import { Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import { Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import { Metric, type MetricOptions, Stats } from 'aws-cdk-lib/aws-cloudwatch';
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
@@ -10,6 +10,7 @@ import type {
 } from 'aws-cdk-lib/aws-lambda';
 import { BlockPublicAccess, Bucket, BucketEncryption } from 'aws-cdk-lib/aws-s3';
 import type { Construct, IConstruct } from 'constructs';
+import { acknowledge } from '../acknowledge';
 import { KEY_ACTIONS_FOR_PUBLISHING } from './encryption-key';
 import { keyPermission, type Permission, viaServices } from './grants';
 
@@ -65,12 +66,12 @@ export class FailureBucket extends Bucket implements IEventSourceDlq {
       // A bucket that stays without its policy would take requests without TLS.
       this.policy?.applyRemovalPolicy(RemovalPolicy.RETAIN);
     }
-    Validations.of(this).acknowledge({
-      id: 'AwsSolutions-S1',
-      reason:
-        'Access logs would cost a second bucket for one that only Lambda writes to and that is ' +
+    acknowledge(
+      this,
+      'AwsSolutions-S1',
+      'Access logs would cost a second bucket for one that only Lambda writes to and that is ' +
         'read when an operator redrives; CloudTrail data events cover it where they are wanted.',
-    });
+    );
   }
 
   /** The objects that Lambda writes. */
@@ -85,10 +86,11 @@ export class FailureBucket extends Bucket implements IEventSourceDlq {
    */
   acknowledgeObjectsWildcard(scope: IConstruct): void {
     const bucket = this.stack.resolve(this.bucketArn)['Fn::GetAtt'][0];
-    Validations.of(scope).acknowledge({
-      id: `AwsSolutions-IAM5[Resource::<${bucket}.Arn>/${FAILURE_KEY_PREFIX}*]`,
-      reason: `Lambda chooses the names of the objects at run time; all are below ${FAILURE_KEY_PREFIX}.`,
-    });
+    acknowledge(
+      scope,
+      `AwsSolutions-IAM5[Resource::<${bucket}.Arn>/${FAILURE_KEY_PREFIX}*]`,
+      `Lambda chooses the names of the objects at run time; all are below ${FAILURE_KEY_PREFIX}.`,
+    );
   }
 
   /**

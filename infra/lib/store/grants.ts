@@ -103,17 +103,14 @@ export function grantByTablePolicy(
         'a permission otherwise. Grant it in the app that the table is made in.',
     );
   }
-  return Grant.addStatementToResourcePolicy({
+  return Grant.addToPrincipalOrResource({
     grantee,
     actions: [...actions],
-    resourceArns: ['*'],
+    // For a role of the same app, which gets its half of the permission, too.
+    resourceArns: [table.tableArn, `${table.tableArn}/index/*`],
     resource: table,
-    statement: new PolicyStatement({
-      actions: [...actions],
-      principals: [grantee.grantPrincipal],
-      // A policy of a table is about that table and its indexes only; the table can't name itself.
-      resources: ['*'],
-    }),
+    // A policy of a table is about that table and its indexes only; the table can't name itself.
+    resourceSelfArns: ['*'],
   });
 }
 

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { Stack, Stage } from 'aws-cdk-lib';
 import {
@@ -9,7 +10,7 @@ import {
   Function as LambdaFunction,
   Runtime,
 } from 'aws-cdk-lib/aws-lambda';
-import { RustFunction } from 'cargo-lambda-cdk';
+import type { RustFunction } from 'cargo-lambda-cdk';
 import type { Construct } from 'constructs';
 
 /** Name of the publisher's package in the Cargo workspace and of the binary it builds. */
@@ -53,7 +54,7 @@ export function publisherFunction(
       assertBuildable(options.architecture);
       assertNoSpaces(Stage.of(scope)?.assetOutdir ?? '');
     }
-    return new RustFunction(scope, id, {
+    return new (rustFunction())(scope, id, {
       ...options,
       manifestPath: workspace,
       binaryName: BINARY,
@@ -72,14 +73,19 @@ export function publisherFunction(
   }
 
   const bundle = packagedBundle(options.architecture);
-  if (existsSync(join(bundle, 'bootstrap'))) {
+  if (existsSync(bundle)) {
     return functionOfBundle(scope, id, Code.fromAsset(bundle), options);
   }
   throw new Error(
-    `This package carries no publisher for ${options.architecture.name} (looked for ${bundle}/bootstrap). ` +
+    `This package carries no publisher for ${options.architecture.name} (looked for ${bundle}). ` +
       `Hand in a built bundle: code: Code.fromAsset('<directory or zip with bootstrap at its top>'), ` +
       `built with: cargo lambda build --release ${cargoLambdaFlag(options.architecture)} --package ${BINARY}`,
   );
+}
+
+/** Loaded where it is used, so that only those who build the sources need the package. */
+function rustFunction(): typeof RustFunction {
+  return createRequire(__filename)('cargo-lambda-cdk').RustFunction;
 }
 
 function functionOfBundle(
@@ -167,9 +173,12 @@ function workspaceManifest(): string | undefined {
   return isRepository ? join(repository, 'Cargo.toml') : undefined;
 }
 
-/** Where `npm pack` puts the function that was built for the architecture. */
+/**
+ * Where the package has the function that was built for the architecture: as a zip file, which keeps
+ * the executable bit where the file system has none.
+ */
 function packagedBundle(architecture: Architecture): string {
-  return join(packageDirectory(), 'function', architecture.name);
+  return join(packageDirectory(), 'function', architecture.name, 'bootstrap.zip');
 }
 
 /** The directory of this package: the same for lib/*.ts and for dist/infra/lib/*.js. */

@@ -1,4 +1,4 @@
-import { Duration, Validations } from 'aws-cdk-lib';
+import { Duration } from 'aws-cdk-lib';
 import type { ISecurityGroup, IVpc, SubnetSelection } from 'aws-cdk-lib/aws-ec2';
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import {
@@ -8,6 +8,7 @@ import {
   SystemLogLevel,
 } from 'aws-cdk-lib/aws-lambda';
 import type { IConstruct } from 'constructs';
+import { acknowledge } from '../acknowledge';
 import { allowDuration, allowInteger } from '../properties';
 
 /** How the publisher runs. The defaults suit most stores; each has its reason. */
@@ -196,11 +197,11 @@ export function vpcStatements(options: PublisherOptions): PolicyStatement[] {
  */
 export function acknowledgeVpcWildcard(scope: IConstruct, options: PublisherOptions): void {
   if (options.vpc !== undefined) {
-    Validations.of(scope).acknowledge({
-      id: 'AwsSolutions-IAM5[Resource::*]',
-      reason:
-        "Lambda makes the network interfaces at run time; describing them and the subnets can't " +
+    acknowledge(
+      scope,
+      'AwsSolutions-IAM5[Resource::*]',
+      "Lambda makes the network interfaces at run time; describing them and the subnets can't " +
         'be limited to resources.',
-    });
+    );
   }
 }

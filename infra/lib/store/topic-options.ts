@@ -90,7 +90,11 @@ export function archiveDays({ archive }: TopicOptions): number | undefined {
 /** Tells the topic how large messages may be. The library's own construct has no property for it. */
 export function applyMessageLimit(topic: Topic, options: TopicOptions): void {
   if (isRaised(options)) {
-    (topic.node.defaultChild as CfnTopic).maximumMessageSize = options.maxMessageBytes;
+    // An override, because older versions of the library don't know the property at all.
+    (topic.node.defaultChild as CfnTopic).addPropertyOverride(
+      'MaximumMessageSize',
+      options.maxMessageBytes,
+    );
   }
 }
 

@@ -1,4 +1,4 @@
-import { Annotations, Aws, Duration, Stack, Token, Validations } from 'aws-cdk-lib';
+import { Annotations, Aws, Duration, Stack, Token } from 'aws-cdk-lib';
 import { type Alarm, type Metric, type MetricOptions, Stats } from 'aws-cdk-lib/aws-cloudwatch';
 import {
   type AddToResourcePolicyResult,
@@ -23,6 +23,7 @@ import {
   type QueueProps,
 } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
+import { acknowledge } from '../acknowledge';
 import {
   allowInteger,
   allowOnly,
@@ -175,10 +176,7 @@ export class EventSubscription extends Construct {
       visibilityTimeout: props.visibilityTimeout ?? Duration.minutes(3),
       deadLetterQueue: { queue: this.deadLetterQueue, maxReceiveCount },
     });
-    Validations.of(this.deadLetterQueue).acknowledge({
-      id: 'AwsSolutions-SQS3',
-      reason: 'This is the dead-letter queue.',
-    });
+    acknowledge(this.deadLetterQueue, 'AwsSolutions-SQS3', 'This is the dead-letter queue.');
 
     const policy = this.letDeliver(this.queue, 'Events', props.topic, principals);
     const deadLetterPolicy = this.letDeliver(
