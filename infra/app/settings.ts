@@ -130,9 +130,17 @@ function readArchitecture(context: Context, variables: NodeJS.ProcessEnv): Archi
 }
 
 function readEncryptionKey(context: Context): string | undefined {
-  return text(context, 'encryptionKey') === 'new'
-    ? 'new'
-    : arn(context, 'encryptionKey', 'kms', "'new' or ");
+  if (text(context, 'encryptionKey') === 'new') {
+    return 'new';
+  }
+  const key = arn(context, 'encryptionKey', 'kms', "'new' or ");
+  if (key?.includes(':alias/') === true) {
+    throw new Error(
+      `The context value encryptionKey is '${key}', an alias, which policies can't name; give the ARN ` +
+        'of the key behind it: aws kms describe-key --key-id <alias> tells it',
+    );
+  }
+  return key;
 }
 
 function readCode(context: Context): string | undefined {

@@ -96,6 +96,10 @@ describe("the settings of the event store's app", () => {
       "The context value encryptionKey is 'yes'; give 'new' or an ARN: arn:aws:kms:",
     ],
     [
+      { env: 'dev', encryptionKey: 'arn:aws:kms:eu-west-1:111111111111:alias/events' },
+      "is 'arn:aws:kms:eu-west-1:111111111111:alias/events', an alias, which policies can't name; give the ARN of the key behind it",
+    ],
+    [
       { env: 'dev', alarmTopic: 'Operators' },
       "The context value alarmTopic is 'Operators'; give an ARN: arn:aws:sns:",
     ],

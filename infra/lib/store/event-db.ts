@@ -152,9 +152,15 @@ export interface EventDBProps
   readonly logLevel?: LogLevel;
 
   /**
-   * How often a batch that failed is tried again before its records go to the failure bucket: 0
-   * to 10,000. A failed batch is halved first, down to the single record that fails; that uses up
-   * no attempt. While a record is retried, those behind it in its shard wait.
+   * How often Lambda tries a failed batch again before its records go to the failure bucket: 0 to
+   * 10,000. While a batch is tried again, the records behind it in its shard wait.
+   *
+   * The publisher names the records that failed. Lambda then goes on at the first of them, with all
+   * that come behind it in the batch, also those that were published: until the attempts are used up,
+   * subscribers get up to 99 other events once more each time, and then the rest of the batch goes
+   * to the failure bucket with the one that failed. Only a batch on which the publisher fails as a
+   * whole (a crash, a timeout) is halved, which uses up no attempt. A smaller `batchSize` repeats
+   * less.
    *
    * @default 20
    */
