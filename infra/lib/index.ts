@@ -5,8 +5,9 @@
  * @packageDocumentation
  */
 export { EventDB, type EventDBProps, type LogLevel } from './store/event-db';
-export type { EventTable } from './store/event-table';
+
 export type { FailureBucket } from './store/failure-bucket';
+export type { EventDBAttributes, IEventDB } from './store/imported-event-db';
 export type { EventFilterProps } from './subscription/event-filter';
 export {
   EventSubscription,

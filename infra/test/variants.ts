@@ -1,5 +1,5 @@
 import { type App, Duration, Stack } from 'aws-cdk-lib';
-import { TableClass } from 'aws-cdk-lib/aws-dynamodb';
+import { Table, TableClass } from 'aws-cdk-lib/aws-dynamodb';
 import { Vpc } from 'aws-cdk-lib/aws-ec2';
 import { Code, LoggingFormat } from 'aws-cdk-lib/aws-lambda';
 import { EventDBStack } from '../app/event-db-stack';
@@ -61,6 +61,21 @@ function tuned(app: App, id: string): Stack {
   return stack;
 }
 
+/** The construct on a table that was restored to a point in time. */
+function restored(app: App, id: string): Stack {
+  const stack = new Stack(app, id);
+  const tableArn = 'arn:aws:dynamodb:eu-west-1:111111111111:table/LibraryEvents-restored';
+  new EventDB(stack, 'EventDB', {
+    isProdEnv: true,
+    code: Code.fromAsset(BUNDLE_DIRECTORY),
+    table: Table.fromTableAttributes(stack, 'Restored', {
+      tableArn,
+      tableStreamArn: `${tableArn}/stream/2026-01-01T00:00:00.000`,
+    }),
+  });
+  return stack;
+}
+
 /** Every template that is checked by cdk-nag and cfn-lint. */
 export const VARIANTS: Readonly<Record<string, Variant>> = {
   Development: eventDB({ env: 'dev' }),
@@ -78,6 +93,7 @@ export const VARIANTS: Readonly<Record<string, Variant>> = {
   ProductionFifo: eventDB({ env: 'prod', fifo: 'true' }),
   ProductionImporting: eventDB({ env: 'prod', publish: 'false' }),
   ProductionTuned: tuned,
+  ProductionRestored: restored,
   Subscriber: subscriber({
     topicArn: TOPIC_ARN,
     eventTypes: 'book.borrowed,book.returned',

@@ -1,6 +1,7 @@
 import { Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import type { Alarm, Metric, MetricOptions } from 'aws-cdk-lib/aws-cloudwatch';
 import { Stats } from 'aws-cdk-lib/aws-cloudwatch';
+import type { ITable } from 'aws-cdk-lib/aws-dynamodb';
 import { Grant, type IGrantable } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
 import {
@@ -28,28 +29,20 @@ import {
 } from '../watching/event-db-alarms';
 import { EventDBDashboard } from '../watching/event-db-dashboard';
 import { mappingMetric, publisherMetric } from '../watching/event-db-metrics';
-import {
-  KEY_ACTIONS_FOR_READING,
-  KEY_ACTIONS_FOR_WRITING,
-  usableKey,
-  warnOfForeignKey,
-} from './encryption-key';
+import { usableKey, warnOfForeignKey } from './encryption-key';
 import { EventTable } from './event-table';
+import { type ExistingTableOptions, validateExistingTable } from './existing-table';
 import { FailureBucket } from './failure-bucket';
-import {
-  grantByKeyPolicy,
-  grantByTablePolicy,
-  grantToIdentity,
-  keyPermission,
-  needsResourcePolicy,
-  type Permission,
-} from './grants';
+import { grantToIdentity } from './grants';
+import { type EventDBAttributes, type IEventDB, ImportedEventDB } from './imported-event-db';
 import { type OwnStackOptions, stackFor } from './own-stack';
 import { Publisher } from './publisher';
 import { type PublisherOptions, validatePublisherOptions } from './publisher-options';
 import { isPublishing, type PublishingOptions, warnThatNothingIsPublished } from './publishing';
 import { schema } from './schema';
 import { allowSubscriptions, type SubscriberOptions, subscriptionConditions } from './subscribers';
+import { TableCheck } from './table-check';
+import { grantAppendTo, grantReadOf } from './table-grants';
 import { type TableOptions, validateTableOptions } from './table-options';
 import { topicNameFor } from './topic-name';
 import {
@@ -70,6 +63,7 @@ export interface EventDBProps
     PublisherOptions,
     TableOptions,
     TopicOptions,
+    ExistingTableOptions,
     PublishingOptions,
     OwnStackOptions {
   /**
@@ -227,9 +221,29 @@ export interface EventDBProps
  * });
  * ```
  */
-export class EventDB extends Construct {
+export class EventDB extends Construct implements IEventDB {
+  /**
+   * A store that another stack or app deploys, for those who use it: with its grants, and nothing
+   * made.
+   *
+   * ```ts
+   * const events = EventDB.fromAttributes(stack, 'Events', {
+   *   tableArn: 'arn:aws:dynamodb:eu-west-1:123456789012:table/LibraryEvents',
+   *   topicArn: 'arn:aws:sns:eu-west-1:123456789012:LibraryEvents',
+   * });
+   * events.grantAppend(lending);
+   * ```
+   *
+   * @param scope where the construct is
+   * @param id its id
+   * @param attributes what the other stack puts out
+   */
+  static fromAttributes(scope: Construct, id: string, attributes: EventDBAttributes): IEventDB {
+    return new ImportedEventDB(scope, id, attributes);
+  }
+
   /** The table that holds the events. */
-  readonly table: EventTable;
+  readonly table: ITable;
 
   /** The topic on which every stored event is published. */
   readonly topic: Topic;
@@ -255,6 +269,9 @@ export class EventDB extends Construct {
   /** The dashboard, if there is one. */
   readonly dashboard: EventDBDashboard | undefined;
 
+  /** The key of the table: `encryptionKey`, or that of an existing table. */
+  private readonly tableKey: IKey | undefined;
+
   private readonly subscriptionConditions: Readonly<Record<string, Record<string, unknown>>>;
 
   constructor(scope: Construct, id: string, props: EventDBProps) {
@@ -268,13 +285,16 @@ export class EventDB extends Construct {
       props.encryptionKey === undefined
         ? undefined
         : usableKey('encryptionKey', props.encryptionKey, this);
-    this.table = new EventTable(this, 'Table', {
-      isProdEnv: props.isProdEnv,
-      tableName: props.tableName,
-      encryptionKey: this.encryptionKey,
-      hasStream: isPublishing(props),
-      options: props,
-    });
+    this.table =
+      props.table ??
+      new EventTable(this, 'Table', {
+        isProdEnv: props.isProdEnv,
+        tableName: props.tableName,
+        encryptionKey: this.encryptionKey,
+        hasStream: isPublishing(props),
+        options: props,
+      });
+    this.tableKey = props.table === undefined ? this.encryptionKey : props.table.encryptionKey;
     this.subscriptionConditions = subscriptionConditions(props);
     this.topic = this.createTopic(props);
     this.failureBucket = new FailureBucket(this, 'Failures', {
@@ -293,6 +313,8 @@ export class EventDB extends Construct {
       topic: this.topic,
       failureBucket: this.failureBucket,
       encryptionKey: this.encryptionKey,
+      tableKey: this.tableKey,
+      isPublishing: isPublishing(props),
       code: props.code,
       architecture: props.architecture ?? Architecture.ARM_64,
       logLevel: props.logLevel,
@@ -304,6 +326,15 @@ export class EventDB extends Construct {
     this.publisher = publisher.function;
     this.logGroup = publisher.logGroup;
     this.eventSourceMapping = publisher.eventSourceMapping;
+    if (props.table !== undefined) {
+      const check = new TableCheck(this, 'TableCheck', {
+        table: props.table,
+        isPublishing: isPublishing(props),
+        isProdEnv: props.isProdEnv,
+      });
+      // Nothing is published from a table that isn't right.
+      this.eventSourceMapping?.node.addDependency(check);
+    }
 
     this.alarms = createEventDBAlarms(
       this,
@@ -340,31 +371,7 @@ export class EventDB extends Construct {
    * @throws if it is of another account, or no policy can be attached to it
    */
   grantAppend(grantee: IGrantable): Grant {
-    return grantToIdentity('grantAppend', this, grantee, [
-      {
-        actions: ['dynamodb:ConditionCheckItem', 'dynamodb:GetItem', 'dynamodb:Query'],
-        resources: [this.table.tableArn],
-      },
-      {
-        actions: ['dynamodb:PutItem'],
-        resources: [this.table.tableArn],
-        conditions: {
-          'ForAnyValue:StringEquals': { 'dynamodb:EnclosingOperation': ['TransactWriteItems'] },
-        },
-      },
-      {
-        actions: ['dynamodb:PutItem', 'dynamodb:UpdateItem'],
-        resources: [this.table.tableArn],
-        conditions: {
-          'ForAllValues:StringLike': {
-            'dynamodb:LeadingKeys': [`${schema.itemPrefixes.head}*`],
-          },
-          // ForAllValues is true of no values at all, so there must be some.
-          Null: { 'dynamodb:LeadingKeys': 'false' },
-        },
-      },
-      ...this.keyPermissions(KEY_ACTIONS_FOR_WRITING),
-    ]);
+    return grantAppendTo(this, { table: this.table, key: this.tableKey }, grantee);
   }
 
   /**
@@ -383,22 +390,7 @@ export class EventDB extends Construct {
    * @throws if it is a service, or the table can't be read from another account
    */
   grantRead(grantee: IGrantable): Grant {
-    const actions = ['dynamodb:GetItem', 'dynamodb:Query'];
-    const keyPermissions = this.keyPermissions(KEY_ACTIONS_FOR_READING);
-    if (needsResourcePolicy(this, grantee)) {
-      const grant = grantByTablePolicy('grantRead', this.table, grantee, actions);
-      for (const permission of keyPermissions) {
-        if (this.encryptionKey !== undefined) {
-          grantByKeyPolicy('grantRead', this, this.encryptionKey, grantee, permission);
-        }
-      }
-      return grant;
-    }
-    return grantToIdentity('grantRead', this, grantee, [
-      { actions, resources: [this.table.tableArn] },
-      { actions: ['dynamodb:Query'], resources: this.table.indexArns },
-      ...keyPermissions,
-    ]);
+    return grantReadOf(this, { table: this.table, key: this.tableKey }, grantee);
   }
 
   /**
@@ -612,12 +604,6 @@ export class EventDB extends Construct {
     topic.applyRemovalPolicy(props.isProdEnv ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY);
     return topic;
   }
-
-  private keyPermissions(actions: readonly string[]): Permission[] {
-    return this.encryptionKey === undefined
-      ? []
-      : [keyPermission(this, this.encryptionKey, actions, ['dynamodb'])];
-  }
 }
 
 /** Refuses what AWS would refuse only when the stack is deployed, or what would destroy data. */
@@ -637,5 +623,6 @@ function validate(props: EventDBProps): void {
   allowDuration('maxRecordAge', props.maxRecordAge, Duration.minutes(1), Duration.hours(24));
   validatePublisherOptions(props);
   validateTableOptions(props);
+  validateExistingTable(props, isPublishing(props));
   validateTopicOptions(props, props.fifo === true);
 }

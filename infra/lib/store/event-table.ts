@@ -84,16 +84,4 @@ export class EventTable extends Table {
       );
     }
   }
-
-  /** The ARNs of the indexes, one by one: a policy that names them grants no index to come. */
-  get indexArns(): string[] {
-    return indexNames().map((name) => `${this.tableArn}/index/${name}`);
-  }
-}
-
-/** The names of all indexes of the table. */
-function indexNames(): string[] {
-  return [...schema.table.globalSecondaryIndexes, ...schema.table.localSecondaryIndexes].map(
-    (index) => index.name,
-  );
 }

@@ -1,5 +1,5 @@
 import { type Duration, RemovalPolicy } from 'aws-cdk-lib';
-import type { Table } from 'aws-cdk-lib/aws-dynamodb';
+import type { ITable } from 'aws-cdk-lib/aws-dynamodb';
 import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
 import {
@@ -32,7 +32,7 @@ export interface PublisherProps {
   readonly isProdEnv: boolean;
 
   /** The table whose stream is read. */
-  readonly table: Table;
+  readonly table: ITable;
 
   /** The topic that events are published to. */
   readonly topic: ITopic;
@@ -42,6 +42,12 @@ export interface PublisherProps {
 
   /** The key of table and topic, if they have one of the customer's. */
   readonly encryptionKey: IKey | undefined;
+
+  /** The key of the table, if it has one of the customer's: that above, or an existing table's. */
+  readonly tableKey: IKey | undefined;
+
+  /** Whether the table's stream is read. */
+  readonly isPublishing: boolean;
 
   /** A built bundle of the function. */
   readonly code: Code | undefined;
@@ -99,7 +105,7 @@ export class Publisher extends Construct {
     });
 
     this.eventSourceMapping =
-      props.table.tableStreamArn === undefined
+      !props.isPublishing || props.table.tableStreamArn === undefined
         ? undefined
         : this.mapping(props, props.table.tableStreamArn);
   }
@@ -132,7 +138,7 @@ export class Publisher extends Construct {
    */
   private role(props: PublisherProps): Role {
     const statements = [
-      ...readStreamStatements(props.table),
+      ...(props.isPublishing ? readStreamStatements(props.table) : []),
       new PolicyStatement({
         sid: 'PublishEvents',
         actions: ['sns:Publish'],
@@ -157,6 +163,16 @@ export class Publisher extends Construct {
         }),
       );
     }
+    if (props.tableKey !== undefined && props.tableKey !== props.encryptionKey) {
+      statements.push(
+        new PolicyStatement({
+          sid: 'UseTableKey',
+          actions: ['kms:Decrypt'],
+          resources: [props.tableKey.keyArn],
+          conditions: viaServices(this, ['dynamodb']),
+        }),
+      );
+    }
 
     const role = new Role(this, 'Role', {
       assumedBy: new ServicePrincipal('lambda.amazonaws.com'),
@@ -170,7 +186,7 @@ export class Publisher extends Construct {
 }
 
 /** What Lambda needs, in the function's name, to read the table's stream. */
-function readStreamStatements(table: Table): PolicyStatement[] {
+function readStreamStatements(table: ITable): PolicyStatement[] {
   if (table.tableStreamArn === undefined) {
     return [];
   }

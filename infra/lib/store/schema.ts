@@ -43,6 +43,13 @@ export function streamView(): StreamViewType {
   return member('stream view type', StreamViewType, schema.table.streamViewType);
 }
 
+/** The names of all indexes of the table. */
+export function indexNames(): string[] {
+  return [...schema.table.globalSecondaryIndexes, ...schema.table.localSecondaryIndexes].map(
+    (index) => index.name,
+  );
+}
+
 function member<T extends string>(what: string, allowed: Record<string, T>, value: string): T {
   const found = Object.values(allowed).find((candidate) => candidate === value);
   if (found === undefined) {

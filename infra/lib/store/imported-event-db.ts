@@ -1,0 +1,100 @@
+import { Token } from 'aws-cdk-lib';
+import { type ITable, Table } from 'aws-cdk-lib/aws-dynamodb';
+import { Grant, type IGrantable } from 'aws-cdk-lib/aws-iam';
+import { type IKey, Key } from 'aws-cdk-lib/aws-kms';
+import { type ITopic, Topic } from 'aws-cdk-lib/aws-sns';
+import { Construct, type IConstruct } from 'constructs';
+import { subscriptionConditions } from './subscribers';
+import { grantAppendTo, grantReadOf } from './table-grants';
+
+/** A store of events, deployed by this app or by another one. */
+export interface IEventDB extends IConstruct {
+  /** The table that holds the events. */
+  readonly table: ITable;
+
+  /** The topic on which every stored event is published. */
+  readonly topic: ITopic;
+
+  /** The customer's key that encrypts the table and the topic, if there is one. */
+  readonly encryptionKey: IKey | undefined;
+
+  /** Lets the grantee append events, and read them, which appending needs. */
+  grantAppend(grantee: IGrantable): Grant;
+
+  /** Lets the grantee read events. */
+  grantRead(grantee: IGrantable): Grant;
+
+  /** Lets the grantee subscribe to the topic. */
+  grantSubscribe(grantee: IGrantable): Grant;
+}
+
+/** What is known of a store that another stack deploys: its outputs. */
+export interface EventDBAttributes {
+  /** ARN of the table; its name is the output TableName. */
+  readonly tableArn: string;
+
+  /** ARN of the topic, the output TopicArn. */
+  readonly topicArn: string;
+
+  /**
+   * ARN of the key that encrypts the table, the output EncryptionKeyArn. Without it, the grants
+   * don't include the key, and requests of the grantee are refused by KMS.
+   *
+   * @default - the table is not encrypted with a key of the customer's
+   */
+  readonly encryptionKeyArn?: string;
+}
+
+/** A store that another stack deploys. */
+export class ImportedEventDB extends Construct implements IEventDB {
+  readonly table: ITable;
+  readonly topic: ITopic;
+  readonly encryptionKey: IKey | undefined;
+
+  constructor(scope: Construct, id: string, attributes: EventDBAttributes) {
+    super(scope, id);
+    requireArn('tableArn', attributes.tableArn, 'dynamodb', /^table\/[^/]+$/);
+    requireArn('topicArn', attributes.topicArn, 'sns', /^[^:]+$/);
+    this.encryptionKey =
+      attributes.encryptionKeyArn === undefined
+        ? undefined
+        : Key.fromKeyArn(this, 'Key', attributes.encryptionKeyArn);
+    this.table = Table.fromTableAttributes(this, 'Table', {
+      tableArn: attributes.tableArn,
+      encryptionKey: this.encryptionKey,
+    });
+    this.topic = Topic.fromTopicArn(this, 'Topic', attributes.topicArn);
+  }
+
+  grantAppend(grantee: IGrantable): Grant {
+    return grantAppendTo(this, { table: this.table, key: this.encryptionKey }, grantee);
+  }
+
+  grantRead(grantee: IGrantable): Grant {
+    return grantReadOf(this, { table: this.table, key: this.encryptionKey }, grantee);
+  }
+
+  grantSubscribe(grantee: IGrantable): Grant {
+    return Grant.addToPrincipalOrResource({
+      grantee,
+      actions: ['sns:Subscribe'],
+      resourceArns: [this.topic.topicArn],
+      resource: this.topic,
+      conditions: subscriptionConditions({}),
+    });
+  }
+}
+
+/** Refuses an ARN of something else, which would only make a policy that allows nothing. */
+function requireArn(name: string, arn: unknown, service: string, resource: RegExp): void {
+  if (Token.isUnresolved(arn)) {
+    return;
+  }
+  const wrong = new Error(
+    `${name} must be the ARN of ${service === 'sns' ? 'an SNS topic' : 'a DynamoDB table'}, and is '${arn}'`,
+  );
+  const [start, , is, , , ...rest] = String(arn).split(':');
+  if (start !== 'arn' || is !== service || !resource.test(rest.join(':'))) {
+    throw wrong;
+  }
+}

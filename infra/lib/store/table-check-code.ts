@@ -1,0 +1,81 @@
+/**
+ * The function of `TableCheck`, as CloudFormation takes it: inline, at most 4,096 characters, in
+ * plain JavaScript; indentation is left out. It answers CloudFormation itself, since `cfn-response` reports no reason.
+ */
+export const TABLE_CHECK_CODE = `'use strict';
+const { request } = require('node:https');
+
+function missing({ Table: table, backups, expected }) {
+  const found = [];
+  const types = new Map((table.AttributeDefinitions ?? []).map((a) => [a.AttributeName, a.AttributeType]));
+  const shown = (keys) => keys.map(({ name, type }) => name + ' (' + type + ')').join(', ') || 'none';
+  const keysOf = ({ KeySchema: keys = [] }) =>
+    [...keys].sort((a, b) => (a.KeyType < b.KeyType ? -1 : 1)).map(({ AttributeName: name }) => ({ name, type: types.get(name) }));
+  const compareKeys = (what, of, wanted) => {
+    const is = shown(keysOf(of));
+    if (is !== shown(wanted)) found.push(what + ' must have the key ' + shown(wanted) + ', and has ' + is);
+  };
+  const { table: want } = expected;
+  compareKeys('the table', table, [want.partitionKey, want.sortKey]);
+  const compareIndexes = (kind, are, wanted, keys) => {
+    for (const index of wanted) {
+      const is = (are ?? []).find((one) => one.IndexName === index.name);
+      const what = 'the ' + kind + ' index ' + index.name;
+      if (is === undefined) {
+        found.push(what + ' is missing' + (kind === 'local' ? ' and can only be made with the table: copy the events to a new one' : ''));
+        continue;
+      }
+      compareKeys(what, is, keys(index));
+      const projection = is.Projection && is.Projection.ProjectionType;
+      if (projection !== 'ALL' && projection !== index.projectionType) {
+        found.push(what + ' must project ' + index.projectionType + ', and projects ' + projection);
+      }
+      if ((is.IndexStatus ?? 'ACTIVE') !== 'ACTIVE') {
+        found.push(what + ' is ' + is.IndexStatus + ': wait until it is ACTIVE');
+      }
+    }
+  };
+  compareIndexes('global', table.GlobalSecondaryIndexes, want.globalSecondaryIndexes, (i) => [i.partitionKey, i.sortKey].filter(Boolean));
+  compareIndexes('local', table.LocalSecondaryIndexes, want.localSecondaryIndexes, (i) => [want.partitionKey, i.sortKey]);
+  if (expected.streamArn !== undefined) {
+    const { StreamEnabled: on, StreamViewType: view } = table.StreamSpecification ?? {};
+    if (on !== true) found.push('the stream is off: switch it on with the view ' + want.streamViewType);
+    else if (view !== want.streamViewType && view !== 'NEW_AND_OLD_IMAGES') found.push('the stream must have the view ' + want.streamViewType + ', and has ' + view);
+    else if (table.LatestStreamArn !== expected.streamArn) found.push('the stream is ' + table.LatestStreamArn + ', and tableStreamArn is ' + expected.streamArn);
+  }
+  if (expected.isProduction) {
+    if (table.DeletionProtectionEnabled !== true) found.push('deletion protection is off');
+    if (backups !== 'ENABLED') found.push('point-in-time recovery is off');
+  }
+  return found;
+}
+
+async function check({ TableName, Expected }) {
+  const { DynamoDBClient, DescribeTableCommand, DescribeContinuousBackupsCommand } = require('@aws-sdk/client-dynamodb');
+  const client = new DynamoDBClient({});
+  const { Table } = await client.send(new DescribeTableCommand({ TableName }));
+  const { ContinuousBackupsDescription: d } = await client.send(new DescribeContinuousBackupsCommand({ TableName }));
+  const backups = d && d.PointInTimeRecoveryDescription && d.PointInTimeRecoveryDescription.PointInTimeRecoveryStatus;
+  const found = missing({ Table, backups, expected: JSON.parse(Expected) });
+  if (found.length > 0) throw new Error('The table ' + TableName + " can't be used: " + found.join('; '));
+}
+
+exports.missing = missing;
+exports.handler = async (event) => {
+  let reason;
+  try {
+    if (event.RequestType !== 'Delete') await check(event.ResourceProperties);
+  } catch (error) {
+    reason = error.message;
+  }
+  const body = JSON.stringify({
+    Status: reason ? 'FAILED' : 'SUCCESS', Reason: (reason ?? '').slice(0, 2000),
+    PhysicalResourceId: event.PhysicalResourceId ?? event.LogicalResourceId,
+    StackId: event.StackId, RequestId: event.RequestId, LogicalResourceId: event.LogicalResourceId,
+  });
+  await new Promise((resolve, reject) => {
+    const headers = { 'content-type': '', 'content-length': Buffer.byteLength(body) };
+    request(event.ResponseURL, { method: 'PUT', headers }, (r) => { r.resume(); r.on('end', resolve); }).on('error', reject).end(body);
+  });
+};
+`.replaceAll(/^ +/gm, '');

@@ -1,0 +1,82 @@
+import { CustomResource, Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import type { ITable } from 'aws-cdk-lib/aws-dynamodb';
+import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import { Code, Function as LambdaFunction, Runtime } from 'aws-cdk-lib/aws-lambda';
+import { LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs';
+import { Construct } from 'constructs';
+import { schema } from './schema';
+import { TABLE_CHECK_CODE } from './table-check-code';
+
+/** Properties of a `TableCheck`. */
+export interface TableCheckProps {
+  /** The table. */
+  readonly table: ITable;
+
+  /** Whether its stream is read. */
+  readonly isPublishing: boolean;
+
+  /** Whether it must be protected. */
+  readonly isProdEnv: boolean;
+}
+
+/**
+ * Checks an existing table when the stack is deployed, and fails the deployment with everything
+ * that is missing.
+ *
+ * At deployment and not at synthesis, because an imported table's keys and indexes aren't known
+ * before: see docs/decisions/0050.
+ */
+export class TableCheck extends Construct {
+  constructor(scope: Construct, id: string, props: TableCheckProps) {
+    super(scope, id);
+    const { table } = props;
+    const logGroup = new LogGroup(this, 'Logs', {
+      retention: RetentionDays.ONE_WEEK,
+      removalPolicy: RemovalPolicy.DESTROY,
+    });
+    const check = new LambdaFunction(this, 'Function', {
+      description: 'Checks the table of an event store when it is deployed',
+      // What CloudFormation runs once per change; the newest runtime needs no dependency of ours.
+      runtime: Runtime.NODEJS_22_X,
+      handler: 'index.handler',
+      code: Code.fromInline(TABLE_CHECK_CODE),
+      timeout: Duration.minutes(1),
+      logGroup,
+      role: new Role(this, 'Role', {
+        assumedBy: new ServicePrincipal('lambda.amazonaws.com'),
+        inlinePolicies: {
+          Check: new PolicyDocument({
+            statements: [
+              new PolicyStatement({
+                actions: ['dynamodb:DescribeContinuousBackups', 'dynamodb:DescribeTable'],
+                resources: [table.tableArn],
+              }),
+              new PolicyStatement({
+                actions: ['logs:CreateLogStream', 'logs:PutLogEvents'],
+                resources: [logGroup.logGroupArn],
+              }),
+            ],
+          }),
+        },
+      }),
+    });
+    new CustomResource(this, 'Resource', {
+      serviceToken: check.functionArn,
+      resourceType: 'Custom::EventTableCheck',
+      serviceTimeout: Duration.minutes(2),
+      properties: {
+        TableName: table.tableName,
+        // CloudFormation turns everything but texts into texts, so these are one text.
+        Expected: Stack.of(this).toJsonString({
+          table: schema.table,
+          streamArn: props.isPublishing ? table.tableStreamArn : undefined,
+          isProduction: props.isProdEnv,
+        }),
+      },
+    });
+    Validations.of(check).acknowledge({
+      id: 'AwsSolutions-L1',
+      reason: 'The runtime is one that every region and the emulator have.',
+    });
+  }
+}
