@@ -24,7 +24,7 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use chrono::TimeDelta;
-use eventdb::{EmbeddedDynamoDb, Error, Event, EventCandidate, EventDb, Precondition};
+use eventdb::{EmbeddedDynamoDb, Error, Event, EventCandidate, EventDb, Precondition, TimeLimits};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -109,12 +109,12 @@ impl HttpConnector for Plan {
     }
 }
 
-fn error(code: &str) -> Value {
+fn error_body(code: &str) -> Value {
     json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{code}"), "message": "not now" })
 }
 
 fn cancelled(reasons: &[&str]) -> Fault {
-    let mut body = error("TransactionCanceledException");
+    let mut body = error_body("TransactionCanceledException");
     body["CancellationReasons"] = reasons.iter().map(|code| json!({ "Code": code })).collect();
     Fault::Answer(400, body)
 }
@@ -287,12 +287,12 @@ async fn an_append_that_was_overtaken_unseen_is_built_anew_or_conflicts() {
 #[tokio::test]
 async fn passing_failures_are_waited_out() {
     let world = world_of_appends(vec![
-        Fault::Answer(500, error("InternalServerError")),
+        Fault::Answer(500, error_body("InternalServerError")),
         Fault::Answer(503, json!({})),
-        Fault::Answer(400, error("ThrottlingException")),
-        Fault::Answer(400, error("ProvisionedThroughputExceededException")),
-        Fault::Answer(400, error("RequestLimitExceeded")),
-        Fault::Answer(400, error("TransactionInProgressException")),
+        Fault::Answer(400, error_body("ThrottlingException")),
+        Fault::Answer(400, error_body("ProvisionedThroughputExceededException")),
+        Fault::Answer(400, error_body("RequestLimitExceeded")),
+        Fault::Answer(400, error_body("TransactionInProgressException")),
         cancelled(&["TransactionConflict", "None", "None"]),
         cancelled(&["None", "ThrottlingError", "None"]),
         cancelled(&["None", "None", "ProvisionedThroughputExceeded"]),
@@ -309,9 +309,9 @@ async fn failures_for_good_are_told_at_once_and_are_no_conflict() {
     let faults = [
         cancelled(&["None", "ItemCollectionSizeLimitExceeded", "None"]),
         cancelled(&["ValidationError", "None", "None"]),
-        Fault::Answer(400, error("ResourceNotFoundException")),
-        Fault::Answer(400, error("AccessDeniedException")),
-        Fault::Answer(400, error("IdempotentParameterMismatchException")),
+        Fault::Answer(400, error_body("ResourceNotFoundException")),
+        Fault::Answer(400, error_body("AccessDeniedException")),
+        Fault::Answer(400, error_body("IdempotentParameterMismatchException")),
     ];
     for fault in faults {
         let world = world_of_appends(vec![fault]).await;
@@ -326,7 +326,7 @@ async fn failures_for_good_are_told_at_once_and_are_no_conflict() {
 
 #[tokio::test]
 async fn a_database_that_stays_busy_is_reported_as_such() {
-    let busy = Fault::Answer(400, error("ThrottlingException"));
+    let busy = Fault::Answer(400, error_body("ThrottlingException"));
     let world = world("TransactWriteItems", vec![], Some(busy)).await;
     let error = world.db.add_new_events(two()).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable { attempts: 16, .. }), "{error:?}");
@@ -358,7 +358,7 @@ async fn an_unknown_outcome_is_settled_by_its_events_where_it_had_not_happened()
 
 #[tokio::test]
 async fn an_unknown_outcome_of_own_ids_is_settled_though_they_were_stored_long_ago() {
-    let refused = Fault::Answer(400, error("AccessDeniedException"));
+    let refused = Fault::Answer(400, error_body("AccessDeniedException"));
     let world = world_of_appends(vec![Fault::LoseRequest, refused]).await;
     let first = world.calm.add_new_events(commands()).await.unwrap();
     world.calm.add_new_events(two()).await.unwrap();
@@ -387,6 +387,134 @@ async fn an_unknown_outcome_is_settled_under_the_preconditions_of_its_append() {
 }
 
 #[tokio::test]
+async fn settling_that_is_throttled_throughout_leaves_the_outcome_unknown() {
+    for (fault, stored) in [(Fault::LoseAnswer, 2), (Fault::LoseRequest, 0)] {
+        let limits = TimeLimits::default().operation(std::time::Duration::from_millis(500));
+        let world = world("TransactWriteItems", vec![], Some(fault)).await;
+        let hurried = world.db.with_time_limits(limits);
+        let error = hurried.add_new_events(two()).await.unwrap_err();
+        let Error::OutcomeUnknown { events, .. } = error else { panic!("{error:?}") };
+        for operation in ["TransactWriteItems", "GetItem"] {
+            let busy = Some(Fault::Answer(400, error_body("ThrottlingException")));
+            let db = through_faults(&world.dynamodb, operation, vec![], busy, &world.sent);
+            let settling = db.with_time_limits(limits).add_events(events.clone());
+            let error = settling.await.unwrap_err();
+            let Error::OutcomeUnknown { events: again, .. } = error else { panic!("{error:#}") };
+            assert_eq!(again, events, "{operation}");
+        }
+        assert_eq!(world.stored().await.len(), stored);
+    }
+}
+
+/// Some reasons of a cancelled transaction are that items were busy, whatever they were.
+fn busy_instead(which: fn(usize, usize) -> bool) -> impl Fn(&mut Value) {
+    move |body| {
+        // The very same transaction may be answered as one that has succeeded.
+        let Some(reasons) = body["CancellationReasons"].as_array_mut() else { return };
+        let all = reasons.len();
+        for (index, reason) in reasons.iter_mut().enumerate() {
+            if which(index, all) && reason["Code"] == "ConditionalCheckFailed" {
+                *reason = json!({ "Code": "TransactionConflict" });
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_repetition_is_recognised_though_some_of_its_places_are_busy() {
+    // The head, one of two events, both events; with ids of their own also the guards.
+    let changes: [fn(&mut Value); 4] = [
+        |body| busy_instead(|index, _| index == 0)(body),
+        |body| busy_instead(|index, _| index == 1)(body),
+        |body| busy_instead(|index, all| index == all - 1)(body),
+        |body| busy_instead(|index, _| index > 0)(body),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        for kind in 0..4 {
+            let world = world_of_appends(vec![]).await;
+            let at = Precondition::subject_is_at_revision("book:1", 0);
+            let (first, again) = match kind {
+                0 => (
+                    world.calm.add_events(complete()).await.unwrap(),
+                    world.next_append_meets(Fault::Change(change)).add_events(complete()).await,
+                ),
+                1 => (
+                    world.calm.add_events(complete()).only_if(at.clone()).await.unwrap(),
+                    world
+                        .next_append_meets(Fault::Change(change))
+                        .add_events(complete())
+                        .only_if(at)
+                        .await,
+                ),
+                2 => (
+                    world.calm.add_new_events(commands()).await.unwrap(),
+                    world.next_append_meets(Fault::Change(change)).add_new_events(commands()).await,
+                ),
+                _ => (
+                    world.calm.add_new_events(commands()).only_if(at.clone()).await.unwrap(),
+                    world
+                        .next_append_meets(Fault::Change(change))
+                        .add_new_events(commands())
+                        .only_if(at)
+                        .await,
+                ),
+            };
+            assert_eq!(again.unwrap(), first, "kind {kind}, change {number}");
+            assert_eq!(world.stored().await, first, "kind {kind}, change {number}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reused_id_brings_what_is_stored_and_its_debug_form_tells_no_data() {
+    let world = world_of_appends(vec![]).await;
+    let stored = world.calm.add_new_events(commands()).await.unwrap();
+    let mut other = commands();
+    other[1].data = json!({ "secret": true });
+    let error = world.calm.add_new_events(other).await.unwrap_err();
+    assert!(!format!("{error:?}").contains("user:456"), "{error:?}");
+    let Error::IdReused { index: 1, stored: Some(found), .. } = error else { panic!("{error:?}") };
+    assert_eq!(found.into_event(), stored[1]);
+}
+
+#[tokio::test]
+async fn the_cause_of_an_error_is_said_once_and_is_its_source() {
+    let denied = error_body("AccessDeniedException");
+    let world = world_of_appends(vec![Fault::Answer(400, denied)]).await;
+    let error = world.db.add_new_events(two()).await.unwrap_err();
+    assert!(!error.to_string().contains("not now"), "{error}");
+    for text in [format!("{error:#}"), anyhow(&error)] {
+        assert_eq!(text.matches("not now").count(), 1, "{text}");
+    }
+    let invalid = world.db.fetch_events_for_subject("").await.unwrap_err();
+    let text = anyhow(&invalid);
+    assert_eq!(text.matches("subject").count(), invalid.to_string().matches("subject").count());
+}
+
+/// An error as most programs print it: itself, then each of its sources.
+fn anyhow(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(Some(error), |error| error.source());
+    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[tokio::test]
+async fn another_trace_or_correlation_does_not_make_a_repetition_look_different() {
+    let world = world_of_appends(vec![]).await;
+    let with = |extension: &str, value: &str| {
+        commands().map(|mut candidate| {
+            candidate.extensions.insert(extension.to_owned(), value.into());
+            candidate
+        })
+    };
+    for extension in ["traceparent", "tracestate", "correlationid", "causationid"] {
+        let first = world.calm.add_new_events(with(extension, "one")).await.unwrap();
+        assert_eq!(world.calm.add_new_events(with(extension, "two")).await.unwrap(), first);
+    }
+    let other = world.calm.add_new_events(with("priority", "high")).await.unwrap_err();
+    assert!(matches!(other, Error::IdReused { .. }), "{other:?}");
+}
+
+#[tokio::test]
 async fn preconditions_alone_leave_no_outcome_unknown() {
     let world = world("TransactWriteItems", vec![], Some(Fault::LoseAnswer)).await;
     let pristine = Precondition::subject_is_pristine("book:1");
@@ -398,7 +526,7 @@ async fn preconditions_alone_leave_no_outcome_unknown() {
 async fn a_refusal_after_a_lost_answer_leaves_the_outcome_unknown() {
     let world = world_of_appends(vec![
         Fault::LoseAnswer,
-        Fault::Answer(400, error("AccessDeniedException")),
+        Fault::Answer(400, error_body("AccessDeniedException")),
     ])
     .await;
     let error = world.db.add_new_events(two()).await.unwrap_err();

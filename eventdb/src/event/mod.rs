@@ -129,12 +129,16 @@ impl Event {
     /// The first attribute in which another event is not a repetition of this one, if any.
     ///
     /// Time and revision are the store's to give, and a repeated call usually runs in another
-    /// trace, so these are not compared.
+    /// trace, so these aren't compared, nor is what tells of the request: `traceparent`,
+    /// `tracestate`, `correlationid` and `causationid`.
     #[cfg(feature = "dynamodb")]
     pub(crate) fn difference(&self, other: &Self) -> Option<&'static str> {
+        /// Extensions that tell of the request which caused the event, and not of the event.
+        const OF_THE_REQUEST: [&str; 4] =
+            ["traceparent", "tracestate", "correlationid", "causationid"];
         let without_trace = |event: &Self| {
             let mut extensions = event.extensions.clone();
-            extensions.retain(|name, _| name != "traceparent" && name != "tracestate");
+            extensions.retain(|name, _| !OF_THE_REQUEST.contains(&name.as_str()));
             extensions
         };
         [

@@ -206,3 +206,58 @@ async fn readers_among_writers_never_see_a_gap() {
     })
     .await;
 }
+
+/// More writers than attempts that an append has for failures: contention isn't one of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn any_number_of_writers_of_one_subject_all_win() {
+    const MANY: u64 = 60;
+    with_store(|store| async move {
+        let barrier = Arc::new(Barrier::new(usize::try_from(MANY).unwrap()));
+        let mut writers = JoinSet::new();
+        for writer in 0..MANY {
+            let db = store.db.clone();
+            let barrier = Arc::clone(&barrier);
+            writers.spawn(async move {
+                barrier.wait().await;
+                db.add_new_events([candidate("book:1", json!({ "w": writer }))]).await
+            });
+        }
+        let won = won(writers.join_all().await);
+        assert_eq!(won.len(), usize::try_from(MANY).unwrap());
+        let stored = store.subject("book:1").await;
+        assert_sound(&stored);
+        assert_eq!(stored.len(), won.len());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_others_prevent_is_contention_and_not_an_outage() {
+    with_store(|store| async move {
+        let limits = eventdb::TimeLimits::default().operation(std::time::Duration::from_millis(1));
+        let hurried = store.db.with_time_limits(limits.operation(std::time::Duration::ZERO));
+        let error = hurried.add_new_events([candidate("book:1", json!({}))]).await.unwrap_err();
+        assert!(error.is_retryable() && !error.is_contention(), "{error:#}");
+        // Somebody is first in each of its attempts, of which there is time for a few.
+        let limits = limits.operation(std::time::Duration::from_millis(400));
+        let patient = store.db.with_time_limits(limits);
+        let others = store.db.clone();
+        let busy = tokio::spawn(async move {
+            loop {
+                others.add_new_events([candidate("book:1", json!({}))]).await.unwrap();
+            }
+        });
+        let error = loop {
+            match patient.add_new_events([candidate("book:1", json!({}))]).await {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        busy.abort();
+        let Error::Contended { subject, .. } = &error else { panic!("{error:#}") };
+        assert_eq!(subject, "book:1");
+        assert!(error.is_retryable() && error.is_contention() && !error.is_conflict());
+        assert!(error.to_string().contains("nothing was stored"), "{error}");
+    })
+    .await;
+}

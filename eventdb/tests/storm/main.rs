@@ -263,6 +263,10 @@ impl Writer {
             if self.is_cut_off {
                 self.network.cut_off(ATTEMPTS);
             }
+            let is_settling = matches!(request, Request::Unsettled(_));
+            if is_settling && !self.is_cut_off && self.random.u8(0..3) == 0 {
+                self.network.throttle(ATTEMPTS);
+            }
             let sent = self.send_once(request.clone(), preconditions);
             let sent = if self.random.u8(0..10) == 0 {
                 let killed_after = Duration::from_micros(self.random.u64(0..20_000));
@@ -282,6 +286,9 @@ impl Writer {
                 (Some(Err(Error::OutcomeUnknown { events, .. })), _) => {
                     (is_certain, was_unsettled) = (false, true);
                     request = Request::Unsettled(events);
+                }
+                (Some(Err(error)), _) if is_settling && error.is_retryable() => {
+                    panic!("nothing is known, but it says that nothing was stored: {error:#}");
                 }
                 // What had been sent before may have happened.
                 (Some(Err(error)), _) if !is_certain && error.is_retryable() => {}

@@ -46,6 +46,8 @@ pub(crate) enum Fault {
     /// Of a transaction: cancelled for want of throughput on one action.
     CancelledByThrottling,
     CancelledByThroughput,
+    /// Of a transaction: where conditions have failed, some of these items are busy instead.
+    PartlyBusy,
     /// Of a query: the page ends early.
     ShortPage,
     /// Of a query: nothing but the place to go on from.
@@ -65,11 +67,12 @@ const ANY: [Fault; 9] = [
     Fault::ThroughputExceeded,
     Fault::LimitExceeded,
 ];
-const OF_TRANSACTIONS: [Fault; 4] = [
+const OF_TRANSACTIONS: [Fault; 5] = [
     Fault::TransactionInProgress,
     Fault::TransactionConflict,
     Fault::CancelledByThrottling,
     Fault::CancelledByThroughput,
+    Fault::PartlyBusy,
 ];
 const OF_QUERIES: [Fault; 3] = [Fault::ShortPage, Fault::EmptyPage, Fault::StaleIndex];
 /// Those of which a service that is cut off can't tell whether its transaction was carried out.
@@ -128,6 +131,11 @@ impl Network {
             silent.fill_with(|| SILENT[random.usize(0..SILENT.len())]);
         }
         *self.silent.lock().unwrap() = silent;
+    }
+
+    /// Lets that many transactions to come of this service be throttled.
+    pub(crate) fn throttle(&self, transactions: usize) {
+        *self.silent.lock().unwrap() = vec![Fault::Throttle; transactions];
     }
 
     /// The same database by a way on which nothing happens.
@@ -229,6 +237,18 @@ impl Network {
             Some(Fault::CancelledByThrottling) => self.cancelled(&request, "ThrottlingError"),
             Some(Fault::CancelledByThroughput) => {
                 self.cancelled(&request, "ProvisionedThroughputExceeded")
+            }
+            Some(Fault::PartlyBusy) => {
+                let mut reply = self.carry_out(&operation, &request);
+                let reasons = reply.body["CancellationReasons"].as_array_mut();
+                for reason in reasons.into_iter().flatten() {
+                    let mut random = self.random.lock().unwrap();
+                    if reason["Code"] == "ConditionalCheckFailed" && random.bool() {
+                        let busy = ["TransactionConflict", "ThrottlingError"][random.usize(0..2)];
+                        *reason = json!({ "Code": busy });
+                    }
+                }
+                reply
             }
             Some(Fault::ShortPage) => {
                 let limit = request["Limit"].as_u64().unwrap_or(u64::MAX);
