@@ -3,11 +3,13 @@
 //!
 //! - `npm run bench:store` compares: the same job by each contestant, round by round, so that
 //!   whatever else the machine does disturbs all alike.
+//! - `npm run bench:contention` lets many writers meet on one subject.
 //! - `npm run bench:costs` counts what each consumes, and writes `docs/costs.md`.
 //! - `npm run bench:growth` grows a store and writes `docs/growth.md` and its plot;
 //!   `npm run bench:streaming` streams a million events, and writes `docs/streaming.md`.
 
 mod comparison;
+mod contention;
 mod contestants;
 mod costs;
 mod engine;
@@ -18,10 +20,13 @@ fn main() {
         Some("serve") => engine::serve(),
         Some("growth") => growth::run(),
         Some("streaming") => growth::run_streaming(),
+        Some("contention") => contention::run(),
         Some("costs") => costs::run(),
         None => comparison::run(),
         Some(other) => {
-            eprintln!("{other} is unknown: give `growth`, `streaming`, `costs` or nothing");
+            eprintln!(
+                "{other} is unknown: give `growth`, `streaming`, `contention`, `costs` or nothing"
+            );
             std::process::exit(2);
         }
     }
