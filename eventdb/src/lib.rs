@@ -103,7 +103,8 @@ pub use event::{Event, EventBuilder, ExtensionValue};
 #[cfg(feature = "dynamodb")]
 pub use {
     domain::repository::{
-        EventsRead, ExecuteError, Executed, LoadError, Loaded, Repository, SnapshotWrite, Snapshots,
+        EventsRead, ExecuteError, Executed, LoadError, Loaded, Repository, SnapshotError,
+        SnapshotWrite, Snapshots,
     },
     store::error::{
         BoxError, CompleteEvent, Conflict, Error, IdReuse, StoredEvent, UnsettledEvents,

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use eventdb::testing::given;
+use eventdb::testing::{assert_snapshot_keeps, given};
 use eventdb::{
     Aggregate, DomainEvent, Event, EventCandidate, ReceivedMessage, Shape, ShapeError,
     UnknownTypes, Upcaster,
@@ -161,10 +161,10 @@ fn what_is_new_in_the_data_is_passed_over_and_what_is_missing_is_an_error() {
     let error = missing.typed::<Forms>().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the event `evt-1` of `book:1`, type `form.struct`, can't be read: its data doesn't have \
-         the shape of its type"
+        "the event `evt-1` of `book:1`, type `form.struct`, can't be read: `data.ratio` doesn't \
+         have the shape of the event's type"
     );
-    let cause = error.source().and_then(|shape| shape.source()).unwrap().to_string();
+    let cause = error.source().unwrap().to_string();
     assert_eq!(cause, "invalid type: string \"secret\", expected f64");
 }
 
@@ -197,20 +197,20 @@ fn what_is_no_event_is_said() {
     }
 
     fn reason<E: DomainEvent>(event: &E) -> ShapeError {
-        EventCandidate::typed(event, SOURCE, "book:1").unwrap_err().0
+        EventCandidate::typed(event, SOURCE, "book:1").unwrap_err().reason
     }
     let text = reason(&Wrong::Text("Dune".into()));
     assert!(matches!(text, ShapeError::NoObject { variant } if variant == "book.renamed"));
     assert!(matches!(reason(&Wrong::Tuple(1, 2)), ShapeError::NoObject { .. }));
     let map = Wrong::Unwritable([(vec![1], 1)].into());
-    assert!(matches!(reason(&map), ShapeError::Data(_)));
-    assert!(matches!(reason(&Tagged::Renamed { to: "Dune".into() }), ShapeError::NoEnum));
-    assert!(matches!(reason(&Number(1)), ShapeError::NoEnum));
+    assert!(matches!(reason(&map), ShapeError::Unserializable { .. }));
+    assert!(matches!(reason(&Tagged::Renamed { to: "Dune".into() }), ShapeError::NoEnum { .. }));
+    assert!(matches!(reason(&Number(1)), ShapeError::NoEnum { .. }));
 
     // And when reading: such a type is a mistake, not an unknown one.
     let renamed = event("Renamed", None, json!({ "to": "Dune" }));
-    assert!(matches!(renamed.typed::<Tagged>().err().unwrap().reason, ShapeError::NoEnum));
-    assert!(matches!(renamed.typed::<Number>().err().unwrap().reason, ShapeError::NoEnum));
+    assert!(matches!(renamed.typed::<Tagged>().err().unwrap().reason, ShapeError::NoEnum { .. }));
+    assert!(matches!(renamed.typed::<Number>().err().unwrap().reason, ShapeError::NoEnum { .. }));
     let moved = event("book.moved", None, json!({}));
     assert!(matches!(moved.typed::<Wrong>().err().unwrap().reason, ShapeError::NoObject { .. }));
 }
@@ -240,7 +240,8 @@ fn unknown_types_are_ignored_refused_or_caught() {
     assert_eq!(eaten.typed::<Others>().unwrap(), Option::Some(Others::Other));
     assert_eq!(
         eaten.typed::<Forms>().unwrap_err().reason.to_string(),
-        "the type is unknown; allowed are `form.unit`, `form.struct`, `form.newtype`, `form.map`"
+        "the type is unknown; it must be one of `form.unit`, `form.struct`, `form.newtype`, \
+         `form.map`"
     );
     // A known type with data that doesn't fit is never passed over.
     let known = event("form.struct", None, json!({}));
@@ -310,6 +311,50 @@ fn an_upcaster_that_fails_is_named_even_where_unknown_types_are_ignored() {
     );
     let no_object = event("book.lent", None, json!([])).typed::<Lifted>().unwrap_err();
     assert!(matches!(no_object.reason, ShapeError::NoObject { .. }));
+}
+
+#[test]
+fn an_upcaster_is_for_exactly_the_old_shape() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Versions {
+        #[serde(rename = "book.borrowed")]
+        Borrowed { user: String },
+    }
+    const FIRST: &str = "https://library.example.com/borrowed/1";
+    impl DomainEvent for Versions {
+        const UNKNOWN_TYPES: UnknownTypes = UnknownTypes::Reject;
+        const UPCASTERS: &'static [Upcaster] = &[
+            Upcaster::from_shape("book.borrowed", Some(FIRST), |shape| {
+                shape.data.insert("user".to_owned(), "of the first".into());
+                Ok(())
+            }),
+            // Neither the shape of today nor the other old one.
+            Upcaster::from_shape("book.borrowed", None, |shape| {
+                let reader = shape.data.remove("reader").ok_or("`reader` is missing")?;
+                shape.data.insert("user".to_owned(), reader);
+                shape.dataschema = Some(SECOND.to_owned());
+                Ok(())
+            }),
+        ];
+
+        fn dataschema(&self) -> Option<&str> {
+            Some(SECOND)
+        }
+    }
+    let borrowed = |user: &str| Some(Versions::Borrowed { user: user.to_owned() });
+    let without = event("book.borrowed", None, json!({ "reader": "user:456" }));
+    assert_eq!(without.typed::<Versions>().unwrap(), borrowed("user:456"));
+    let first = event("book.borrowed", Some(FIRST), json!({}));
+    assert_eq!(first.typed::<Versions>().unwrap(), borrowed("of the first"));
+    let today = stored(&borrowed("user:789").unwrap());
+    assert_eq!(today.typed::<Versions>().unwrap(), borrowed("user:789"));
+    let error = event("book.borrowed", None, json!({})).typed::<Versions>().unwrap_err();
+    assert!(error.to_string().ends_with("from `book.borrowed` failed: `reader` is missing"));
+    let other = event("book.lent", None, json!({}));
+    assert!(matches!(
+        other.typed::<Versions>().unwrap_err().reason,
+        ShapeError::UnknownType { .. }
+    ));
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -412,7 +457,30 @@ fn events_that_would_not_come_back_fail_the_test() {
     assert!(changed.starts_with("an event is another one once it is stored"), "{changed}");
     let named = || given::<Counter>([Counted::Named("Dune".into())]);
     let unwritable = panics(named);
-    assert!(unwritable.contains("the variant `counter.named` holds no object"), "{unwritable}");
+    assert!(
+        unwritable.contains("the variant `counter.named` doesn't hold an object"),
+        "{unwritable}"
+    );
+}
+
+#[test]
+fn a_test_tells_what_a_snapshot_would_lose() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct State {
+        #[serde(with = "chrono::serde::ts_seconds")]
+        at: chrono::DateTime<chrono::Utc>,
+        #[serde(skip)]
+        cache: u8,
+        ratio: f64,
+    }
+    let at = |milliseconds| chrono::DateTime::from_timestamp_millis(milliseconds).unwrap();
+    let fine = State { at: at(1_000), cache: 0, ratio: 0.1 };
+    assert_snapshot_keeps(&fine);
+    let lost = panics(|| assert_snapshot_keeps(&State { cache: 1, ..fine }));
+    assert!(lost.starts_with("a state is another one once it comes from a snapshot"), "{lost}");
+    panics(|| assert_snapshot_keeps(&State { at: at(1_001), ..fine }));
+    let unreadable = panics(|| assert_snapshot_keeps(&State { ratio: f64::NAN, ..fine }));
+    assert!(unreadable.starts_with("the state can't be read again from {"), "{unreadable}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod aggregate;
 pub(crate) mod domain_event;
+mod json;
 #[cfg(feature = "dynamodb")]
 pub(crate) mod repository;
 #[cfg(feature = "testing")]

@@ -1,8 +1,10 @@
 //! Given events, when a decision is made, then these events or this error: tests of decisions,
 //! without any database.
 //!
-//! The events go through their JSON on the way, so that a test also fails when one can't be stored
-//! or comes back as something else. A failing test panics with a coloured difference. For what
+//! The events go through their JSON on the way, by the same rules as in a
+//! [`Repository`](crate::Repository), so that a test also fails when one can't be stored and read
+//! again. A test is stricter in one thing: what comes back must be equal to what was decided, so
+//! that a team learns what its serde attributes leave out or round. A failing test panics with a coloured difference. For what
 //! needs a database there is [`EmbeddedDynamoDb`](crate::EmbeddedDynamoDb).
 //!
 //! ```
@@ -51,12 +53,12 @@
 
 use std::fmt::Debug;
 
-use chrono::DateTime;
 use pretty_assertions::Comparison;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::domain::aggregate::Aggregate;
 use crate::domain::domain_event::DomainEvent;
-use crate::event::Event;
 use crate::event::candidate::EventCandidate;
 
 /// A state that is folded from the given events.
@@ -281,23 +283,44 @@ fn fold<A: Aggregate>(mut state: A, events: impl IntoIterator<Item = A::Event>) 
     state
 }
 
+/// Checks that a state comes back from a snapshot as it was: what serde skips or rounds in it
+/// would make another answer of [`Snapshots`](crate::Snapshots).
+///
+/// # Panics
+/// When the state can't be written as JSON, can't be read again, or is another one then.
+///
+/// ```
+/// use eventdb::testing::assert_snapshot_keeps;
+/// # use serde::{Deserialize, Serialize};
+///
+/// #[derive(Debug, PartialEq, Serialize, Deserialize)]
+/// struct Book {
+///     borrower: Option<String>,
+/// }
+///
+/// assert_snapshot_keeps(&Book { borrower: Some("user:456".to_owned()) });
+/// ```
+#[track_caller]
+pub fn assert_snapshot_keeps<S>(state: &S)
+where
+    S: Serialize + DeserializeOwned + Debug + PartialEq,
+{
+    let json = serde_json::to_string(state)
+        .unwrap_or_else(|error| panic!("the state can't be written as JSON: {error}"));
+    let restored: S = serde_json::from_str(&json)
+        .unwrap_or_else(|error| panic!("the state can't be read again from {json}: {error}"));
+    assert!(
+        restored == *state,
+        "a state is another one once it comes from a snapshot:\n\n{}\n",
+        Comparison::new(state, &restored)
+    );
+}
+
 /// The event as it comes back from the store.
 #[track_caller]
 fn through_json<E: DomainEvent>(event: &E) -> E {
-    let candidate = EventCandidate::typed(event, "https://eventdb.example.com", "test:1")
-        .unwrap_or_else(|error| panic!("{error}{}", causes(&error)));
-    let mut stored = Event::builder()
-        .id("test")
-        .source(candidate.source)
-        .ty(candidate.ty)
-        .subject(candidate.subject)
-        .time(DateTime::UNIX_EPOCH)
-        .data(candidate.data)
-        .build();
-    stored.dataschema = candidate.dataschema;
-    match stored.typed() {
-        Ok(Some(event)) => event,
-        Ok(None) => panic!("the type `{}` is written, but unknown when it is read", stored.ty),
+    match EventCandidate::typed_and_read_back(event, "https://eventdb.example.com", "test:1") {
+        Ok((_, read)) => read,
         Err(error) => panic!("{error}{}", causes(&error)),
     }
 }

@@ -5,7 +5,6 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use crate::domain::domain_event::ShapeError;
-use crate::event::Event;
 
 /// What an event's meaning lies in, and what an [`Upcaster`] may change.
 ///
@@ -81,10 +80,14 @@ type Lift = fn(&mut Shape) -> Result<(), String>;
 enum From {
     Type(&'static str),
     Dataschema(&'static str),
+    Shape(&'static str, Option<&'static str>),
 }
 
 impl Upcaster {
-    /// For events of this type.
+    /// For events of this type, whatever `dataschema` they state.
+    ///
+    /// An event of today's that has the same type is lifted too. Where only the old shape is meant,
+    /// [`from_shape`](Self::from_shape) tells them apart.
     ///
     /// ```
     /// use eventdb::Upcaster;
@@ -117,16 +120,40 @@ impl Upcaster {
         Self { from: From::Dataschema(uri), lift }
     }
 
+    /// For events of exactly one shape: this type, and this `dataschema` or, with `None`, none.
+    ///
+    /// So the first version of an event, which stated no schema, is lifted when a second one has
+    /// the same type and states its schema.
+    ///
+    /// ```
+    /// use eventdb::Upcaster;
+    ///
+    /// const FROM_FIRST: Upcaster = Upcaster::from_shape("book.borrowed", None, |shape| {
+    ///     shape.dataschema = Some("https://library.example.com/borrowed/2".to_owned());
+    ///     shape.data.insert("branch".to_owned(), "main".into());
+    ///     Ok(())
+    /// });
+    /// ```
+    pub const fn from_shape(
+        ty: &'static str,
+        dataschema: Option<&'static str>,
+        lift: fn(&mut Shape) -> Result<(), String>,
+    ) -> Self {
+        Self { from: From::Shape(ty, dataschema), lift }
+    }
+
     fn is_for(&self, ty: &str, dataschema: Option<&str>) -> bool {
         match self.from {
             From::Type(from) => from == ty,
             From::Dataschema(from) => Some(from) == dataschema,
+            From::Shape(from, from_schema) => from == ty && from_schema == dataschema,
         }
     }
 
     fn name(&self) -> &'static str {
         match self.from {
             From::Type(name) | From::Dataschema(name) => name,
+            From::Shape(ty, dataschema) => dataschema.unwrap_or(ty),
         }
     }
 }
@@ -138,16 +165,20 @@ impl fmt::Debug for Upcaster {
 }
 
 /// The newest shape of an event; `None` if no upcaster is for it.
-pub(crate) fn lift(event: &Event, upcasters: &[Upcaster]) -> Result<Option<Shape>, ShapeError> {
-    let is_old = |upcaster: &Upcaster| upcaster.is_for(&event.ty, event.dataschema.as_deref());
-    if !upcasters.iter().any(is_old) {
+pub(crate) fn lift(
+    ty: &str,
+    dataschema: Option<&str>,
+    data: &Value,
+    upcasters: &[Upcaster],
+) -> Result<Option<Shape>, ShapeError> {
+    if !upcasters.iter().any(|upcaster| upcaster.is_for(ty, dataschema)) {
         return Ok(None);
     }
-    let Value::Object(data) = &event.data else {
-        return Err(ShapeError::NoObject { variant: event.ty.clone() });
+    let Value::Object(data) = data else {
+        return Err(ShapeError::NoObject { variant: ty.to_owned() });
     };
     let mut shape =
-        Shape { ty: event.ty.clone(), dataschema: event.dataschema.clone(), data: data.clone() };
+        Shape { ty: ty.to_owned(), dataschema: dataschema.map(str::to_owned), data: data.clone() };
     let mut unused: Vec<&Upcaster> = upcasters.iter().collect();
     while let Some(next) =
         unused.iter().position(|upcaster| upcaster.is_for(&shape.ty, shape.dataschema.as_deref()))

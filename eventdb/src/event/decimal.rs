@@ -80,7 +80,6 @@ pub(crate) fn from_json(number: &Number) -> Option<String> {
 }
 
 /// Makes every number of a payload the one that will be read back: `1.0` is stored as `1`.
-#[cfg(feature = "dynamodb")]
 pub(crate) fn make_canonical(value: &mut serde_json::Value) {
     use serde_json::Value;
     match value {

@@ -95,6 +95,13 @@ impl Table {
         }
     }
 
+    /// The last revision that a subject has reached, or had a moment ago; `None` where there is no
+    /// head to tell. Whether the event is still in the table is another question.
+    pub(crate) async fn last_revision(&self, subject: &str) -> Result<Option<u64>, Error> {
+        let item = self.get_eventually(key(subject)).await?;
+        Ok(item.as_ref().and_then(Head::read).map(|head| head.revision))
+    }
+
     fn readable(&self, subject: &str, item: &SdkItem) -> Result<Head, Error> {
         Head::read(item).ok_or_else(|| {
             self.refused(

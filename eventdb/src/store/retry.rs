@@ -146,6 +146,11 @@ impl Attempts {
         self
     }
 
+    /// How many were begun.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+
     /// Waits after a failure, unless there were too many or there is no time left.
     pub(crate) async fn pause(&mut self, source: BoxError) -> Result<(), Error> {
         self.failed += 1;

@@ -7,8 +7,11 @@ use crate::store::error::{Conflict, Error};
 
 /// An aggregate that can't be loaded.
 ///
-/// A reader of events gets a bad row beside the good ones; a state that lacks an event would be
+/// A reader of events gets a bad row next to the good ones; a state that lacks an event would be
 /// wrong, and decisions on it too, so here it is an error.
+///
+/// The message says what is wrong; [`source`](std::error::Error::source) leads to what lies behind
+/// it, and neither repeats the other.
 ///
 /// ```
 /// # use eventdb::LoadError;
@@ -24,18 +27,20 @@ pub enum LoadError {
     Store(#[from] Error),
 
     /// A row of the subject isn't readable as an event.
-    #[error("the history can't be folded: {0}")]
+    #[error(transparent)]
     InvalidItem(Box<InvalidItem>),
 
-    /// Events were removed from the subject's history.
+    /// Events were removed from the subject's history, or overwritten by another kind of writer.
+    /// Trying again doesn't help; the rows must be restored from a backup.
     #[error(
-        "the history can't be folded: `{}` lacks the revisions {} to {}",
+        "the history of `{}` can't be folded: it lacks the revisions {} to {}, which were removed \
+         from the table or overwritten",
         .0.subject, .0.revisions.start(), .0.revisions.end()
     )]
     MissingRevisions(MissingRevisions),
 
     /// An event doesn't have the shape that the aggregate's event type asks for.
-    #[error("the history can't be folded: {0}")]
+    #[error(transparent)]
     Event(#[from] Box<UnreadableEvent>),
 }
 
@@ -57,12 +62,17 @@ pub enum LoadError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExecuteError<E> {
-    /// The domain said no.
+    /// The domain said no. Its error needn't implement [`std::error::Error`], so it is part of the
+    /// message and not the source.
     #[error("the decision was rejected: {0}")]
     Domain(E),
 
-    /// Other writers were quicker each time: the subject is contended. Calling again may succeed.
-    #[error("other writers were quicker, {attempts} times; the last time: {conflict}")]
+    /// Other writers changed the subject first each time: it is contended. Calling again may
+    /// succeed.
+    #[error(
+        "contention: other writers changed the subject first in each of {attempts} attempts; the \
+         last time: {conflict}"
+    )]
     Contended {
         /// How often it was decided.
         attempts: u32,
@@ -80,11 +90,13 @@ pub enum ExecuteError<E> {
 
     /// The two repositories of one decision are in different tables, which no transaction of this
     /// store spans.
-    #[error("the repositories are in different tables, `{0}` and `{1}`; allowed is one table")]
+    #[error("the repositories are in different tables, `{0}` and `{1}`; both must be in one table")]
     DifferentTables(String, String),
 
     /// A decision on two aggregates was given one subject for both.
-    #[error("both aggregates of the decision have the subject `{0}`; allowed are two subjects")]
+    #[error(
+        "both aggregates of the decision have the subject `{0}`; they must have different subjects"
+    )]
     SameSubject(String),
 
     /// The store refused the events or failed.

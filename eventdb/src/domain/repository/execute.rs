@@ -1,19 +1,18 @@
 //! Decisions: load, decide, append at what was loaded; on a conflict once more.
 
-use std::time::Duration;
-
 use futures_util::future::try_join;
 
-use super::error::ExecuteError;
+use super::error::{ExecuteError, LoadError};
 use super::load::{Loaded, Place};
 use super::{Repository, SnapshotWrite};
 use crate::domain::aggregate::Aggregate;
 use crate::domain::domain_event::UnwritableEvent;
 use crate::event::Event;
 use crate::event::candidate::EventCandidate;
-use crate::store::error::Error;
-use crate::store::precondition::Precondition;
-use crate::store::{EventDb, pauses};
+use crate::store::EventDb;
+use crate::store::error::{Conflict, Error};
+use crate::store::precondition::{ExpectedState, Precondition};
+use crate::store::retry::Attempts;
 
 /// What a decision came to.
 ///
@@ -41,8 +40,8 @@ impl<A: Aggregate> Repository<A> {
     /// Loads the aggregate of a subject, lets `decide` make events of its state, and appends them
     /// on the condition that the subject has not moved meanwhile.
     ///
-    /// When it has, only the new events are read and `decide` is called again, up to 16 times
-    /// within about 15 seconds, with random pauses. So it may be called several times and should
+    /// When it has, only the new events are read and `decide` is called again, with random pauses,
+    /// until the [time limit](crate::TimeLimits) of an operation has passed since loading. So it may be called several times and should
     /// do nothing but decide. What it returns as an error ends the matter as
     /// [`ExecuteError::Domain`]; no events are a decision too, and nothing is written.
     ///
@@ -74,16 +73,18 @@ impl<A: Aggregate> Repository<A> {
         I: IntoIterator<Item = A::Event>,
     {
         let mut loaded = self.load(subject).await?;
-        let mut attempts = Attempts::new();
+        let mut attempts = self.db.table().attempts("execute").about(Some(&loaded.subject));
         loop {
             let events = decide(&loaded.state).map_err(ExecuteError::Domain)?;
             let decision = self.decision(&loaded.subject, events)?;
             let preconditions = [loaded.precondition()];
             match append(&self.db, decision.candidates.clone(), preconditions).await {
-                Ok(stored) => return Ok(self.executed(loaded, decision, stored, attempts.count)),
-                Err(error) => attempts.pause_after(error).await?,
+                Ok(stored) => return Ok(self.executed(loaded, decision, stored, attempts.count())),
+                Err(error) => {
+                    let conflict = pause_after(&mut attempts, error).await?;
+                    loaded = self.catch_up(loaded, &conflict).await?;
+                }
             }
-            loaded = self.refresh(loaded).await?;
         }
     }
 
@@ -140,7 +141,7 @@ impl<A: Aggregate> Repository<A> {
             return Err(ExecuteError::SameSubject(subject));
         }
         let (mut one, mut other) = try_join(self.load(subject), others.load(other_subject)).await?;
-        let mut attempts = Attempts::new();
+        let mut attempts = self.db.table().attempts("execute").about(Some(&one.subject));
         loop {
             let (events, other_events) =
                 decide(&one.state, &other.state).map_err(ExecuteError::Domain)?;
@@ -153,14 +154,30 @@ impl<A: Aggregate> Repository<A> {
                 Ok(mut stored) => {
                     let other_stored = stored.split_off(decision.candidates.len());
                     return Ok((
-                        self.executed(one, decision, stored, attempts.count),
-                        others.executed(other, other_decision, other_stored, attempts.count),
+                        self.executed(one, decision, stored, attempts.count()),
+                        others.executed(other, other_decision, other_stored, attempts.count()),
                     ));
                 }
-                Err(error) => attempts.pause_after(error).await?,
+                Err(error) => {
+                    let conflict = pause_after(&mut attempts, error).await?;
+                    (one, other) =
+                        try_join(self.catch_up(one, &conflict), others.catch_up(other, &conflict))
+                            .await?;
+                }
             }
-            (one, other) = try_join(self.refresh(one), others.refresh(other)).await?;
         }
+    }
+
+    /// Brings a state up to where a conflict says that its subject is.
+    async fn catch_up(
+        &self,
+        loaded: Loaded<A>,
+        conflict: &Conflict,
+    ) -> Result<Loaded<A>, LoadError> {
+        let loaded = self.refresh(loaded).await?;
+        let is_of = |loaded: &Loaded<A>| conflict.subject == loaded.subject;
+        let revision = if is_of(&loaded) { conflict.actual.revision() } else { 0 };
+        self.complete(loaded, revision).await
     }
 
     fn decision(
@@ -168,16 +185,15 @@ impl<A: Aggregate> Repository<A> {
         subject: &str,
         events: impl IntoIterator<Item = A::Event>,
     ) -> Result<Decision<A>, UnwritableEvent> {
-        let events: Vec<A::Event> = events.into_iter().collect();
-        let candidates = events
-            .iter()
-            .map(|event| {
-                let mut candidate = EventCandidate::typed(event, &*self.source, subject)?;
-                candidate.extensions.clone_from(&self.extensions);
-                Ok(candidate)
-            })
-            .collect::<Result<_, UnwritableEvent>>()?;
-        Ok(Decision { events, candidates })
+        let mut decision = Decision { events: Vec::new(), candidates: Vec::new() };
+        for event in events {
+            let (mut candidate, event) =
+                EventCandidate::typed_and_read_back(&event, &*self.source, subject)?;
+            candidate.extensions.clone_from(&self.extensions);
+            decision.candidates.push(candidate);
+            decision.events.push(event);
+        }
+        Ok(decision)
     }
 
     fn executed(
@@ -193,6 +209,10 @@ impl<A: Aggregate> Repository<A> {
         if let Some(last) = events.last() {
             aggregate.revision = last.revision.unwrap_or(aggregate.revision);
             aggregate.last = Some(Place::of(last));
+            aggregate.numbered = true;
+            // Another writer's event stays the last one where its clock runs ahead.
+            let first = events.first().map(|event| event.time.timestamp_millis());
+            aggregate.uncounted = aggregate.uncounted.filter(|time| first <= Some(*time));
         }
         let snapshot = if events.is_empty() { None } else { self.write_snapshot(&mut aggregate) };
         Executed { aggregate, events, attempts, snapshot }
@@ -201,6 +221,7 @@ impl<A: Aggregate> Repository<A> {
 
 /// What was decided for one aggregate.
 struct Decision<A: Aggregate> {
+    /// As every reader will have them, which is what the state is folded from.
     events: Vec<A::Event>,
     candidates: Vec<EventCandidate>,
 }
@@ -226,30 +247,29 @@ async fn append(
         .await
 }
 
-/// How often it was decided, and how long to wait before the next time.
-struct Attempts<P> {
-    count: u32,
-    pauses: P,
-}
-
-impl Attempts<()> {
-    fn new() -> Attempts<impl Iterator<Item = Duration>> {
-        Attempts { count: 1, pauses: pauses().take(15) }
+/// Waits after a conflict and returns it, unless there is no time left; other errors end the matter.
+/// What is there is read after the pause, so that the next decision is made on what is.
+async fn pause_after<E>(
+    attempts: &mut Attempts,
+    error: Error,
+) -> Result<Box<Conflict>, ExecuteError<E>> {
+    let conflict = match error {
+        Error::Conflict(conflict) => conflict,
+        error => return Err(ExecuteError::Store(error)),
+    };
+    // A subject never goes back, so its head isn't in accord with its events.
+    if is_behind(&conflict) {
+        return Err(ExecuteError::Store(Error::Conflict(conflict)));
+    }
+    let reason = conflict.to_string().into();
+    match attempts.pause_after_conflict(reason, Some(&conflict.subject)).await {
+        Ok(()) => Ok(conflict),
+        Err(_) => Err(ExecuteError::Contended { attempts: attempts.count(), conflict }),
     }
 }
 
-impl<P: Iterator<Item = Duration>> Attempts<P> {
-    /// Waits after a conflict, unless there were too many; other errors end the matter.
-    async fn pause_after<E>(&mut self, error: Error) -> Result<(), ExecuteError<E>> {
-        let conflict = match error {
-            Error::Conflict(conflict) => conflict,
-            error => return Err(ExecuteError::Store(error)),
-        };
-        let Some(pause) = self.pauses.next() else {
-            return Err(ExecuteError::Contended { attempts: self.count, conflict });
-        };
-        tokio::time::sleep(pause).await;
-        self.count += 1;
-        Ok(())
-    }
+/// Whether a subject is said to be at an earlier revision than the one that was loaded.
+fn is_behind(conflict: &Conflict) -> bool {
+    matches!(conflict.expected, ExpectedState::Revision(expected)
+        if conflict.actual.revision() < expected)
 }

@@ -1,13 +1,20 @@
 //! Loading an aggregate: from its snapshot if there is a good one, then from its events.
 
+use std::time::Duration;
+
 use chrono::DateTime;
 use futures_util::TryStreamExt;
+use futures_util::future::try_join;
 
 use super::Repository;
 use super::error::LoadError;
 use crate::domain::aggregate::Aggregate;
 use crate::event::Event;
 use crate::store::MissingRevisions;
+
+/// How often the end of a history is read again when it lies before the revision that its subject
+/// has reached, before the events count as removed.
+const END_RETRIES: u32 = 3;
 
 /// An aggregate as it was loaded.
 ///
@@ -26,12 +33,17 @@ pub struct Loaded<A> {
     pub subject: String,
     /// Its state; the default if it has no events.
     pub state: A,
-    /// Revision of its last event, 0 without events.
+    /// Revision of its last event, 0 without events. An event of the original library behind one
+    /// of ours is in the state and has no revision.
     pub revision: u64,
     /// What was read for it.
     pub read: EventsRead,
-    /// Where the history ends, as far as it was folded.
+    /// The last event that was counted.
     pub(super) last: Option<Place>,
+    /// Whether that event has its revision from its row, and not from its place in the history.
+    pub(super) numbered: bool,
+    /// The time of the latest event behind that one that wasn't counted.
+    pub(super) uncounted: Option<i64>,
     /// Revision of the last snapshot, 0 without one.
     pub(super) snapshot: u64,
 }
@@ -69,10 +81,17 @@ impl Place {
 impl<A: Aggregate> Repository<A> {
     /// Folds the events of a subject, strongly consistent, in constant memory.
     ///
+    /// Only a whole history is folded: a hole, a row that can't be read and an end that lies before
+    /// the revision that the subject has reached are errors.
+    ///
+    /// Events of the original library are folded where they stand. Before our own events they count
+    /// as revisions; behind one of ours they have none, and the revision stays.
+    ///
     /// # Cost
     /// As [`EventDb::fetch_events_for_subject`](crate::EventDb::fetch_events_for_subject); with
     /// [snapshots](Self::with_snapshots) half a read unit per 4 KB of the snapshot and the events
-    /// from its last one on, in two requests.
+    /// from its last one on, in two requests. Half a read unit more, in a request at the same
+    /// time, for the revision that the subject has reached.
     ///
     /// # Errors
     /// [`LoadError`]: the store's, or why the history can't be folded.
@@ -87,7 +106,16 @@ impl<A: Aggregate> Repository<A> {
     pub async fn load(&self, subject: impl Into<String>) -> Result<Loaded<A>, LoadError> {
         let subject = subject.into();
         crate::codec::validation::check_subject(&subject).map_err(crate::Error::from)?;
-        if let Some(begun) = self.begin_with_snapshot(&subject).await {
+        let folded = self.fold_with_snapshot(&subject);
+        let (loaded, end) = try_join(folded, async {
+            self.db.table().last_revision(&subject).await.map_err(LoadError::from)
+        })
+        .await?;
+        self.complete(loaded, end.unwrap_or(0)).await
+    }
+
+    async fn fold_with_snapshot(&self, subject: &str) -> Result<Loaded<A>, LoadError> {
+        if let Some(begun) = self.begin_with_snapshot(subject).await {
             let revision = begun.revision;
             if let Some(loaded) = self.fold_on(begun).await? {
                 return Ok(loaded);
@@ -97,12 +125,42 @@ impl<A: Aggregate> Repository<A> {
                 "a snapshot is passed over: its event at revision {revision} isn't in the history"
             );
         }
-        self.fold_all(subject).await
+        self.fold_all(subject.to_owned()).await
+    }
+
+    /// Sees to it that the state reaches the revision that the subject is known to have reached.
+    /// It was learnt at another moment than the events were read, so these are read on first.
+    pub(super) async fn complete(
+        &self,
+        mut loaded: Loaded<A>,
+        revision: u64,
+    ) -> Result<Loaded<A>, LoadError> {
+        let mut retry = 0;
+        while loaded.revision < revision {
+            if retry > 0 {
+                // A query isn't isolated from a transaction that commits meanwhile: its head may
+                // show before its events. The read of a hole in the middle waits as long.
+                if retry > END_RETRIES {
+                    return Err(LoadError::MissingRevisions(MissingRevisions {
+                        subject: loaded.subject,
+                        revisions: loaded.revision + 1..=revision,
+                    }));
+                }
+                tokio::time::sleep(Duration::from_millis(10 << retry)).await;
+            }
+            retry += 1;
+            loaded = self.refresh(loaded).await?;
+        }
+        Ok(loaded)
     }
 
     /// Brings a state up to date, reading only what has come since.
     pub(super) async fn refresh(&self, loaded: Loaded<A>) -> Result<Loaded<A>, LoadError> {
         let subject = loaded.subject.clone();
+        // What wasn't counted can't be told from what has come since.
+        if loaded.uncounted.is_some() {
+            return self.fold_all(subject).await;
+        }
         match self.fold_on(loaded).await? {
             Some(loaded) => Ok(loaded),
             None => self.fold_all(subject).await,
@@ -116,6 +174,8 @@ impl<A: Aggregate> Repository<A> {
             revision: 0,
             read: EventsRead::default(),
             last: None,
+            numbered: false,
+            uncounted: None,
             snapshot: 0,
         };
         let mut pages = self.db.fetch_events_for_subject(&loaded.subject).stream();
@@ -145,6 +205,7 @@ impl<A: Aggregate> Repository<A> {
                     && event.revision.is_none_or(|revision| revision == loaded.revision)
                 {
                     found = true;
+                    loaded.numbered = event.revision.is_some();
                 } else if event.time > since {
                     return Ok(None);
                 }
@@ -166,7 +227,31 @@ fn check(
 }
 
 impl<A: Aggregate> Loaded<A> {
+    /// Folds the next event of the history.
     fn fold(&mut self, event: &Event) -> Result<(), LoadError> {
+        match event.revision {
+            // The store sees a hole between two numbered events, and this one behind legacy ones.
+            Some(revision) if revision > self.revision.saturating_add(1) => {
+                return Err(LoadError::MissingRevisions(MissingRevisions {
+                    subject: self.subject.clone(),
+                    revisions: self.revision + 1..=revision - 1,
+                }));
+            }
+            Some(revision) => {
+                self.revision = revision;
+                self.numbered = true;
+            }
+            // A legacy event has no revision; its place in the history counts.
+            None if !self.numbered => self.revision = self.revision.saturating_add(1),
+            // Another writer's, which no head knows of.
+            None => {}
+        }
+        if event.revision.is_none() && self.numbered {
+            self.uncounted = self.uncounted.max(Some(event.time.timestamp_millis()));
+        } else {
+            self.uncounted = None;
+            self.last = Some(Place::of(event));
+        }
         match event.typed::<A::Event>()? {
             Some(typed) => {
                 self.state.apply(typed);
@@ -174,9 +259,6 @@ impl<A: Aggregate> Loaded<A> {
             }
             None => self.read.ignored += 1,
         }
-        // A legacy event has no revision; its place in the history counts.
-        self.revision = event.revision.unwrap_or(self.revision + 1);
-        self.last = Some(Place::of(event));
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 pub use error::{ExecuteError, LoadError};
 pub use execute::Executed;
 pub use load::{EventsRead, Loaded};
-pub use snapshots::{SnapshotWrite, Snapshots};
+pub use snapshots::{SnapshotError, SnapshotWrite, Snapshots};
 
 use crate::domain::aggregate::Aggregate;
 use crate::event::ExtensionValue;
