@@ -90,7 +90,7 @@ impl<A: Aggregate> Repository<A> {
     /// # Cost
     /// As [`EventDb::fetch_events_for_subject`](crate::EventDb::fetch_events_for_subject); with
     /// [snapshots](Self::with_snapshots) half a read unit per 4 KB of the snapshot and the events
-    /// from its last one on, in two requests. Half a read unit more, in a request at the same
+    /// from its last one on, in two requests. Always half a read unit more, in a request at the same
     /// time, for the revision that the subject has reached.
     ///
     /// # Errors

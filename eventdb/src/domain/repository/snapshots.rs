@@ -32,8 +32,8 @@ use crate::store::error::Error;
 /// [`SnapshotError`]. What serde leaves out both times can't be seen there;
 /// [`testing::assert_snapshot_keeps`](crate::testing::assert_snapshot_keeps) compares the states.
 ///
-/// With them, loading takes two requests however long the history: half a read unit per 4 KB of
-/// the state, and the events since. Writing one takes a write unit per KB of the state, which as
+/// With them, loading takes three requests however long the history, two of them at the same time:
+/// half a read unit per 4 KB of the state, half a unit for the head, and the events since. Writing one takes a write unit per KB of the state, which as
 /// JSON must fit in an item of 400 KB.
 ///
 /// Where the original library writes to the same subject, no snapshot is taken while the last event
