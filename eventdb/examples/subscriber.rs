@@ -16,8 +16,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use aws_config::BehaviorVersion;
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message};
 use eventdb::{
-    DomainEvent, Event, EventDb, Position, Projection, ReadModel, ReceivedMessage, Taken,
-    UnknownTypes, UnreadableEvent,
+    ApplyOutcome, DomainEvent, Event, EventDb, Position, Projection, ReadModel, ReceivedMessage,
+    Step, UnknownTypes, UnreadableEvent,
 };
 use serde::{Deserialize, Serialize};
 
@@ -51,27 +51,27 @@ impl Loans {
     }
 }
 
-impl ReadModel for &Loans {
+impl ReadModel for Loans {
     type Error = Box<UnreadableEvent>;
 
     async fn position(&self, subject: &str) -> Result<Position, Self::Error> {
-        Ok(self.lock().get(subject).map(|loan| loan.position).unwrap_or_default())
+        Ok(self.lock().get(subject).map(|loan| loan.position.clone()).unwrap_or_default())
     }
 
-    async fn apply(&self, event: &Event, to: Position) -> Result<Taken, Self::Error> {
+    async fn apply(&self, event: &Event, step: &Step) -> Result<ApplyOutcome, Self::Error> {
         let change = event.typed()?;
         let mut loans = self.lock();
         let loan = loans.entry(event.subject.clone()).or_default();
-        if loan.position.revision + 1 != to.revision {
-            return Ok(Taken::Elsewhere);
+        if !step.begins_at(&loan.position) {
+            return Ok(ApplyOutcome::PositionDiffers);
         }
-        loan.position = to;
+        loan.position = step.to.clone();
         match change {
             Some(BookEvent::Borrowed { user_id }) => loan.borrower = Some(user_id),
             Some(BookEvent::Returned {}) => loan.borrower = None,
             None => {}
         }
-        Ok(Taken::Applied)
+        Ok(ApplyOutcome::Applied)
     }
 }
 
@@ -89,11 +89,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let configuration = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let sqs = aws_sdk_sqs::Client::new(&configuration);
     let loans = Loans::default();
-    let mut projection = Projection::new(&loans);
-    if let Ok(table) = std::env::var("LIBRARY_TABLE") {
-        projection =
-            projection.reading(EventDb::new(aws_sdk_dynamodb::Client::new(&configuration), table));
-    }
+    let store = std::env::var("LIBRARY_TABLE")
+        .ok()
+        .map(|table| EventDb::new(aws_sdk_dynamodb::Client::new(&configuration), table));
+    let projection = Projection::new(&loans).reading(store);
     loop {
         let receive = sqs
             .receive_message()

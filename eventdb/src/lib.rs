@@ -56,14 +56,15 @@
 //! - **Aggregates**: an [`Aggregate`] folds a subject's events; a [`Repository`] loads it and
 //!   [executes](Repository::execute) decisions on one subject or two, with [`Snapshots`] if wanted.
 //! - **Tests of decisions**: [`testing`], given / when / then.
-//! - **Read models**: a [`ReceivedMessage`] is an event; a [`Projection`] brings each once and in
-//!   order to a [`ReadModel`], such as a [`DynamoDbReadModel`].
+//! - **Read models**: a [`ReceivedMessage`] is an event and the store that it comes from; a
+//!   [`Projection`] brings each once and in order to a [`ReadModel`], such as a
+//!   [`DynamoDbReadModel`], and reads what it lacks from an [`EventReader`], such as the store.
 //!
 //! # Features
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `dynamodb` (default) | the store; without it only events, items and messages are left, and no AWS client is pulled in |
+//! | `dynamodb` (default) | the store, and read models in DynamoDB; without it events, messages and projections are left, and no AWS client is compiled |
 //! | `embedded` | [`EmbeddedDynamoDb`], a DynamoDB inside the process |
 //! | `testing` | [`testing`], given / when / then for decisions |
 //! | `cloudevents-sdk` | `TryFrom` to and from the event of the crate `cloudevents-sdk` |
@@ -82,13 +83,13 @@ mod event;
 pub mod schema;
 #[cfg(feature = "dynamodb")]
 mod store;
-#[cfg(feature = "dynamodb")]
 mod subscribe;
 
 pub use codec::cursor::{Cursor, CursorError};
 pub use codec::item::{self, InvalidItem};
 pub use codec::message::{ATTRIBUTE_TYPE, Message};
 pub use codec::received_message::{MessageError, ReceivedMessage};
+pub use codec::store_id::{InvalidStoreId, StoreId};
 pub use codec::validation;
 pub use domain::aggregate::Aggregate;
 pub use domain::domain_event::{
@@ -99,6 +100,12 @@ pub use domain::testing;
 pub use domain::upcaster::{Shape, Upcaster};
 pub use event::candidate::{EventCandidate, EventCandidateBuilder};
 pub use event::{Event, EventBuilder, ExtensionValue};
+pub use subscribe::event_reader::{EventReader, NoEventReader, SubjectRow, SubjectRows};
+pub use subscribe::projection::{FailedMessage, OtherStore, Projection, ProjectionError};
+pub use subscribe::read_model::{ApplyOutcome, Position, ReadModel, Step};
+
+/// An error of something that only the one who provides it knows, such as the layer below.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 #[cfg(feature = "dynamodb")]
 pub use {
@@ -106,18 +113,13 @@ pub use {
         EventsRead, ExecuteError, Executed, LoadError, Loaded, Repository, SnapshotError,
         SnapshotWrite, Snapshots,
     },
-    store::error::{
-        BoxError, CompleteEvent, Conflict, Error, IdReuse, StoredEvent, UnsettledEvents,
-    },
+    store::error::{CompleteEvent, Conflict, Error, IdReuse, StoredEvent, UnsettledEvents},
     store::precondition::{ExpectedState, Precondition, SubjectState},
     store::{
         AddEvents, AddNewEvents, CapacityMeter, ConsumedCapacity, EventDb, FetchEvent, FetchEvents,
         History, MissingRevisions, TimeLimits,
     },
     subscribe::dynamodb_read_model::{DynamoDbReadModel, PositionTable, ReadModelError},
-    subscribe::projection::{
-        FailedMessage, Position, Projection, ProjectionError, ReadModel, Taken,
-    },
 };
 
 #[cfg(feature = "embedded")]

@@ -103,6 +103,15 @@ pub mod environment {
     pub const MESSAGE_BYTES: &str = "MESSAGE_BYTES";
 }
 
+/// CloudEvents attributes that the store and its publisher add to an event. No event can have an
+/// extension of such a name.
+pub mod extension {
+    /// The event's revision, padded with zeros to 20 digits.
+    pub const SEQUENCE: &str = "sequence";
+    /// Of a published message: which store the event comes from, the ARN of the table's stream.
+    pub const STORE: &str = "eventstore";
+}
+
 /// Names of the message attributes beside each published event, for filters on subscriptions.
 pub mod message_attribute {
     /// The event's id.
@@ -158,6 +167,8 @@ pub mod limit {
     pub const MESSAGE_BYTES: usize = 262_144;
     /// Most bytes of a message that a topic can be told to take (1 MiB): [large messages](https://docs.aws.amazon.com/sns/latest/dg/large-message-payloads.html).
     pub const LARGEST_MESSAGE_BYTES: usize = 1_048_576;
+    /// Most bytes of the id of a store. The longest ARN of a stream has some 350.
+    pub const STORE_ID_BYTES: usize = 384;
     /// Most actions of one transaction: [TransactWriteItems](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html).
     pub const TRANSACTION_ACTIONS: usize = 100;
     /// Most bytes of all items of one transaction (4 MB).
@@ -214,6 +225,7 @@ pub fn document() -> Value {
             "messageBytes": limit::MESSAGE_BYTES,
             "largestMessageBytes": limit::LARGEST_MESSAGE_BYTES,
         },
+        "extensions": { "sequence": extension::SEQUENCE, "store": extension::STORE },
         "messageAttributes": {
             "id": message_attribute::ID,
             "type": message_attribute::TYPE,

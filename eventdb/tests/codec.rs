@@ -250,6 +250,30 @@ fn a_message_holds_only_characters_that_sns_takes() {
 }
 
 #[test]
+fn the_message_of_a_store_says_which_and_the_event_does_not() {
+    let mut event = item::decode(row(ancestor_row())).unwrap();
+    event.revision = Some(7);
+    event.data = json!({ "userId": "user:456" });
+    let stream =
+        "arn:aws:dynamodb:eu-west-1:111111111111:table/Events/stream/2025-01-28T14:00:00.000";
+    let message = Message::of_store(&event, &stream.parse().unwrap());
+    let expected = format!(
+        r#"{{"specversion":"1.0","id":"550e8400-e29b-41d4-a716-446655440000","source":"https://library.example.com","type":"book.borrowed","subject":"book:123","time":"2025-01-28T14:30:00.000Z","sequence":"00000000000000000007","eventstore":"{stream}","data":{{"userId":"user:456"}}}}"#
+    );
+    assert_eq!(message.body, expected);
+    assert_eq!(message.attributes, Message::new(&event).attributes);
+    assert_eq!(serde_json::from_str::<Event>(&message.body).unwrap(), event);
+    // Copied into another store, it would else say the wrong one.
+    event.extensions = BTreeMap::from([("eventstore".to_owned(), "mine".into())]);
+    let faults = validation::check_events(&[event]).unwrap_err();
+    assert!(faults.to_string().contains("eventstore"), "{faults}");
+    let mut own = ancestor_row();
+    own["extensions"] = json!({ "M": { "eventstore": { "S": "mine" } } });
+    let invalid = item::decode(row(own)).unwrap_err();
+    assert!(invalid.reason.contains("`extensions.eventstore`"), "{invalid}");
+}
+
+#[test]
 fn a_sequence_sorts_as_text() {
     let sequences: Vec<String> = [1, 9, 10, 99, 1_000_000, u64::MAX]
         .into_iter()

@@ -485,13 +485,17 @@ fn a_test_tells_what_a_snapshot_would_lose() {
 
 #[test]
 fn messages_are_read_raw_and_in_the_envelope() {
+    let stream =
+        "arn:aws:dynamodb:eu-west-1:111111111111:table/Events/stream/2025-01-28T14:00:00.000";
     let body = json!({
         "specversion": "1.0", "id": "evt-1", "source": SOURCE, "type": "book.returned",
         "subject": "book:1", "time": "2025-01-28T14:30:00.000Z",
-        "sequence": "00000000000000000007", "data": { "user": "日本 🦀" },
+        "sequence": "00000000000000000007", "eventstore": stream, "data": { "user": "日本 🦀" },
     })
     .to_string();
     let raw = ReceivedMessage::read(&body).unwrap();
+    assert_eq!(raw.store.as_ref().map(|store| store.as_str()), Some(stream));
+    assert!(raw.event.extensions.is_empty(), "where it comes from is no part of the event");
     assert_eq!((raw.event.revision, raw.topic_arn.as_deref()), (Some(7), None));
     let envelope = json!({
         "Type": "Notification", "MessageId": "22b80b92", "TopicArn": "arn:aws:sns:…",
@@ -499,6 +503,7 @@ fn messages_are_read_raw_and_in_the_envelope() {
         "MessageAttributes": { "type": { "Type": "String", "Value": "book.returned" } },
     });
     let enveloped = ReceivedMessage::read(&envelope.to_string()).unwrap();
+    assert_eq!(enveloped.store, raw.store);
     assert_eq!(
         (enveloped.event, enveloped.topic_arn.as_deref()),
         (raw.event, Some("arn:aws:sns:…"))
@@ -517,6 +522,11 @@ fn other_messages_are_told_apart_without_quoting_them() {
         ("{\"Type\": \"Notification\"}", "the envelope has no `Message`"),
         (&confirmation.to_string(), "the envelope's `Type` is not `Notification`"),
         (&inner.to_string(), "`specversion` is missing"),
+        ("{\"specversion\": \"1.0\", \"eventstore\": 1}", "`eventstore`: it must be text"),
+        (
+            "{\"specversion\": \"1.0\", \"eventstore\": \"a b\"}",
+            "1 to 384 printable ASCII characters other than quotation marks and backslashes",
+        ),
         ("{\"specversion\": \"0.3\"}", "`specversion` is not supported; allowed is \"1.0\""),
     ] {
         let error = ReceivedMessage::read(body).unwrap_err().to_string();

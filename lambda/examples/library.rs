@@ -223,8 +223,9 @@ impl Topic for Messages {
 /// Hands the table's stream to the publisher, as Lambda does, and shows the messages.
 async fn publish(dynamodb: &EmbeddedDynamoDb) -> Result<(), Box<dyn Error>> {
     println!("\nThe table's stream, in the hands of the publisher:");
-    let records = stream_records(dynamodb).await?;
-    let batch = json!({ "Records": records.iter().map(as_lambda_delivers).collect::<Vec<_>>() });
+    let (arn, records) = stream_records(dynamodb).await?;
+    let delivered = records.iter().map(|record| as_lambda_delivers(&arn, record));
+    let batch = json!({ "Records": delivered.collect::<Vec<_>>() });
     let topic = Messages::default();
     let deadline = Instant::now() + Duration::from_secs(10);
     let (checkpoint, metrics) = handle(&topic, batch.to_string(), deadline).await;
@@ -250,8 +251,10 @@ async fn publish(dynamodb: &EmbeddedDynamoDb) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// All records of the embedded database's only stream.
-async fn stream_records(dynamodb: &EmbeddedDynamoDb) -> Result<Vec<Record>, Box<dyn Error>> {
+/// The ARN of the embedded database's only stream, and all its records.
+async fn stream_records(
+    dynamodb: &EmbeddedDynamoDb,
+) -> Result<(String, Vec<Record>), Box<dyn Error>> {
     let configuration = aws_sdk_dynamodbstreams::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static("eu-west-1"))
@@ -261,9 +264,10 @@ async fn stream_records(dynamodb: &EmbeddedDynamoDb) -> Result<Vec<Record>, Box<
         .endpoint_url(dynamodb.endpoint())
         .build();
     let client = aws_sdk_dynamodbstreams::Client::from_conf(configuration);
-    let mut records = Vec::new();
+    let (mut source, mut records) = (String::new(), Vec::new());
     for stream in client.list_streams().send().await?.streams() {
         let arn = stream.stream_arn().unwrap_or_default();
+        arn.clone_into(&mut source);
         let stream = client.describe_stream().stream_arn(arn).send().await?.stream_description;
         for shard in stream.map(|stream| stream.shards.unwrap_or_default()).unwrap_or_default() {
             let mut iterator = client
@@ -283,16 +287,17 @@ async fn stream_records(dynamodb: &EmbeddedDynamoDb) -> Result<Vec<Record>, Box<
             }
         }
     }
-    Ok(records)
+    Ok((source, records))
 }
 
 /// A record in the JSON that Lambda delivers.
-fn as_lambda_delivers(record: &Record) -> Value {
+fn as_lambda_delivers(arn: &str, record: &Record) -> Value {
     let change = record.dynamodb.clone();
     json!({
         "eventID": record.event_id(),
         "eventName": record.event_name().map(|name| name.as_str()),
         "awsRegion": "eu-west-1",
+        "eventSourceARN": arn,
         "dynamodb": change.map(|change| json!({
             "SequenceNumber": change.sequence_number,
             "SizeBytes": change.size_bytes,

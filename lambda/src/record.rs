@@ -3,7 +3,7 @@
 use aws_lambda_events::dynamodb::EventRecord;
 use chrono::{DateTime, TimeDelta, Utc};
 use eventdb::schema::{self, attribute};
-use eventdb::{InvalidItem, Message, item};
+use eventdb::{InvalidItem, Message, StoreId, item};
 use serde_dynamo::{AttributeValue, Item};
 
 use crate::topic::Entry;
@@ -51,6 +51,8 @@ pub struct Unpublishable {
 /// an `INSERT` whose `pk_all` is `all`. Anything else is skipped, so that the function is also
 /// right where the filter is missing.
 ///
+/// The message says which store it comes from: the stream's ARN, which each record holds.
+///
 /// ```
 /// use aws_lambda_events::dynamodb::EventRecord;
 /// use eventdb_publisher::record::{self, Record};
@@ -68,6 +70,7 @@ pub fn read(position: usize, record: EventRecord) -> Record {
     if record.event_name != "INSERT" {
         return Record::Skipped("no INSERT");
     }
+    let store = record.event_source_arn.and_then(|arn| arn.parse::<StoreId>().ok());
     let streamed = record.change.approximate_creation_date_time;
     let keys = record.change.keys;
     let image = record.change.new_image;
@@ -86,7 +89,10 @@ pub fn read(position: usize, record: EventRecord) -> Record {
     }
     match item::decode(image) {
         Ok(event) => {
-            let message = Message::new(&event);
+            let message = match &store {
+                Some(store) => Message::of_store(&event, store),
+                None => Message::new(&event),
+            };
             let time_type = item::time_type(event.time, &event.ty);
             Record::Event(Entry {
                 position,

@@ -253,6 +253,24 @@ async fn one_subject_is_sent_one_by_one() {
     assert_eq!(topic.most_under_way.load(Ordering::SeqCst), 1);
 }
 
+#[tokio::test]
+async fn each_message_says_which_store_it_comes_from() {
+    let stream =
+        "arn:aws:dynamodb:eu-west-1:123456789012:table/Events/stream/2025-01-28T14:00:00.000";
+    let mut unknown = event_record(1, "book:2", 1);
+    unknown.as_object_mut().unwrap().remove("eventSourceARN");
+    let topic = ScriptedTopic::default();
+    let records = [event_record(0, "book:1", 1), unknown];
+    assert_eq!(resume_position(&topic, &records).await, None);
+    let bodies = topic.bodies.lock().unwrap();
+    let stores = bodies.iter().map(|body| eventdb::ReceivedMessage::read(body).unwrap());
+    let stores: HashSet<_> = stores
+        .map(|message| (message.event.subject, message.store.map(|s| s.to_string())))
+        .collect();
+    let expected = [("book:1", Some(stream.to_owned())), ("book:2", None)];
+    assert_eq!(stores, expected.map(|(subject, store)| (subject.to_owned(), store)).into());
+}
+
 /// Handles one record of an event with this time in the table and on the stream, both in
 /// milliseconds.
 async fn lags(event: i64, streamed: Option<i64>) -> Vec<u64> {
@@ -297,7 +315,8 @@ fn filled(position: usize, size: usize) -> Value {
         |text: &str| event_record_with(position, &subject, 1, &json!({ "text": { "S": text } }));
     let size_of = |record: &Value| {
         let image = serde_json::from_value(record["dynamodb"]["NewImage"].clone()).unwrap();
-        eventdb::Message::new(&eventdb::item::decode(image).unwrap()).size()
+        let store = record["eventSourceARN"].as_str().unwrap().parse().unwrap();
+        eventdb::Message::of_store(&eventdb::item::decode(image).unwrap(), &store).size()
     };
     let record = record_of(&"x".repeat(size - size_of(&record_of(""))));
     assert_eq!(size_of(&record), size);

@@ -24,6 +24,7 @@ test('every published message is a valid CloudEvent', () => {
     const event = new CloudEvent(message, true);
     assert.equal(event.validate(), true);
     assert.match(message.time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+    assert.match(message.eventstore, /^arn:aws:dynamodb:[^/]+:table\/[^/]+\/stream\/.+$/);
     if ('sequence' in message) assert.match(message.sequence, /^\d{20}$/);
   }
   const traced = messages.find((message) => 'traceparent' in message);

@@ -18,8 +18,8 @@ use aws_sdk_dynamodb::Client;
 use chrono::{Days, Utc};
 use domain::{Book, BookEvent, Rejection, User, lend};
 use eventdb::{
-    CapacityMeter, EmbeddedDynamoDb, Event, EventCandidate, EventDb, Message, Position, Projection,
-    ReadModel, Repository, Snapshots, Taken, UnreadableEvent,
+    ApplyOutcome, CapacityMeter, EmbeddedDynamoDb, Event, EventCandidate, EventDb, Message,
+    Position, Projection, ReadModel, Repository, Snapshots, Step, UnreadableEvent,
 };
 use serde_json::json;
 
@@ -121,14 +121,15 @@ async fn library(db: EventDb) -> Result<(), Box<dyn Error>> {
     }
 
     println!("\nA read model takes what subscribers get, in any order and more than once:");
-    let loans = Loans::default();
+    let (loans, store) = (Loans::default(), db.store_id().await?);
     let mut published: Vec<Event> = Vec::new();
     for subject in [&dune, &emma, &worn] {
         published.extend(db.fetch_events_for_subject(subject).await?.events);
     }
     published.extend(published.clone());
     published.reverse();
-    let messages = published.iter().map(|event| (event.id.clone(), Message::new(event).body));
+    let messages =
+        published.iter().map(|event| (event.id.clone(), Message::of_store(event, &store).body));
     let failed = Projection::new(&loans).reading(db).handle_batch(messages).await;
     println!("  {} messages, {} to be delivered again", published.len(), failed.len());
     for (book, (position, borrower)) in &*loans.lock() {
@@ -148,26 +149,30 @@ impl Loans {
     }
 }
 
-impl ReadModel for &Loans {
+impl ReadModel for Loans {
     type Error = Box<UnreadableEvent>;
 
     async fn position(&self, subject: &str) -> Result<Position, Box<UnreadableEvent>> {
-        Ok(self.lock().get(subject).map(|(position, _)| *position).unwrap_or_default())
+        Ok(self.lock().get(subject).map(|(position, _)| position.clone()).unwrap_or_default())
     }
 
-    async fn apply(&self, event: &Event, to: Position) -> Result<Taken, Box<UnreadableEvent>> {
+    async fn apply(
+        &self,
+        event: &Event,
+        step: &Step,
+    ) -> Result<ApplyOutcome, Box<UnreadableEvent>> {
         let typed = event.typed()?;
         let mut loans = self.lock();
         let (position, borrower) = loans.entry(event.subject.clone()).or_default();
-        if position.revision + 1 != to.revision {
-            return Ok(Taken::Elsewhere);
+        if !step.begins_at(position) {
+            return Ok(ApplyOutcome::PositionDiffers);
         }
-        *position = to;
+        *position = step.to.clone();
         match typed {
             Some(BookEvent::Borrowed { user_id, .. }) => *borrower = Some(user_id),
             Some(BookEvent::Returned { .. }) => *borrower = None,
             None => {}
         }
-        Ok(Taken::Applied)
+        Ok(ApplyOutcome::Applied)
     }
 }

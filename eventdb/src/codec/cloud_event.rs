@@ -8,17 +8,16 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use crate::codec::store_id::StoreId;
 use crate::event::{self, Event, ExtensionValue};
+use crate::schema::extension::{SEQUENCE, STORE};
 
 /// The one version of the specification that there is.
 const SPECVERSION: &str = "1.0";
 
-/// Name of the extension that carries the revision.
-pub(crate) const SEQUENCE: &str = "sequence";
-
 /// Names that an extension can't have: those of CloudEvents' own attributes, of the members of its
-/// JSON format, and [`SEQUENCE`].
-pub(crate) const RESERVED_NAMES: [&str; 10] = [
+/// JSON format, and of what the store adds.
+pub(crate) const RESERVED_NAMES: [&str; 11] = [
     "specversion",
     "id",
     "source",
@@ -29,6 +28,7 @@ pub(crate) const RESERVED_NAMES: [&str; 10] = [
     "dataschema",
     "data",
     SEQUENCE,
+    STORE,
 ];
 
 /// Whether an extension can have this name: `a`–`z` and `0`–`9`, and no name that is taken.
@@ -71,32 +71,55 @@ fn read_timestamp(text: &str) -> Result<DateTime<Utc>, String> {
 
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("specversion", SPECVERSION)?;
-        map.serialize_entry("id", &self.id)?;
-        map.serialize_entry("source", &self.source)?;
-        map.serialize_entry("type", &self.ty)?;
-        map.serialize_entry("subject", &self.subject)?;
-        map.serialize_entry("time", &timestamp(self.time))?;
-        if let Some(media_type) = &self.datacontenttype {
-            map.serialize_entry("datacontenttype", media_type)?;
-        }
-        if let Some(uri) = &self.dataschema {
-            map.serialize_entry("dataschema", uri)?;
-        }
-        if let Some(revision) = self.revision {
-            map.serialize_entry(SEQUENCE, &sequence(revision))?;
-        }
-        for (name, value) in &self.extensions {
-            match value {
-                ExtensionValue::String(text) => map.serialize_entry(name, text)?,
-                ExtensionValue::Boolean(value) => map.serialize_entry(name, value)?,
-                ExtensionValue::Integer(number) => map.serialize_entry(name, number)?,
-            }
-        }
-        map.serialize_entry("data", &self.data)?;
-        map.end()
+        write(self, None, serializer)
     }
+}
+
+/// An event as it is published: it says which store it comes from.
+pub(crate) struct Published<'event> {
+    pub(crate) event: &'event Event,
+    pub(crate) store: Option<&'event StoreId>,
+}
+
+impl Serialize for Published<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        write(self.event, self.store, serializer)
+    }
+}
+
+fn write<S: Serializer>(
+    event: &Event,
+    store: Option<&StoreId>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(None)?;
+    map.serialize_entry("specversion", SPECVERSION)?;
+    map.serialize_entry("id", &event.id)?;
+    map.serialize_entry("source", &event.source)?;
+    map.serialize_entry("type", &event.ty)?;
+    map.serialize_entry("subject", &event.subject)?;
+    map.serialize_entry("time", &timestamp(event.time))?;
+    if let Some(media_type) = &event.datacontenttype {
+        map.serialize_entry("datacontenttype", media_type)?;
+    }
+    if let Some(uri) = &event.dataschema {
+        map.serialize_entry("dataschema", uri)?;
+    }
+    if let Some(revision) = event.revision {
+        map.serialize_entry(SEQUENCE, &sequence(revision))?;
+    }
+    if let Some(store) = store {
+        map.serialize_entry(STORE, store.as_str())?;
+    }
+    for (name, value) in &event.extensions {
+        match value {
+            ExtensionValue::String(text) => map.serialize_entry(name, text)?,
+            ExtensionValue::Boolean(value) => map.serialize_entry(name, value)?,
+            ExtensionValue::Integer(number) => map.serialize_entry(name, number)?,
+        }
+    }
+    map.serialize_entry("data", &event.data)?;
+    map.end()
 }
 
 impl<'de> Deserialize<'de> for Event {
@@ -121,6 +144,8 @@ fn read(mut members: Map<String, Value>) -> Result<Event, String> {
                 .ok_or("`sequence` is no revision; allowed is a whole number from 1, as text")?,
         ),
     };
+    // Where a message comes from is no part of the event: `ReceivedMessage` keeps it.
+    members.remove(STORE);
     if members.contains_key("data_base64") {
         return Err("`data_base64` is not supported; allowed is `data` with an object".to_owned());
     }

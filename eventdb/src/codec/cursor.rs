@@ -25,11 +25,11 @@ const LONGEST_TEXT: usize = 32 * 1024;
 /// # }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cursor(pub(crate) Position);
+pub struct Cursor(pub(crate) RowKeys);
 
 /// The keys of a row, by the index that was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Position {
+pub(crate) enum RowKeys {
     #[serde(rename = "s")]
     Subject { subject: String, time_type: String },
     #[serde(rename = "t")]
@@ -90,23 +90,23 @@ mod tests {
     use super::*;
     use proptest::prelude::{Strategy, any, prop_assert_eq, prop_oneof, proptest};
 
-    fn position() -> impl Strategy<Value = Position> {
+    fn row_keys() -> impl Strategy<Value = RowKeys> {
         prop_oneof![
             any::<(String, String)>()
-                .prop_map(|(subject, time_type)| Position::Subject { subject, time_type }),
+                .prop_map(|(subject, time_type)| RowKeys::Subject { subject, time_type }),
             any::<(String, String, String)>().prop_map(|(subject, ty, time_type)| {
-                Position::SubjectAndType { subject, ty, time_type }
+                RowKeys::SubjectAndType { subject, ty, time_type }
             }),
             any::<(i64, String, String)>().prop_map(|(time, subject, time_type)| {
-                Position::All { time, subject, time_type }
+                RowKeys::All { time, subject, time_type }
             }),
         ]
     }
 
     proptest! {
         #[test]
-        fn every_cursor_survives_as_text(position in position()) {
-            let cursor = Cursor(position);
+        fn every_cursor_survives_as_text(keys in row_keys()) {
+            let cursor = Cursor(keys);
             prop_assert_eq!(cursor.to_string().parse::<Cursor>(), Ok(cursor));
         }
 
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_cut_or_overlong_text_is_malformed() {
-        let text = Cursor(Position::Subject {
+        let text = Cursor(RowKeys::Subject {
             subject: "book:123".to_owned(),
             time_type: "1738074600000_book.borrowed".to_owned(),
         })

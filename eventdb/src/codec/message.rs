@@ -6,9 +6,10 @@
 use std::borrow::Cow;
 use std::io;
 
-use crate::codec::cloud_event;
+use crate::codec::cloud_event::{self, Published};
+use crate::codec::store_id::StoreId;
 use crate::event::Event;
-use crate::schema::message_attribute;
+use crate::schema::{extension, limit, message_attribute};
 
 /// An event as subscribers get it: CloudEvents JSON, and attributes for their filters.
 ///
@@ -41,7 +42,7 @@ const ESCAPED: [(char, &str); 2] = [('\u{FFFE}', "\\ufffe"), ('\u{FFFF}', "\\uff
 const FIRST_BYTE_OF_ESCAPED: u8 = 0xEF;
 
 impl Message {
-    /// The message of an event.
+    /// The message of an event, without the store that it comes from.
     ///
     /// ```
     /// # let event: eventdb::Event = serde_json::from_str(r#"{"specversion":"1.0","id":"evt-1",
@@ -52,8 +53,29 @@ impl Message {
     /// # Ok::<(), serde_json::Error>(())
     /// ```
     pub fn new(event: &Event) -> Self {
+        Self::published(event, None)
+    }
+
+    /// The message of an event of the given store, which its body says in the attribute
+    /// `eventstore`. So the publisher makes it.
+    ///
+    /// ```
+    /// # let event: eventdb::Event = serde_json::from_str(r#"{"specversion":"1.0","id":"evt-1",
+    /// #   "source":"https://library.example.com","type":"book.returned","subject":"book:123",
+    /// #   "time":"2025-01-28T14:30:00.000Z","data":{"userId":"user:456"}}"#)?;
+    /// let store: eventdb::StoreId =
+    ///     "arn:aws:dynamodb:eu-west-1:111111111111:table/Events/stream/2025-01-28T14:00:00.000".parse()?;
+    /// let message = eventdb::Message::of_store(&event, &store);
+    /// assert_eq!(eventdb::ReceivedMessage::read(&message.body)?.store, Some(store));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn of_store(event: &Event, store: &StoreId) -> Self {
+        Self::published(event, Some(store))
+    }
+
+    fn published(event: &Event, store: Option<&StoreId>) -> Self {
         // Writing to memory can't fail, and every key of an event is text.
-        let mut body = serde_json::to_string(event).unwrap_or_default();
+        let mut body = serde_json::to_string(&Published { event, store }).unwrap_or_default();
         // SNS and SQS take the characters of XML 1.0, which these two are not. In JSON they only
         // stand inside strings, where an escape means the same.
         // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
@@ -105,19 +127,23 @@ fn attribute_size(name: &str, value: &str) -> usize {
     name.len() + ATTRIBUTE_TYPE.len() + value.len()
 }
 
-/// Bytes of the message of an event, with whatever revision it may get: [`Message::size`] without
-/// the message.
+/// Bytes of the message of an event, with whatever revision it may get and of whatever store it
+/// may be: [`Message::size`] without the message.
 pub(crate) fn largest_size(event: &Event) -> usize {
     let mut body = Counter(0);
     // Counting can't fail.
     let _ = serde_json::to_writer(&mut body, event);
     if event.revision.is_none() {
-        let member = [",\"", cloud_event::SEQUENCE, "\":\"\""];
-        body.0 += member.iter().map(|part| part.len()).sum::<usize>();
-        body.0 += cloud_event::sequence(u64::MAX).len();
+        body.0 += member_size(extension::SEQUENCE, cloud_event::sequence(u64::MAX).len());
     }
+    body.0 += member_size(extension::STORE, limit::STORE_ID_BYTES);
     let attributes = attributes(event, Some(u64::MAX));
     body.0 + attributes.map(|(name, value)| attribute_size(name, &value)).sum::<usize>()
+}
+
+/// Bytes of a further member of an object whose value is a text of so many.
+fn member_size(name: &str, value: usize) -> usize {
+    ",\"\":\"\"".len() + name.len() + value
 }
 
 /// Counts the bytes of JSON, with those characters as long as they are once escaped that a message
@@ -169,7 +195,8 @@ mod tests {
             event.revision = is_stored.then_some(7);
             let size = largest_size(&event);
             event.revision = Some(u64::MAX);
-            prop_assert_eq!(size, Message::new(&event).size());
+            let store = "s".repeat(limit::STORE_ID_BYTES).parse().expect("as long as it may be");
+            prop_assert_eq!(size, Message::of_store(&event, &store).size());
         }
     }
 }

@@ -7,4 +7,5 @@ pub(crate) mod cursor;
 pub mod item;
 pub(crate) mod message;
 pub(crate) mod received_message;
+pub(crate) mod store_id;
 pub mod validation;

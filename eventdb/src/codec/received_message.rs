@@ -3,7 +3,9 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::codec::store_id::{InvalidStoreId, StoreId};
 use crate::event::Event;
+use crate::schema::extension;
 
 /// A published event as it arrives in a subscriber's queue.
 ///
@@ -31,6 +33,9 @@ use crate::event::Event;
 pub struct ReceivedMessage {
     /// The event. Its revision is the message's `sequence`.
     pub event: Event,
+    /// The store that the event comes from, by the message's `eventstore`; `None` where another
+    /// publisher sent it.
+    pub store: Option<StoreId>,
     /// ARN of the topic that sent it, as the envelope says; `None` with raw message delivery.
     pub topic_arn: Option<String>,
 }
@@ -68,6 +73,38 @@ struct Envelope {
 }
 
 impl ReceivedMessage {
+    /// An event that was read from a store directly, as
+    /// [`EventDb::store_id`](crate::EventDb::store_id) names it, for a
+    /// [`Projection`](crate::Projection).
+    ///
+    /// ```
+    /// # use eventdb::{Event, ReceivedMessage, StoreId};
+    /// # fn example(event: Event, store: &StoreId) {
+    /// let message = ReceivedMessage::of_store(event, store.clone());
+    /// # }
+    /// ```
+    pub fn of_store(event: Event, store: StoreId) -> Self {
+        Self { event, store: Some(store), topic_arn: None }
+    }
+
+    fn published(value: Value, topic_arn: Option<String>) -> Result<Self, MessageError> {
+        use serde::de::Error as _;
+        let invalid = |problem: String| {
+            let problem = format!("`{}`: {problem}", extension::STORE);
+            MessageError::Event(serde_json::Error::custom(problem))
+        };
+        let store = match value.get(extension::STORE) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) => {
+                let store = text.parse();
+                Some(store.map_err(|error: InvalidStoreId| invalid(error.to_string()))?)
+            }
+            Some(_) => return Err(invalid("it must be text".to_owned())),
+        };
+        let event = serde_json::from_value(value).map_err(MessageError::Event)?;
+        Ok(Self { event, store, topic_arn })
+    }
+
     /// Reads the body of a message from SQS or, without checking its signature, from HTTPS.
     ///
     /// # Errors
@@ -88,8 +125,7 @@ impl ReceivedMessage {
         let value: Value =
             serde_json::from_str(body).map_err(|error| foreign(format!("no JSON, {error}")))?;
         if value.get("specversion").is_some() {
-            let event = serde_json::from_value(value).map_err(MessageError::Event)?;
-            return Ok(Self { event, topic_arn: None });
+            return Self::published(value, None);
         }
         if value.get("Type").is_none() {
             return Err(foreign("it has neither `specversion` nor `Type`".to_owned()));
@@ -98,12 +134,19 @@ impl ReceivedMessage {
             .map_err(|_| foreign("a member of the envelope is no text".to_owned()))?;
         match (envelope.ty.as_str(), envelope.message) {
             ("Notification", Some(message)) => {
-                let event = serde_json::from_str(&message).map_err(MessageError::Event)?;
-                Ok(Self { event, topic_arn: envelope.topic_arn })
+                let value = serde_json::from_str(&message).map_err(MessageError::Event)?;
+                Self::published(value, envelope.topic_arn)
             }
             ("Notification", None) => Err(foreign("the envelope has no `Message`".to_owned())),
             // Such as a request to confirm a subscription.
             _ => Err(foreign("the envelope's `Type` is not `Notification`".to_owned())),
         }
+    }
+}
+
+impl From<Event> for ReceivedMessage {
+    /// An event of which it isn't known which store it comes from.
+    fn from(event: Event) -> Self {
+        Self { event, store: None, topic_arn: None }
     }
 }

@@ -417,8 +417,7 @@ impl fmt::Debug for UnsettledEvents {
     }
 }
 
-/// The cause of an [`Error`] in the layer below.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) use crate::BoxError;
 
 /// A precondition that didn't hold: what was expected, and what is there.
 ///

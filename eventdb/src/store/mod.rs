@@ -8,6 +8,7 @@ pub(crate) mod embedded;
 pub(crate) mod error;
 pub(crate) mod failure;
 pub(crate) mod head;
+mod identity;
 pub(crate) mod precondition;
 pub(crate) mod read;
 pub(crate) mod retry;

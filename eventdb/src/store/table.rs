@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{self, ReturnConsumedCapacity, TransactWriteItem};
+use aws_sdk_dynamodb::types::{self, ReturnConsumedCapacity, TableDescription, TransactWriteItem};
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -121,6 +121,24 @@ impl Table {
             .await?;
         let next = output.last_evaluated_key.filter(|key| !key.is_empty());
         Ok(Page { items: output.items.unwrap_or_default(), next })
+    }
+
+    /// What DynamoDB says of the table.
+    pub(crate) async fn describe(&self) -> Result<Option<TableDescription>, Error> {
+        self.repeat("DescribeTable", || {
+            let transmission = Transmission::default();
+            let request = self
+                .client
+                .describe_table()
+                .table_name(&*self.name)
+                .customize()
+                .config_override(crate::store::retry::without_retries())
+                .interceptor(transmission.clone())
+                .send();
+            self.attempt("DescribeTable", Kind::Read, transmission, request, |_| &[])
+        })
+        .await
+        .map(|output| output.table)
     }
 
     /// Puts an item whose key isn't taken; says whether it did. After silence the answer can be

@@ -8,26 +8,31 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use chrono::DateTime;
+use uuid::Uuid;
 
+use crate::BoxError;
 use crate::event::Event;
 use crate::schema::limit;
+use crate::store::TimeLimits;
 use crate::store::append::cancellation::{BUSY_REASONS, CONDITION_FAILED};
-use crate::store::error::BoxError;
-use crate::store::failure::{Failure, Transmission};
+use crate::store::error::Error;
+use crate::store::failure::Failure;
 use crate::store::head::SdkItem;
-use crate::store::pauses;
 use crate::store::read::query::{number, string};
-use crate::subscribe::projection::{Position, ReadModel, Taken};
+use crate::store::table::Table;
+use crate::subscribe::read_model::{ApplyOutcome, Position, ReadModel, Step};
 
 /// Attributes of a position item.
 const REVISION: &str = "revision";
 const TIME: &str = "time";
+const STORE: &str = "store";
 
 /// Where the positions of a read model lie: one item per subject, in any table of the account and
 /// region, such as that of the view.
 ///
-/// An item's partition key is `$position/{read_model}/{subject}`, its sort key, if the table has
-/// one, `$position`. Both keys must be text.
+/// An item's partition key is `$position/{read_model}/{subject}`, where `%` and `/` in the name of
+/// the read model are percent-encoded; its sort key, if the table has one, is `$position`. Both keys
+/// must be text. Beside the keys an item has `revision`, `time` (milliseconds since 1970) and `store`.
 ///
 /// ```
 /// let positions = eventdb::PositionTable {
@@ -51,6 +56,9 @@ pub struct PositionTable {
 
 /// A [`ReadModel`] in DynamoDB: an event's changes of the view and the step of its position are one
 /// transaction, so that each event counts once whatever happens.
+///
+/// What fails in passing is tried again here, up to 16 times within the [`TimeLimits`], whatever the
+/// client's configuration says of retries; the [`Projection`](crate::Projection) adds none.
 ///
 /// What an event changes is said by a function from the event to the actions of a transaction, on
 /// any tables of the account and region; none for an event that the view doesn't need.
@@ -81,7 +89,7 @@ pub struct PositionTable {
 /// ```
 #[derive(Clone)]
 pub struct DynamoDbReadModel {
-    client: Client,
+    table: Table,
     positions: PositionTable,
     changes: Arc<Changes>,
 }
@@ -104,7 +112,7 @@ impl fmt::Debug for DynamoDbReadModel {
 /// ```
 /// # use eventdb::ReadModelError;
 /// fn is_worth_another_try(error: &ReadModelError) -> bool {
-///     matches!(error, ReadModelError::Unavailable { .. })
+///     matches!(error, ReadModelError::Database(error) if error.is_retryable())
 /// }
 /// ```
 #[derive(Debug, thiserror::Error)]
@@ -139,22 +147,25 @@ pub enum ReadModelError {
         code: String,
     },
     /// A position item isn't one.
-    #[error("the position of `{subject}` is damaged: it needs the numbers `revision` and `time`")]
+    #[error(
+        "the position of `{subject}` is damaged: it needs the numbers `revision` and `time`, and in \
+         `store`, if there is one, the ARN of a stream"
+    )]
     DamagedPosition {
         /// The subject.
         subject: String,
     },
-    /// DynamoDB was busy or out of reach.
-    #[error("the database was not available, in {attempts} attempts")]
-    Unavailable {
-        /// How often the request was sent.
-        attempts: u32,
-        /// The last failure.
+    /// The actions of the transaction can't be built.
+    #[error("the transaction of the event `{id}` can't be built")]
+    Build {
+        /// The event's id.
+        id: String,
+        /// What is missing in it.
         source: BoxError,
     },
-    /// DynamoDB refused the request for good, such as for a missing table or right.
-    #[error("the database refused the request")]
-    Refused(#[source] BoxError),
+    /// The database was not available, or refused the request.
+    #[error(transparent)]
+    Database(#[from] Error),
 }
 
 impl DynamoDbReadModel {
@@ -171,11 +182,29 @@ impl DynamoDbReadModel {
         positions: PositionTable,
         changes: impl Fn(&Event) -> Result<Vec<TransactWriteItem>, BoxError> + Send + Sync + 'static,
     ) -> Self {
-        Self { client, positions, changes: Arc::new(changes) }
+        let table = Table::new(client, &*positions.table);
+        Self { table, positions, changes: Arc::new(changes) }
+    }
+
+    /// The same read model with other time limits: for an event, and for reading a position.
+    ///
+    /// ```no_run
+    /// # use eventdb::{DynamoDbReadModel, TimeLimits};
+    /// use std::time::Duration;
+    ///
+    /// # fn example(loans: DynamoDbReadModel) {
+    /// let loans = loans.with_time_limits(TimeLimits::default().operation(Duration::from_secs(10)));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_time_limits(self, limits: TimeLimits) -> Self {
+        Self { table: self.table.within(limits), ..self }
     }
 
     fn key(&self, subject: &str) -> SdkItem {
         let PositionTable { partition_key, sort_key, read_model, .. } = &self.positions;
+        // So that the first `/` ends the name, whatever the subject is.
+        let read_model = read_model.replace('%', "%25").replace('/', "%2F");
         let partition = string(format!("$position/{read_model}/{subject}"));
         let mut key = HashMap::from([(partition_key.clone(), partition)]);
         if let Some(name) = sort_key {
@@ -184,24 +213,39 @@ impl DynamoDbReadModel {
         key
     }
 
-    /// The step of the position, on the condition that it is where it should be.
-    fn step(&self, subject: &str, to: Position) -> Result<TransactWriteItem, BoxError> {
-        let from = to.revision.saturating_sub(1);
-        let step = Update::builder()
+    /// The step of the position, on the condition that it begins there.
+    fn update(&self, subject: &str, step: &Step) -> Result<TransactWriteItem, BoxError> {
+        let Position { revision, time, store } = &step.to;
+        let mut change = "SET #revision = :revision, #time = :time".to_owned();
+        let mut update = Update::builder()
             .table_name(&self.positions.table)
             .set_key(Some(self.key(subject)))
-            .update_expression("SET #revision = :to, #time = :time")
             .expression_attribute_names("#revision", REVISION)
             .expression_attribute_names("#time", TIME)
-            .expression_attribute_values(":to", number(to.revision))
-            .expression_attribute_values(":time", number(to.time.timestamp_millis()));
-        let step = if from == 0 {
-            step.condition_expression("attribute_not_exists(#revision)")
-        } else {
-            step.condition_expression("#revision = :from")
-                .expression_attribute_values(":from", number(from))
+            .expression_attribute_values(":revision", number(*revision))
+            .expression_attribute_values(":time", number(time.timestamp_millis()));
+        let mut names_store = step.from_revision > 0;
+        if let Some(store) = store {
+            names_store = true;
+            change.push_str(", #store = :store");
+            update = update.expression_attribute_values(":store", string(store.as_str()));
+        }
+        let condition = match &step.from_store {
+            _ if step.from_revision == 0 => "attribute_not_exists(#revision)",
+            None => "#revision = :from AND attribute_not_exists(#store)",
+            Some(store) => {
+                update = update.expression_attribute_values(":from_store", string(store.as_str()));
+                "#revision = :from AND #store = :from_store"
+            }
         };
-        Ok(TransactWriteItem::builder().update(step.build()?).build())
+        if step.from_revision > 0 {
+            update = update.expression_attribute_values(":from", number(step.from_revision));
+        }
+        if names_store {
+            update = update.expression_attribute_names("#store", STORE);
+        }
+        let update = update.update_expression(change).condition_expression(condition).build()?;
+        Ok(TransactWriteItem::builder().update(update).build())
     }
 }
 
@@ -209,33 +253,25 @@ impl ReadModel for DynamoDbReadModel {
     type Error = ReadModelError;
 
     async fn position(&self, subject: &str) -> Result<Position, ReadModelError> {
-        let output = self
-            .client
-            .get_item()
-            .table_name(&self.positions.table)
-            .set_key(Some(self.key(subject)))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| match Failure::of(error, &Transmission::presumed()) {
-                Failure::Busy(source) | Failure::Unanswered(source) => {
-                    ReadModelError::Unavailable { attempts: 1, source }
-                }
-                Failure::Refused(source) => ReadModelError::Refused(source),
-                Failure::Service(error) => ReadModelError::Refused(Box::new(error)),
-            })?;
-        let Some(item) = output.item else { return Ok(Position::default()) };
+        let Some(item) = self.table.begin().get(self.key(subject)).await? else {
+            return Ok(Position::default());
+        };
         let number = |name: &str| item.get(name)?.as_n().ok()?.parse::<i64>().ok();
         let read = || {
+            let store = match item.get(STORE) {
+                Some(store) => Some(store.as_s().ok()?.parse().ok()?),
+                None => None,
+            };
             Some(Position {
                 revision: u64::try_from(number(REVISION)?).ok()?,
                 time: DateTime::from_timestamp_millis(number(TIME)?)?,
+                store,
             })
         };
         read().ok_or_else(|| ReadModelError::DamagedPosition { subject: subject.to_owned() })
     }
 
-    async fn apply(&self, event: &Event, to: Position) -> Result<Taken, ReadModelError> {
+    async fn apply(&self, event: &Event, step: &Step) -> Result<ApplyOutcome, ReadModelError> {
         let id = || event.id.clone();
         let changes =
             (self.changes)(event).map_err(|source| ReadModelError::Changes { id: id(), source })?;
@@ -244,23 +280,20 @@ impl ReadModel for DynamoDbReadModel {
             let actual = changes.len();
             return Err(ReadModelError::TooManyChanges { id: id(), actual, allowed });
         }
-        let mut actions = vec![self.step(&event.subject, to).map_err(ReadModelError::Refused)?];
+        let mut actions = vec![
+            self.update(&event.subject, step)
+                .map_err(|source| ReadModelError::Build { id: id(), source })?,
+        ];
         actions.extend(changes);
-        let mut attempts = 0;
-        let mut pauses = pauses().take(15);
+        let table = self.table.begin();
+        let mut attempts = table.attempts("TransactWriteItems").about(Some(&event.subject));
+        // One token for all attempts: after silence, the answer is that of the first.
+        let token = Uuid::now_v7().to_string();
         loop {
-            attempts += 1;
-            let request =
-                self.client.transact_write_items().set_transact_items(Some(actions.clone()));
-            // Sent again after silence, the step's own condition tells whether it had happened.
-            let source: BoxError = match request
-                .send()
-                .await
-                .map_err(|error| Failure::of(error, &Transmission::presumed()))
-            {
-                Ok(_) => return Ok(Taken::Applied),
+            let source: BoxError = match table.transact(actions.clone(), token.clone()).await {
+                Ok(()) => return Ok(ApplyOutcome::Applied),
                 Err(Failure::Busy(source) | Failure::Unanswered(source)) => source,
-                Err(Failure::Refused(source)) => return Err(ReadModelError::Refused(source)),
+                Err(Failure::Refused(source)) => return Err(table.refused(source).into()),
                 Err(Failure::Service(TransactWriteItemsError::TransactionCanceledException(
                     cancelled,
                 ))) => {
@@ -269,49 +302,45 @@ impl ReadModel for DynamoDbReadModel {
                         .iter()
                         .map(|reason| reason.code().unwrap_or("None"));
                     match judge(codes) {
-                        Verdict::Elsewhere => return Ok(Taken::Elsewhere),
-                        Verdict::Busy => Box::new(cancelled),
-                        Verdict::Refused { index, code } => {
+                        Cancellation::PositionDiffers => return Ok(ApplyOutcome::PositionDiffers),
+                        Cancellation::Busy => Box::new(cancelled),
+                        Cancellation::ChangeRefused { index, code } => {
                             return Err(ReadModelError::ChangeRefused { id: id(), index, code });
                         }
-                        Verdict::Unclear => {
-                            return Err(ReadModelError::Refused(Box::new(cancelled)));
+                        Cancellation::Unclear => {
+                            return Err(table.refused(Box::new(cancelled)).into());
                         }
                     }
                 }
-                Err(Failure::Service(error)) => {
-                    return Err(ReadModelError::Refused(Box::new(error)));
-                }
+                Err(Failure::Service(error)) => return Err(table.refused(Box::new(error)).into()),
             };
-            match pauses.next() {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return Err(ReadModelError::Unavailable { attempts, source }),
-            }
+            attempts.pause(source).await?;
         }
     }
 }
 
-/// What the reasons of a cancelled transaction mean, the step's being the first.
+/// What the reasons of a cancelled transaction mean, the position's being the first.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Elsewhere,
+enum Cancellation {
+    PositionDiffers,
     Busy,
-    Refused { index: usize, code: String },
+    ChangeRefused { index: usize, code: String },
     Unclear,
 }
 
-fn judge<'code>(codes: impl Iterator<Item = &'code str>) -> Verdict {
-    let mut verdict = Verdict::Unclear;
+fn judge<'code>(codes: impl Iterator<Item = &'code str>) -> Cancellation {
+    let mut cancellation = Cancellation::Unclear;
     for (action, code) in codes.enumerate() {
         match (action, code) {
             (_, "None") => {}
-            (0, CONDITION_FAILED) => return Verdict::Elsewhere,
-            (_, code) if BUSY_REASONS.contains(&code) => verdict = Verdict::Busy,
-            (action, code) if action > 0 && verdict == Verdict::Unclear => {
-                verdict = Verdict::Refused { index: action - 1, code: code.to_owned() };
+            (0, CONDITION_FAILED) => return Cancellation::PositionDiffers,
+            (_, code) if BUSY_REASONS.contains(&code) => cancellation = Cancellation::Busy,
+            (action, code) if action > 0 && cancellation == Cancellation::Unclear => {
+                cancellation =
+                    Cancellation::ChangeRefused { index: action - 1, code: code.to_owned() };
             }
             _ => {}
         }
     }
-    verdict
+    cancellation
 }

@@ -2,115 +2,61 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
+use std::ops::RangeInclusive;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use crate::BoxError;
 use crate::codec::item::InvalidItem;
 use crate::codec::received_message::{MessageError, ReceivedMessage};
+use crate::codec::store_id::StoreId;
 use crate::event::Event;
-use crate::store::error::Error;
-use crate::store::{EventDb, MissingRevisions, pauses};
+use crate::subscribe::event_reader::{EventReader, NoEventReader, SubjectRow, SubjectRows};
+use crate::subscribe::read_model::{ApplyOutcome, Position, ReadModel, Step};
 
 /// Subjects of one batch that are worked on at the same time.
 const CONCURRENT_SUBJECTS: usize = 16;
 
-/// How far a read model has come with a subject: the last event that it knows of.
-///
-/// ```
-/// assert_eq!(eventdb::Position::default().revision, 0);
-/// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Position {
-    /// Its revision; 0 before the first event.
-    pub revision: u64,
-    /// Its time, to the millisecond.
-    pub time: DateTime<Utc>,
-}
-
-/// Whether a read model took an event in.
-///
-/// ```
-/// # use eventdb::Taken;
-/// assert_ne!(Taken::Applied, Taken::Elsewhere);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
-    /// The event is applied and the position moved, both at once.
-    Applied,
-    /// The subject's position isn't the one before the event: nothing was changed.
-    Elsewhere,
-}
-
-/// A view for queries, and its positions: the part that a team writes.
-///
-/// [`DynamoDbReadModel`](crate::DynamoDbReadModel) does it for views in DynamoDB. In a relational
-/// database, [`apply`](Self::apply) is one database transaction.
-///
-/// ```
-/// use std::collections::HashMap;
-/// use std::convert::Infallible;
-/// use std::sync::Mutex;
-///
-/// use eventdb::{Event, Position, ReadModel, Taken};
-///
-/// /// Counts the events of each subject, in memory.
-/// #[derive(Default)]
-/// struct Counts(Mutex<HashMap<String, (Position, u64)>>);
-///
-/// impl ReadModel for Counts {
-///     type Error = Infallible;
-///
-///     async fn position(&self, subject: &str) -> Result<Position, Infallible> {
-///         Ok(self.0.lock().unwrap().get(subject).map(|(position, _)| *position).unwrap_or_default())
-///     }
-///
-///     async fn apply(&self, event: &Event, to: Position) -> Result<Taken, Infallible> {
-///         let mut counts = self.0.lock().unwrap();
-///         let (position, count) = counts.entry(event.subject.clone()).or_default();
-///         if position.revision + 1 != to.revision {
-///             return Ok(Taken::Elsewhere);
-///         }
-///         *position = to;
-///         *count += 1;
-///         Ok(Taken::Applied)
-///     }
-/// }
-/// ```
-pub trait ReadModel: Send + Sync {
-    /// What can go wrong.
-    type Error: std::error::Error + Send + Sync + 'static;
-
-    /// The position of a subject; the default before its first event.
-    ///
-    /// # Errors
-    /// When it can't be read: the event is to be delivered again.
-    fn position(&self, subject: &str)
-    -> impl Future<Output = Result<Position, Self::Error>> + Send;
-
-    /// Takes the event in and moves its subject's position to `to`, both or neither, and only if
-    /// the position has the revision before `to`'s.
-    ///
-    /// # Errors
-    /// When it can't be done: nothing is changed, and the event is to be delivered again.
-    fn apply(
-        &self,
-        event: &Event,
-        to: Position,
-    ) -> impl Future<Output = Result<Taken, Self::Error>> + Send;
-}
+/// How often a read model may refuse a step from the very position that it states.
+const REFUSALS: u32 = 16;
 
 /// Brings events to a read model, each once and each subject's in the order of its revisions.
 ///
-/// Messages come at least once and in any order. A repeated event is recognised by its `sequence`
-/// and passed over. Where events are missing before one, they are read from the store, strongly
-/// consistent, and applied first; so a new read model catches up by itself with each subject that
-/// something happens to. A subscriber that may not read the store does without: there an event that
-/// came too early fails, to be delivered again when the missing ones have come.
+/// Messages come at least once and in any order. A repeated event is recognised by its store and
+/// its `sequence`, and passed over. Where events are missing before one, they are
+/// [read](EventReader) from the store, strongly consistent, and applied first; so a new read model
+/// catches up by itself with each subject that something happens to. A subscriber that may not read
+/// the store does without: there an event that came too early fails, to be delivered again when the
+/// missing ones have come.
 ///
 /// A subscription with a filter shows a gap at every event that it holds back, which costs a read
 /// each time.
+///
+/// # Several stores
+/// Each position keeps the store whose revisions it counts. An event of another store, for a subject
+/// that the read model has events of already, is the error [`OtherStore`]: its revisions count
+/// something else. What to do depends on why it comes:
+/// - The store was moved or restored into another table, with its revisions:
+///   [`with_moved_store`](Self::with_moved_store).
+/// - The table was removed and begun anew: remove the view and its positions, and fill them again.
+/// - The read model is meant to have events of both stores: keep positions of its own for each, by
+///   two projections.
+///
+/// # Past a hole or a bad row
+/// An event that waits behind a row that can't be read, or behind revisions that are gone from the
+/// store, fails until somebody decides:
+/// - Repair the row: an Update of it in place, with the same key and `revision`. Nothing else is to
+///   be done, the waiting message is applied when it is delivered the next time.
+/// - Go on without it: [`passing_over`](Self::passing_over).
+///
+/// # Events without a `sequence`
+/// Rows that another library wrote, into subjects that this one has never written to, have no
+/// revision, and their messages no `sequence`. Their place in the history is their revision. To know
+/// it, the subject is read from its first row on, once to find it and, unless it comes next, once to
+/// close the gap. Without a reader such a message fails. A row that the other library inserts
+/// *before* rows that are applied already changes their places, and is missed; behind rows with a
+/// revision, rows without one aren't counted, and their messages fail.
 ///
 /// ```no_run
 /// # async fn example<Loans: eventdb::ReadModel>(loans: Loans, db: eventdb::EventDb)
@@ -119,23 +65,24 @@ pub trait ReadModel: Send + Sync {
 ///
 /// let projection = Projection::new(loans).reading(db);
 /// # let body = "";
-/// let message = ReceivedMessage::read(body)?;
-/// let applied = projection.handle(&message.event).await?;
+/// let applied = projection.handle(&ReceivedMessage::read(body)?).await?;
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone)]
-pub struct Projection<M> {
+pub struct Projection<M, R = NoEventReader> {
     read_model: M,
-    store: Option<EventDb>,
+    reader: R,
+    moved: Vec<(StoreId, StoreId)>,
+    passed_over: BTreeMap<String, Vec<RangeInclusive<u64>>>,
 }
 
 /// An event that could not be brought to the read model. It is to be delivered again.
 ///
 /// ```
 /// # use eventdb::ProjectionError;
-/// fn is_out_of_order<E>(error: &ProjectionError<E>) -> bool {
-///     matches!(error, ProjectionError::Gap { .. } | ProjectionError::BehindFailure)
+/// fn may_be_right_the_next_time<E>(error: &ProjectionError<E>) -> bool {
+///     matches!(error, ProjectionError::Gap { .. } | ProjectionError::BehindFailure { .. })
 /// }
 /// ```
 #[derive(Debug, thiserror::Error)]
@@ -145,13 +92,37 @@ pub enum ProjectionError<E> {
     #[error(transparent)]
     Message(#[from] MessageError),
 
-    /// The event states no `sequence`, as legacy events don't: its place is unknown.
-    #[error("the event `{id}` of `{subject}` has no `sequence`, so its place isn't known")]
+    /// The event states no `sequence`, and there is nothing to read its place from.
+    #[error(
+        "the event `{id}` of `{subject}` has no `sequence`, so its place isn't known; give the \
+         projection a store to read it from"
+    )]
     NoSequence {
         /// The event's id.
         id: String,
         /// Its subject.
         subject: String,
+    },
+
+    /// The event comes from another store than those before it.
+    #[error(transparent)]
+    OtherStore(Box<OtherStore>),
+
+    /// The store that the projection reads doesn't hold the event: it is another store, or the
+    /// event was removed from it, or the row has no revision and stands behind rows that do.
+    #[error(
+        "the store doesn't count the event `{id}` of `{subject}`{}: either the projection reads \
+         another store than the messages come from, or the row was removed, or another library wrote \
+         it without a revision behind rows that have one",
+        of_revision(.revision)
+    )]
+    NotInStore {
+        /// The subject.
+        subject: String,
+        /// The event's revision, as the message states it.
+        revision: Option<u64>,
+        /// The event's id.
+        id: String,
     },
 
     /// Events before this one haven't come yet, and there is no store to read them from.
@@ -166,36 +137,135 @@ pub enum ProjectionError<E> {
     },
 
     /// Another message of the same subject, before this one in the batch, has failed.
-    #[error("an earlier event of the subject in the same batch has failed")]
-    BehindFailure,
-
-    /// A row that is needed to close a gap can't be read as an event.
-    #[error("a gap can't be closed: {0}")]
-    InvalidItem(Box<InvalidItem>),
-
-    /// Events that are needed to close a gap were removed from the store, or it is another store.
-    #[error(
-        "a gap can't be closed: the store lacks the revisions {} to {} of `{}`",
-        .0.revisions.start(), .0.revisions.end(), .0.subject
-    )]
-    MissingRevisions(MissingRevisions),
-
-    /// Others moved the position each time.
-    #[error("others moved the position of `{subject}`, {attempts} times")]
-    Contended {
+    #[error("waits for revision {revision} of `{subject}`, which has failed in the same batch")]
+    BehindFailure {
         /// The subject.
         subject: String,
+        /// Revision of the event that has failed.
+        revision: u64,
+    },
+
+    /// A row before the event can't be read as one. What comes before that row is applied.
+    #[error(
+        "revision {} of `{subject}` can't be read; repair its row in place, or let the projection \
+         pass over it", .revisions.start()
+    )]
+    InvalidItem {
+        /// The subject.
+        subject: String,
+        /// The revisions that can't be had.
+        revisions: RangeInclusive<u64>,
+        /// The first such row.
+        source: Box<InvalidItem>,
+    },
+
+    /// Events before the event were removed from the store. What comes before them is applied.
+    #[error(
+        "the store lacks the revisions {} to {} of `{subject}`; put them back, or let the \
+         projection pass over them", .revisions.start(), .revisions.end()
+    )]
+    MissingRevisions {
+        /// The subject.
+        subject: String,
+        /// The revisions.
+        revisions: RangeInclusive<u64>,
+    },
+
+    /// The read model says that its position is one from which it doesn't take the step.
+    #[error(
+        "the read model refused to go on from revision {position} of `{subject}`, {attempts} times, \
+         though that is where it says it is"
+    )]
+    StepRefused {
+        /// The subject.
+        subject: String,
+        /// The position's revision.
+        position: u64,
         /// How often it was tried.
         attempts: u32,
     },
 
-    /// The store could not be read.
-    #[error("a gap can't be closed")]
-    Store(#[source] Error),
+    /// The subject's history could not be read.
+    #[error("the history of `{subject}` could not be read")]
+    Store {
+        /// The subject.
+        subject: String,
+        /// The reader's error: of an `EventDb`, its `Error`.
+        source: BoxError,
+    },
 
-    /// The read model failed.
-    #[error("the read model failed")]
-    ReadModel(#[source] E),
+    /// The read model failed on an event: the one that was to be handled, or one before it that was
+    /// missing.
+    #[error("the read model failed on revision {revision} of `{subject}`, the event `{id}`")]
+    ReadModel {
+        /// The subject.
+        subject: String,
+        /// Revision of the event that it failed on.
+        revision: u64,
+        /// That event's id.
+        id: String,
+        /// The read model's error.
+        source: E,
+    },
+
+    /// The position of a subject could not be read.
+    #[error("the read model's position of `{subject}` could not be read")]
+    Position {
+        /// The subject.
+        subject: String,
+        /// The read model's error.
+        source: E,
+    },
+}
+
+fn of_revision(revision: &Option<u64>) -> String {
+    revision.map(|revision| format!(" at revision {revision}")).unwrap_or_default()
+}
+
+/// An event of another store than the one whose revisions a position counts. See
+/// [`Projection`](Projection#several-stores) for what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the event `{id}` of `{subject}` comes from {}, but the read model counts that subject's \
+     revisions in the store {expected}, up to revision {position}{}",
+    .actual.as_ref().map_or("a store that it doesn't name".to_owned(), |store| format!("the store {store}")),
+    self.hint()
+)]
+#[non_exhaustive]
+pub struct OtherStore {
+    /// The subject.
+    pub subject: String,
+    /// The event's id.
+    pub id: String,
+    /// The position's revision.
+    pub position: u64,
+    /// The store that the position counts.
+    pub expected: StoreId,
+    /// The store that the event comes from, if it is known.
+    pub actual: Option<StoreId>,
+}
+
+impl OtherStore {
+    fn hint(&self) -> &'static str {
+        if self.is_same_table() {
+            ". It is the same table, made again or with its stream switched off and on: fill the \
+             read model again, or accept that the store has moved"
+        } else {
+            ". Accept that the store has moved, or keep positions for each store"
+        }
+    }
+
+    /// Whether both are the same table, which was removed and made again, or whose stream was
+    /// switched off and on again.
+    ///
+    /// ```
+    /// # fn example(error: &eventdb::OtherStore) {
+    /// if error.is_same_table() { /* was the table emptied on purpose? */ }
+    /// # }
+    /// ```
+    pub fn is_same_table(&self) -> bool {
+        self.actual.as_ref().is_some_and(|actual| actual.table() == self.expected.table())
+    }
 }
 
 /// A message of a batch that is to be delivered again.
@@ -223,76 +293,111 @@ impl<M: ReadModel> Projection<M> {
     /// # }
     /// ```
     pub fn new(read_model: M) -> Self {
-        Self { read_model, store: None }
+        Self { read_model, reader: NoEventReader, moved: Vec::new(), passed_over: BTreeMap::new() }
     }
+}
 
-    /// Reads events that are missing from the given store.
+impl<M: ReadModel, R: EventReader> Projection<M, R> {
+    /// Reads events that are missing by the given reader, such as an `EventDb`. It must be of the
+    /// store whose messages are handled.
     ///
     /// ```
-    /// # fn example<Loans: eventdb::ReadModel>(loans: Loans, db: eventdb::EventDb) {
-    /// let projection = eventdb::Projection::new(loans).reading(db);
+    /// # fn example<Loans, Reader>(loans: Loans, reader: Reader)
+    /// # where Loans: eventdb::ReadModel, Reader: eventdb::EventReader {
+    /// let projection = eventdb::Projection::new(loans).reading(reader);
     /// # }
     /// ```
     #[must_use]
-    pub fn reading(self, store: EventDb) -> Self {
-        Self { store: Some(store), ..self }
+    pub fn reading<Other: EventReader>(self, reader: Other) -> Projection<M, Other> {
+        let Self { read_model, moved, passed_over, .. } = self;
+        Projection { read_model, reader, moved, passed_over }
+    }
+
+    /// Accepts that the store `from` has become the store `to`, with the same events at the same
+    /// revisions: its table was restored or copied into another one, or its stream was switched off
+    /// and on. Positions that count `from` go on in `to`, each when the next event of its subject
+    /// comes.
+    ///
+    /// What the new store lacks of the old one, as a backup may, and has given those revisions to
+    /// other events since, counts as a repetition: fill the read model again if that can be.
+    ///
+    /// ```
+    /// # fn example<Loans: eventdb::ReadModel>(loans: Loans)
+    /// # -> Result<(), eventdb::InvalidStoreId> {
+    /// let table = "arn:aws:dynamodb:eu-west-1:111111111111:table/Events";
+    /// let projection = eventdb::Projection::new(loans).with_moved_store(
+    ///     format!("{table}/stream/2025-01-28T14:00:00.000").parse()?,
+    ///     format!("{table}-restored/stream/2025-03-01T09:30:00.000").parse()?,
+    /// );
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_moved_store(mut self, from: StoreId, to: StoreId) -> Self {
+        self.moved.push((from, to));
+        self
+    }
+
+    /// Goes on without these revisions of a subject where they are missing or can't be read. One that
+    /// is there all the same is applied.
+    ///
+    /// Name only what will never come: an event that comes after the next one was applied counts as
+    /// a repetition.
+    ///
+    /// ```
+    /// # fn example<Loans: eventdb::ReadModel>(loans: Loans) {
+    /// let projection = eventdb::Projection::new(loans).passing_over("book:123", 7..=7);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn passing_over(
+        mut self,
+        subject: impl Into<String>,
+        revisions: RangeInclusive<u64>,
+    ) -> Self {
+        self.passed_over.entry(subject.into()).or_default().push(revisions);
+        self
     }
 
     /// Brings one event to the read model, and before it those of its subject that are missing.
     /// Yields how many were applied: 0 for a repetition.
     ///
     /// # Cost
-    /// One call of [`ReadModel::apply`]. Out of order, also one of [`ReadModel::position`] and,
-    /// for a gap, a read of the missing events and of the last one that is known.
+    /// One call of [`ReadModel::apply`]. Out of order, also one of [`ReadModel::position`] and, for a
+    /// gap, a read of the event itself, to see that it is the right store, and one of the missing
+    /// events and of the last one that is known.
     ///
     /// # Errors
     /// [`ProjectionError`]; what was applied until then stays applied.
     ///
     /// ```no_run
     /// # async fn example<Loans: eventdb::ReadModel>(
-    /// #     projection: eventdb::Projection<Loans>, event: eventdb::Event)
+    /// #     projection: eventdb::Projection<Loans>, message: eventdb::ReceivedMessage)
     /// # -> Result<(), eventdb::ProjectionError<Loans::Error>> {
-    /// let applied = projection.handle(&event).await?;
+    /// let applied = projection.handle(&message).await?;
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn handle(&self, event: &Event) -> Result<u64, ProjectionError<M::Error>> {
+    pub async fn handle(
+        &self,
+        message: &ReceivedMessage,
+    ) -> Result<u64, ProjectionError<M::Error>> {
+        let store = message.store.as_ref().map(|store| self.current(store));
+        let event = &message.event;
         let Some(revision) = event.revision else {
-            return Err(ProjectionError::NoSequence {
-                id: event.id.clone(),
-                subject: event.subject.clone(),
-            });
+            let revision = self.place_of(event).await?;
+            return Handling { projection: self, event, revision, store }.catch_up(true).await;
         };
-        let mut applied = 0;
-        let mut attempts = 1;
-        let mut pauses = pauses().take(15);
-        loop {
-            // Nearly always it is the next one, so that needs no look at the position.
-            if self.apply(event, revision).await? == Taken::Applied {
-                return Ok(applied + 1);
-            }
-            let position = self
-                .read_model
-                .position(&event.subject)
-                .await
-                .map_err(ProjectionError::ReadModel)?;
-            if position.revision >= revision {
-                return Ok(applied);
-            }
-            if position.revision + 1 < revision {
-                applied += self.close_gap(position, event, revision).await?;
-            }
-            // Either the gap is closed now, or somebody else works on the same subject.
-            let Some(pause) = pauses.next() else {
-                return Err(ProjectionError::Contended {
-                    subject: event.subject.clone(),
-                    attempts,
-                });
-            };
-            if attempts > 1 {
-                tokio::time::sleep(pause).await;
-            }
-            attempts += 1;
+        let handling = Handling { projection: self, event, revision, store };
+        // Nearly always it is the next one, so that needs no look at the position.
+        let from = Position {
+            revision: revision.saturating_sub(1),
+            store: store.cloned().filter(|_| revision > 1),
+            ..Position::default()
+        };
+        match handling.apply(event, &from).await? {
+            ApplyOutcome::Applied => Ok(1),
+            ApplyOutcome::PositionDiffers => handling.catch_up(false).await,
         }
     }
 
@@ -323,13 +428,14 @@ impl<M: ReadModel> Projection<M> {
         B: AsRef<str>,
     {
         let mut failed = Vec::new();
-        let mut subjects = BTreeMap::<String, Vec<Waiting>>::new();
+        // A failure of one store holds back nothing of another.
+        let mut subjects = BTreeMap::<(String, Option<StoreId>), Vec<Waiting>>::new();
         for (place, (id, body)) in messages.into_iter().enumerate() {
             let id = id.into();
             match ReceivedMessage::read(body.as_ref()) {
-                Ok(ReceivedMessage { event, .. }) => {
-                    let waiting = Waiting { place, id, event };
-                    subjects.entry(waiting.event.subject.clone()).or_default().push(waiting);
+                Ok(message) => {
+                    let of = (message.event.subject.clone(), message.store.clone());
+                    subjects.entry(of).or_default().push(Waiting { place, id, message });
                 }
                 Err(error) => failed.push((place, id, error.into())),
             }
@@ -355,91 +461,263 @@ impl<M: ReadModel> Projection<M> {
         &self,
         mut waiting: Vec<Waiting>,
     ) -> Vec<(usize, String, ProjectionError<M::Error>)> {
-        waiting.sort_by_key(|waiting| waiting.event.revision);
+        waiting.sort_by_key(|waiting| waiting.message.event.revision);
         let mut failed = Vec::new();
-        let mut is_held_back = false;
-        for Waiting { place, id, event } in waiting {
+        let mut failed_revision = None;
+        for Waiting { place, id, message } in waiting {
             // One without a place in the order holds nobody back.
-            if is_held_back && event.revision.is_some() {
-                failed.push((place, id, ProjectionError::BehindFailure));
-            } else if let Err(error) = self.handle(&event).await {
-                is_held_back = event.revision.is_some();
+            if let (Some(revision), Some(_)) = (failed_revision, message.event.revision) {
+                let subject = message.event.subject;
+                failed.push((place, id, ProjectionError::BehindFailure { subject, revision }));
+            } else if let Err(error) = self.handle(&message).await {
+                failed_revision = message.event.revision;
                 failed.push((place, id, error));
             }
         }
         failed
     }
 
+    /// What a store has become.
+    fn current<'a>(&'a self, store: &'a StoreId) -> &'a StoreId {
+        self.moved.iter().fold(store, |store, (from, to)| if store == from { to } else { store })
+    }
+
+    fn passes_over(&self, subject: &str, mut revisions: RangeInclusive<u64>) -> bool {
+        let passed_over = self.passed_over.get(subject).map(Vec::as_slice).unwrap_or_default();
+        revisions.all(|revision| passed_over.iter().any(|range| range.contains(&revision)))
+    }
+
+    fn read<'a>(
+        &'a self,
+        subject: &'a str,
+        after: &'a Position,
+        until: Option<DateTime<Utc>>,
+    ) -> Option<SubjectRows<'a>> {
+        self.reader.read_subject(subject, after, until)
+    }
+
+    /// The place of an event without a revision in the history of its subject.
+    async fn place_of(&self, event: &Event) -> Result<u64, ProjectionError<M::Error>> {
+        let (subject, id) = (event.subject.clone(), event.id.clone());
+        let beginning = Position::default();
+        // Keys of other libraries don't always sort as their times do, so nothing bounds the read.
+        let Some(mut rows) = self.read(&event.subject, &beginning, None) else {
+            return Err(ProjectionError::NoSequence { id, subject });
+        };
+        while let Some(row) = rows.try_next().await.map_err(unreadable(event))? {
+            if let SubjectRow::Event(Event { revision: Some(place), id, source, .. }) = row
+                && id == event.id
+                && source == event.source
+            {
+                return Ok(place);
+            }
+        }
+        Err(ProjectionError::NotInStore { subject, revision: None, id })
+    }
+}
+
+fn unreadable<E>(event: &Event) -> impl FnOnce(BoxError) -> ProjectionError<E> {
+    let subject = event.subject.clone();
+    move |source| ProjectionError::Store { subject, source }
+}
+
+/// An event on its way to the read model.
+struct Handling<'a, M, R> {
+    projection: &'a Projection<M, R>,
+    event: &'a Event,
+    revision: u64,
+    /// The store that it comes from, or what that has become.
+    store: Option<&'a StoreId>,
+}
+
+impl<M: ReadModel, R: EventReader> Handling<'_, M, R> {
+    /// Applies an event of the subject, which must have its revision.
     async fn apply(
         &self,
         event: &Event,
-        revision: u64,
-    ) -> Result<Taken, ProjectionError<M::Error>> {
-        let to = Position { revision, time: event.time };
-        self.read_model.apply(event, to).await.map_err(ProjectionError::ReadModel)
+        from: &Position,
+    ) -> Result<ApplyOutcome, ProjectionError<M::Error>> {
+        let revision = event.revision.unwrap_or(self.revision);
+        let step = Step {
+            from_revision: from.revision,
+            from_store: from.store.clone(),
+            to: Position { revision, time: event.time, store: self.store.cloned() },
+        };
+        let applied = self.projection.read_model.apply(event, &step).await;
+        applied.map_err(|source| ProjectionError::ReadModel {
+            subject: event.subject.clone(),
+            revision,
+            id: event.id.clone(),
+            source,
+        })
     }
 
-    /// Applies what lies between the position and the event, as far as nobody else does.
+    /// Applies what is missing before the event, then the event, from wherever the read model is.
+    async fn catch_up(
+        &self,
+        is_known_to_be_stored: bool,
+    ) -> Result<u64, ProjectionError<M::Error>> {
+        let read_model = &self.projection.read_model;
+        let subject = &self.event.subject;
+        let mut is_known_to_be_stored = is_known_to_be_stored;
+        let mut applied = 0;
+        let mut last: Option<Position> = None;
+        let mut refusals = 0;
+        loop {
+            let position = read_model
+                .position(subject)
+                .await
+                .map_err(|source| ProjectionError::Position { subject: subject.clone(), source })?;
+            self.check_store(&position)?;
+            if position.revision >= self.revision {
+                return Ok(applied);
+            }
+            // A step is refused when somebody else works on the same subject. Then the position
+            // has moved, and there is less to do: that ends by itself.
+            if last.as_ref() == Some(&position) {
+                refusals += 1;
+                if refusals == REFUSALS {
+                    return Err(ProjectionError::StepRefused {
+                        subject: subject.clone(),
+                        position: position.revision,
+                        attempts: REFUSALS,
+                    });
+                }
+            } else {
+                refusals = 0;
+            }
+            last = Some(position.clone());
+            let (count, reached) = self.close_gap(position, &mut is_known_to_be_stored).await?;
+            applied += count;
+            let Some(from) = reached else { continue };
+            let outcome = if self.event.revision.is_some() {
+                self.apply(self.event, &from).await?
+            } else {
+                let event = Event { revision: Some(self.revision), ..self.event.clone() };
+                self.apply(&event, &from).await?
+            };
+            if outcome == ApplyOutcome::Applied {
+                return Ok(applied + 1);
+            }
+        }
+    }
+
+    fn check_store(&self, position: &Position) -> Result<(), ProjectionError<M::Error>> {
+        match &position.store {
+            Some(expected) if Some(self.projection.current(expected)) != self.store => {
+                Err(ProjectionError::OtherStore(Box::new(OtherStore {
+                    subject: self.event.subject.clone(),
+                    id: self.event.id.clone(),
+                    position: position.revision,
+                    expected: expected.clone(),
+                    actual: self.store.cloned(),
+                })))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Applies what lies between the position and the event. Yields how many that were, and the
+    /// position from which the event may be applied; `None` when somebody else has moved it.
     async fn close_gap(
         &self,
         position: Position,
-        event: &Event,
-        revision: u64,
-    ) -> Result<u64, ProjectionError<M::Error>> {
-        let subject = &event.subject;
-        let Some(store) = &self.store else {
+        is_known_to_be_stored: &mut bool,
+    ) -> Result<(u64, Option<Position>), ProjectionError<M::Error>> {
+        let subject = &self.event.subject;
+        let next = position.revision.saturating_add(1);
+        let hole = next..=self.revision.saturating_sub(1);
+        if hole.is_empty() {
+            return Ok((0, Some(position)));
+        }
+        // Without a revision in its key, the time says nothing of where the row is.
+        let until = self.event.revision.map(|_| self.event.time);
+        let Some(mut rows) = self.projection.read(subject, &position, until) else {
+            if self.projection.passes_over(subject, hole) {
+                return Ok((0, Some(position)));
+            }
             return Err(ProjectionError::Gap {
                 subject: subject.clone(),
                 position: position.revision,
-                revision,
+                revision: self.revision,
             });
         };
-        // Without a revision, as legacy events are, their places count, from the first one on.
-        let mut place = 0;
-        let mut next = position.revision + 1;
-        let mut applied = 0;
-        let mut begin = (position.revision > 0).then_some(position.time);
-        'read: loop {
-            let mut request = store
-                .fetch_events_for_subject(subject)
-                .until(event.time + TimeDelta::milliseconds(1));
-            if let Some(time) = begin {
-                request = request.since(time);
-            }
-            let mut pages = request.stream();
-            while let Some(page) = pages.try_next().await.map_err(ProjectionError::Store)? {
-                if let Some(row) = page.invalid.into_iter().next() {
-                    return Err(ProjectionError::InvalidItem(Box::new(row)));
-                }
-                for mut stored in page.events {
-                    if stored.revision.is_none() && begin.take().is_some() {
-                        continue 'read;
-                    }
-                    place = stored.revision.unwrap_or(place + 1);
-                    if place > next {
-                        break 'read;
-                    }
-                    if place < next {
-                        continue;
-                    }
-                    if place == revision {
-                        return Ok(applied);
-                    }
-                    stored.revision = Some(place);
-                    match self.apply(&stored, place).await? {
-                        Taken::Applied => applied += 1,
-                        Taken::Elsewhere => return Ok(applied),
-                    }
-                    next += 1;
-                }
-            }
-            break;
+        if !*is_known_to_be_stored {
+            self.check_that_it_is_stored().await?;
+            *is_known_to_be_stored = true;
         }
-        let until = place.max(revision).saturating_sub(1).max(next);
-        Err(ProjectionError::MissingRevisions(MissingRevisions {
-            subject: subject.clone(),
-            revisions: next..=until,
-        }))
+        let mut reached = position.clone();
+        let mut applied = 0;
+        let mut invalid = None;
+        while let Some(row) = rows.try_next().await.map_err(unreadable(self.event))? {
+            let event = match row {
+                SubjectRow::Event(event) => event,
+                SubjectRow::Invalid(row) => {
+                    invalid.get_or_insert(row);
+                    continue;
+                }
+            };
+            let Some(revision) = event.revision.filter(|revision| *revision > reached.revision)
+            else {
+                // What can't be read stands before what is known already.
+                invalid = None;
+                continue;
+            };
+            if revision >= self.revision {
+                break;
+            }
+            self.check_hole(&reached, revision, &mut invalid)?;
+            if self.apply(&event, &reached).await? == ApplyOutcome::PositionDiffers {
+                return Ok((applied, None));
+            }
+            applied += 1;
+            reached = Position { revision, time: event.time, store: self.store.cloned() };
+        }
+        self.check_hole(&reached, self.revision, &mut invalid)?;
+        Ok((applied, Some(reached)))
+    }
+
+    /// Whether the event with this revision may follow on what was reached.
+    fn check_hole(
+        &self,
+        reached: &Position,
+        revision: u64,
+        invalid: &mut Option<Box<InvalidItem>>,
+    ) -> Result<(), ProjectionError<M::Error>> {
+        let invalid = invalid.take();
+        let revisions = reached.revision + 1..=revision - 1;
+        let subject = &self.event.subject;
+        if revisions.is_empty() || self.projection.passes_over(subject, revisions.clone()) {
+            return Ok(());
+        }
+        let subject = subject.clone();
+        Err(match invalid {
+            Some(source) => ProjectionError::InvalidItem { subject, revisions, source },
+            None => ProjectionError::MissingRevisions { subject, revisions },
+        })
+    }
+
+    /// Whether the store that is read is the one that the event comes from.
+    async fn check_that_it_is_stored(&self) -> Result<(), ProjectionError<M::Error>> {
+        let event = self.event;
+        let before =
+            Position { revision: self.revision - 1, time: event.time, store: self.store.cloned() };
+        let rows = self.projection.read(&event.subject, &before, Some(event.time));
+        let mut rows = rows.unwrap_or_else(|| stream::empty().boxed());
+        while let Some(row) = rows.try_next().await.map_err(unreadable(event))? {
+            if let SubjectRow::Event(stored) = row
+                && stored.revision == event.revision
+                && stored.id == event.id
+                && stored.source == event.source
+            {
+                return Ok(());
+            }
+        }
+        Err(ProjectionError::NotInStore {
+            subject: event.subject.clone(),
+            revision: event.revision,
+            id: event.id.clone(),
+        })
     }
 }
 
@@ -447,7 +725,7 @@ impl<M: ReadModel> Projection<M> {
 struct Waiting {
     place: usize,
     id: String,
-    event: Event,
+    message: ReceivedMessage,
 }
 
 /// An error with what caused it.

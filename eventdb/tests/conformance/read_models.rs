@@ -9,8 +9,8 @@ use aws_sdk_dynamodb::types::{
     ScalarAttributeType, TransactWriteItem, Update,
 };
 use eventdb::{
-    BoxError, DynamoDbReadModel, Event, EventDb, Message, Position, PositionTable, Projection,
-    ProjectionError, ReadModel, ReadModelError, Taken,
+    ApplyOutcome, BoxError, DynamoDbReadModel, Event, EventDb, Message, Position, PositionTable,
+    Projection, ProjectionError, ReadModel, ReadModelError, ReceivedMessage, Step, StoreId,
 };
 use proptest::prelude::{Just, Strategy};
 use proptest::test_runner::{Config, TestRunner};
@@ -23,11 +23,18 @@ use crate::support::{Store, candidate, with_store};
 
 /// A view that remembers the revisions of each subject as they were applied, in memory.
 #[derive(Debug, Clone, Default)]
-struct Memory(Arc<Mutex<HashMap<String, Vec<u64>>>>);
+struct Memory(Arc<Mutex<HashMap<String, Applied>>>);
+
+/// The position of a subject, and the revisions of what was applied.
+type Applied = (Position, Vec<u64>);
 
 impl Memory {
-    fn revisions(&self, subject: &str) -> Vec<u64> {
+    fn of(&self, subject: &str) -> Applied {
         self.0.lock().unwrap().get(subject).cloned().unwrap_or_default()
+    }
+
+    fn revisions(&self, subject: &str) -> Vec<u64> {
+        self.of(subject).1
     }
 }
 
@@ -39,27 +46,38 @@ impl ReadModel for Memory {
     type Error = OutOfOrder;
 
     async fn position(&self, subject: &str) -> Result<Position, OutOfOrder> {
-        let revision = self.revisions(subject).last().copied().unwrap_or_default();
-        Ok(Position { revision, ..Position::default() })
+        Ok(self.of(subject).0)
     }
 
-    async fn apply(&self, event: &Event, to: Position) -> Result<Taken, OutOfOrder> {
+    async fn apply(&self, event: &Event, step: &Step) -> Result<ApplyOutcome, OutOfOrder> {
         if event.data["number"] == "poison" {
             return Err(OutOfOrder);
         }
         let mut subjects = self.0.lock().unwrap();
-        let revisions = subjects.entry(event.subject.clone()).or_default();
-        if revisions.last().copied().unwrap_or_default() + 1 != to.revision {
-            return Ok(Taken::Elsewhere);
+        let (position, revisions) = subjects.entry(event.subject.clone()).or_default();
+        if !step.begins_at(position) {
+            return Ok(ApplyOutcome::PositionDiffers);
         }
-        revisions.push(to.revision);
-        Ok(Taken::Applied)
+        assert_eq!(event.revision, Some(step.to.revision));
+        *position = step.to.clone();
+        revisions.push(step.to.revision);
+        Ok(ApplyOutcome::Applied)
     }
+}
+
+fn store_id(table: &str) -> StoreId {
+    let arn = format!("arn:aws:dynamodb:eu-west-1:111111111111:table/{table}");
+    format!("{arn}/stream/2025-01-28T14:00:00.000").parse().unwrap()
+}
+
+/// An event as its message brings it.
+fn message(event: &Event) -> ReceivedMessage {
+    ReceivedMessage::of_store(event.clone(), store_id("Events"))
 }
 
 /// The message of an event as a queue delivers it, with SNS's envelope or without.
 fn body(event: &Event, is_raw: bool) -> String {
-    let body = Message::new(event).body;
+    let body = Message::of_store(event, &store_id("Events")).body;
     if is_raw {
         return body;
     }
@@ -138,11 +156,11 @@ async fn repetitions_are_passed_over_and_gaps_are_closed() {
         let events = store.fill("book:1", 5).await;
         let memory = Memory::default();
         let projection = Projection::new(memory.clone()).reading(store.db.clone());
-        assert_eq!(projection.handle(&events[0]).await.unwrap(), 1);
-        assert_eq!(projection.handle(&events[0]).await.unwrap(), 0, "a repetition");
-        assert_eq!(projection.handle(&events[3]).await.unwrap(), 3, "two were missing");
-        assert_eq!(projection.handle(&events[1]).await.unwrap(), 0, "it comes late");
-        assert_eq!(projection.handle(&events[4]).await.unwrap(), 1);
+        assert_eq!(projection.handle(&message(&events[0])).await.unwrap(), 1);
+        assert_eq!(projection.handle(&message(&events[0])).await.unwrap(), 0, "a repetition");
+        assert_eq!(projection.handle(&message(&events[3])).await.unwrap(), 3, "two were missing");
+        assert_eq!(projection.handle(&message(&events[1])).await.unwrap(), 0, "it comes late");
+        assert_eq!(projection.handle(&message(&events[4])).await.unwrap(), 1);
         assert_eq!(memory.revisions("book:1"), [1, 2, 3, 4, 5]);
     })
     .await;
@@ -159,7 +177,7 @@ async fn a_new_read_model_catches_up_with_a_subject_of_several_pages() {
         }
         let memory = Memory::default();
         let projection = Projection::new(memory.clone()).reading(store.db.clone());
-        assert_eq!(projection.handle(&last[2]).await.unwrap(), 12);
+        assert_eq!(projection.handle(&message(&last[2])).await.unwrap(), 12);
         assert_eq!(memory.revisions("book:1"), (1..=12).collect::<Vec<_>>());
     })
     .await;
@@ -171,7 +189,7 @@ async fn what_comes_too_early_without_a_store_is_to_come_again() {
         let events = store.fill("book:1", 3).await;
         let memory = Memory::default();
         let projection = Projection::new(memory.clone());
-        let early = projection.handle(&events[1]).await.unwrap_err();
+        let early = projection.handle(&message(&events[1])).await.unwrap_err();
         assert_eq!(early.to_string(), "`book:1` is at revision 0; revision 2 has come too early");
         // Within a batch the order is restored.
         let batch = [&events[2], &events[0], &events[1]];
@@ -193,6 +211,7 @@ async fn of_a_batch_exactly_what_failed_is_to_come_again() {
         }
         let mut without_sequence = good[0].clone();
         without_sequence.revision = None;
+        "not of this store".clone_into(&mut without_sequence.id);
 
         let memory = Memory::default();
         let projection = Projection::new(memory.clone()).reading(store.db.clone());
@@ -209,10 +228,13 @@ async fn of_a_batch_exactly_what_failed_is_to_come_again() {
             .await;
         let ids: Vec<_> = failed.iter().map(|failed| failed.id.as_str()).collect();
         assert_eq!(ids, ["later", "no JSON", "poison", "no sequence"]);
-        assert!(matches!(failed[0].error, ProjectionError::BehindFailure));
+        assert!(matches!(failed[0].error, ProjectionError::BehindFailure { revision: 2, .. }));
         assert!(matches!(failed[1].error, ProjectionError::Message(_)));
-        assert!(matches!(failed[2].error, ProjectionError::ReadModel(OutOfOrder)));
-        assert!(matches!(failed[3].error, ProjectionError::NoSequence { .. }));
+        assert!(matches!(
+            failed[2].error,
+            ProjectionError::ReadModel { revision: 2, source: OutOfOrder, .. }
+        ));
+        assert!(matches!(failed[3].error, ProjectionError::NotInStore { revision: None, .. }));
         assert_eq!(memory.revisions("book:1"), [1, 2]);
         assert_eq!(memory.revisions("book:2"), [1]);
         assert!(projection.handle_batch::<String, String>([]).await.is_empty());
@@ -228,10 +250,15 @@ async fn what_cannot_be_closed_is_said() {
         EventDb::create_table(&store.client, format!("{}-other", store.table)).await.unwrap();
         let other = EventDb::new(store.client.clone(), format!("{}-other", store.table));
         let projection = Projection::new(Memory::default()).reading(other);
-        let error = projection.handle(&events[2]).await.unwrap_err();
+        let error = projection.handle(&message(&events[2])).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "a gap can't be closed: the store lacks the revisions 1 to 2 of `book:1`"
+            format!(
+                "the store doesn't count the event `{}` of `book:1` at revision 3: either the projection \
+                 reads another store than the messages come from, or the row was removed, or another \
+                 library wrote it without a revision behind rows that have one",
+                events[2].id
+            )
         );
         store
             .client
@@ -252,19 +279,302 @@ async fn what_cannot_be_closed_is_said() {
         removal.set_key(Some(key.into())).send().await.unwrap();
         let memory = Memory::default();
         let projection = Projection::new(memory.clone()).reading(store.db.clone());
-        let error = projection.handle(&events[2]).await.unwrap_err();
+        let error = projection.handle(&message(&events[2])).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "a gap can't be closed: the store lacks the revisions 2 to 2 of `book:1`"
+            "the store lacks the revisions 2 to 2 of `book:1`; put them back, or let the projection pass \
+             over them"
         );
         assert_eq!(memory.revisions("book:1"), [1]);
+    })
+    .await;
+}
 
-        let bad = [("subject", text("book:2")), ("time_type", text("1600000000000_book.borrowed"))];
-        store.put_row(bad).await;
-        let mut event = events[2].clone();
-        "book:2".clone_into(&mut event.subject);
-        let error = projection.handle(&event).await.unwrap_err();
-        assert!(matches!(error, ProjectionError::InvalidItem(_)), "{error:?}");
+/// Puts a row as another library writes it: without a revision.
+async fn put_legacy_row(store: &Store, subject: &str, number: u64) {
+    let data = [("number".to_owned(), AttributeValue::N(number.to_string()))];
+    store
+        .put_row([
+            ("subject", text(subject)),
+            ("time_type", text(format!("170000000000{number}_book.borrowed"))),
+            ("id", text(format!("legacy-{number}"))),
+            ("type", text("book.borrowed")),
+            ("source", text(crate::support::SOURCE)),
+            ("time", AttributeValue::N(format!("170000000000{number}"))),
+            ("pk_all", text("all")),
+            ("data", AttributeValue::M(data.into())),
+        ])
+        .await;
+}
+
+/// Makes the row of an event one that can't be read, keeping what the store counts by.
+async fn damage(store: &Store, event: &Event) {
+    let request = store.client.update_item().table_name(&store.table);
+    let request = request.key("subject", text(&event.subject));
+    let request = request.key("time_type", text(eventdb::item::time_type(event.time, &event.ty)));
+    let request =
+        request.update_expression("REMOVE #source").expression_attribute_names("#source", "source");
+    request.send().await.unwrap();
+}
+
+#[tokio::test]
+async fn good_events_before_a_bad_row_are_applied_and_the_row_is_named() {
+    with_store(|store| async move {
+        let events = store.fill("book:1", 6).await;
+        damage(&store, &events[2]).await;
+        let memory = Memory::default();
+        let projection = Projection::new(memory.clone()).reading(store.db.clone());
+        let error = projection.handle(&message(&events[4])).await.unwrap_err();
+        let ProjectionError::InvalidItem { subject, revisions, source } = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!((subject.as_str(), revisions), ("book:1", 3..=3));
+        assert!(source.reason.contains("`source` is missing"), "{source}");
+        assert_eq!(memory.revisions("book:1"), [1, 2], "what comes before it is applied");
+
+        // One way on: without it.
+        let projection = projection.passing_over("book:1", 3..=3);
+        assert_eq!(projection.handle(&message(&events[4])).await.unwrap(), 2);
+        assert_eq!(memory.revisions("book:1"), [1, 2, 4, 5]);
+        assert_eq!(projection.handle(&message(&events[5])).await.unwrap(), 1);
+
+        // The other: the row is repaired in place.
+        let memory = Memory::default();
+        let projection = Projection::new(memory.clone()).reading(store.db.clone());
+        projection.handle(&message(&events[5])).await.unwrap_err();
+        let request = store.client.put_item().table_name(&store.table);
+        let row = eventdb::item::encode(&events[2]);
+        request.set_item(Some(row.into())).send().await.unwrap();
+        assert_eq!(projection.handle(&message(&events[5])).await.unwrap(), 4);
+        assert_eq!(memory.revisions("book:1"), [1, 2, 3, 4, 5, 6]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_failure_inside_a_gap_names_the_revision_that_failed() {
+    with_store(|store| async move {
+        let mut events = store.fill("book:1", 1).await;
+        for number in [json!("poison"), json!(3), json!(4), json!(5)] {
+            let candidate = candidate("book:1", json!({ "number": number }));
+            events.extend(store.db.add_new_events([candidate]).await.unwrap());
+        }
+        let memory = Memory::default();
+        let projection = Projection::new(memory.clone()).reading(store.db.clone());
+        let error = projection.handle(&message(&events[4])).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "the read model failed on revision 2 of `book:1`, the event `{}`",
+                events[1].id
+            )
+        );
+        assert_eq!(memory.revisions("book:1"), [1]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_hole_that_is_known_is_passed_over_with_and_without_a_store() {
+    with_store(|store| async move {
+        let events = store.fill("book:1", 5).await;
+        for event in &events[1..3] {
+            let removal = store.client.delete_item().table_name(&store.table);
+            let removal = removal.key("subject", text("book:1"));
+            let key = eventdb::item::time_type(event.time, &event.ty);
+            removal.key("time_type", text(key)).send().await.unwrap();
+        }
+        for reader in [Some(store.db.clone()), None] {
+            let memory = Memory::default();
+            let projection = Projection::new(memory.clone()).reading(reader);
+            projection.handle(&message(&events[0])).await.unwrap();
+            projection.handle(&message(&events[3])).await.unwrap_err();
+            let half = projection.clone().passing_over("book:1", 2..=2);
+            half.handle(&message(&events[3])).await.unwrap_err();
+            let projection = projection.passing_over("book:1", 2..=2).passing_over("book:1", 3..=3);
+            assert_eq!(projection.handle(&message(&events[3])).await.unwrap(), 1);
+            assert_eq!(projection.handle(&message(&events[4])).await.unwrap(), 1);
+            assert_eq!(memory.revisions("book:1"), [1, 4, 5]);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_stores_with_one_subject_are_never_taken_for_each_other() {
+    with_store(|store| async move {
+        let events = store.fill("user:1", 3).await;
+        let table = view_table(&store.client).await;
+        let memory = Memory::default();
+        let counting = Projection::new(model(&store, &table, counts(&table)));
+        let remembering = Projection::new(memory.clone());
+        let other = |event: &Event| ReceivedMessage::of_store(event.clone(), store_id("Elsewhere"));
+        for event in &events[..2] {
+            assert_eq!(counting.handle(&message(event)).await.unwrap(), 1);
+            assert_eq!(remembering.handle(&message(event)).await.unwrap(), 1);
+        }
+        // What would be a repetition, the next one, and one of a store that isn't named.
+        let unnamed = ReceivedMessage::from(events[1].clone());
+        for received in [other(&events[0]), other(&events[2]), unnamed] {
+            let expected = store_id("Events");
+            let error = counting.handle(&received).await.unwrap_err();
+            let ProjectionError::OtherStore(error) = error else { panic!("{error:?}") };
+            assert_eq!((&error.expected, &error.actual), (&expected, &received.store));
+            assert!(error.to_string().contains(expected.as_str()) && !error.is_same_table());
+            let error = remembering.handle(&received).await.unwrap_err();
+            assert!(matches!(error, ProjectionError::OtherStore(_)), "{error:?}");
+        }
+        let of_two = ("2".to_owned(), "3".to_owned());
+        assert_eq!(counted(&store.client, &table, "user:1").await, of_two);
+
+        // In a batch the one store doesn't hold back the other.
+        let batch = [
+            ("other", Message::of_store(&events[0], &store_id("Elsewhere")).body),
+            ("next", body(&events[2], true)),
+        ];
+        let failed = counting.handle_batch(batch).await;
+        assert_eq!(failed.iter().map(|failed| failed.id.as_str()).collect::<Vec<_>>(), ["other"]);
+
+        // A subject that only the other store has is no conflict.
+        let mut elsewhere = events[0].clone();
+        "user:2".clone_into(&mut elsewhere.subject);
+        assert_eq!(counting.handle(&other(&elsewhere)).await.unwrap(), 1);
+        store.client.delete_table().table_name(table).send().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_store_that_has_moved_is_accepted_by_name() {
+    with_store(|store| async move {
+        let events = store.fill("book:1", 4).await;
+        let table = view_table(&store.client).await;
+        let recreated: StoreId =
+            store_id("Events").to_string().replace("2025", "2026").parse().unwrap();
+        let moved = |event: &Event| ReceivedMessage::of_store(event.clone(), recreated.clone());
+        let projection = Projection::new(model(&store, &table, counts(&table)));
+        // An older version of the publisher didn't say the store.
+        let unnamed = ReceivedMessage::from(events[0].clone());
+        assert_eq!(projection.handle(&unnamed).await.unwrap(), 1);
+        assert_eq!(projection.handle(&message(&events[1])).await.unwrap(), 1);
+        let error = projection.handle(&moved(&events[2])).await.unwrap_err();
+        let ProjectionError::OtherStore(error) = error else { panic!("{error:?}") };
+        assert!(error.is_same_table() && error.to_string().contains("made again"), "{error}");
+
+        let projection = projection.with_moved_store(store_id("Events"), recreated.clone());
+        assert_eq!(projection.handle(&moved(&events[2])).await.unwrap(), 1);
+        assert_eq!(position(&store, &table).await.store, Some(recreated.clone()));
+        assert_eq!(projection.handle(&message(&events[2])).await.unwrap(), 0, "it comes late");
+        assert_eq!(projection.handle(&message(&events[3])).await.unwrap(), 1);
+        let expected = Position::new(4, events[3].time, Some(recreated));
+        assert_eq!(position(&store, &table).await, expected);
+        store.client.delete_table().table_name(table).send().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_read_model_is_filled_from_the_store_and_goes_on_with_its_messages() {
+    with_store(|store| async move {
+        let id = store.db.store_id().await.unwrap();
+        assert_eq!(id, store.db.store_id().await.unwrap());
+        assert!(id.table().ends_with(&format!(":table/{}", store.table)), "{id}");
+        let mut published = store.fill("book:1", 3).await;
+        published.extend(store.fill("book:2", 2).await);
+        let memory = Memory::default();
+        let projection = Projection::new(memory.clone()).reading(store.db.clone());
+        for event in store.db.fetch_all_events().await.unwrap().events {
+            projection.handle(&ReceivedMessage::of_store(event, id.clone())).await.unwrap();
+        }
+        let later = store.fill("book:1", 2).await;
+        let bodies = published.iter().chain(&later);
+        let bodies = bodies.map(|event| (event.id.clone(), Message::of_store(event, &id).body));
+        assert!(projection.handle_batch(bodies).await.is_empty());
+        assert_eq!(memory.revisions("book:1"), [1, 2, 3, 4, 5]);
+        assert_eq!(memory.revisions("book:2"), [1, 2]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_subject_with_legacy_events_only_is_projected() {
+    with_store(|store| async move {
+        for number in 1..=4 {
+            put_legacy_row(&store, "book:1", number).await;
+        }
+        let events = store.subject("book:1").await;
+        assert!(events.iter().all(|event| event.revision.is_none()));
+        let memory = Memory::default();
+        let alone = Projection::new(memory.clone());
+        let error = alone.handle(&message(&events[0])).await.unwrap_err();
+        assert!(matches!(error, ProjectionError::NoSequence { .. }), "{error:?}");
+        let projection = alone.reading(store.db.clone());
+        let deliveries = [(1, 2), (0, 0), (1, 0), (3, 2), (2, 0)];
+        for (index, applied) in deliveries {
+            assert_eq!(projection.handle(&message(&events[index])).await.unwrap(), applied);
+        }
+        assert_eq!(memory.revisions("book:1"), [1, 2, 3, 4]);
+
+        // Adopted by a writer of ours, the count goes on.
+        let next = store.db.add_new_events([candidate("book:1", json!({ "number": 5 }))]);
+        let next = next.await.unwrap().remove(0);
+        assert_eq!(projection.handle(&message(&next)).await.unwrap(), 1);
+        assert_eq!(memory.revisions("book:1"), [1, 2, 3, 4, 5]);
+
+        let mut unknown = events[0].clone();
+        "legacy-9".clone_into(&mut unknown.id);
+        let error = projection.handle(&message(&unknown)).await.unwrap_err();
+        assert!(matches!(error, ProjectionError::NotInStore { revision: None, .. }), "{error:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_read_model_that_contradicts_itself_is_not_asked_for_ever() {
+    #[derive(Default)]
+    struct Stubborn(std::sync::atomic::AtomicU32);
+
+    impl ReadModel for Stubborn {
+        type Error = OutOfOrder;
+
+        async fn position(&self, _: &str) -> Result<Position, OutOfOrder> {
+            Ok(Position::default())
+        }
+
+        async fn apply(&self, _: &Event, _: &Step) -> Result<ApplyOutcome, OutOfOrder> {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Ok(ApplyOutcome::PositionDiffers)
+        }
+    }
+
+    with_store(|store| async move {
+        let events = store.fill("book:1", 1).await;
+        let stubborn = Arc::new(Stubborn::default());
+        let error =
+            Projection::new(stubborn.clone()).handle(&message(&events[0])).await.unwrap_err();
+        assert!(matches!(error, ProjectionError::StepRefused { position: 0, .. }), "{error:?}");
+        assert!(stubborn.0.load(std::sync::atomic::Ordering::Relaxed) < 20);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn names_of_read_models_share_a_table_whatever_is_in_them() {
+    with_store(|store| async move {
+        let events = store.fill("book:1", 1).await;
+        let table = view_table(&store.client).await;
+        let named = |name: &str| {
+            let positions = PositionTable { read_model: name.to_owned(), ..positions(&table) };
+            let model = DynamoDbReadModel::new(store.client.clone(), positions, |_| Ok(vec![]));
+            Projection::new(model)
+        };
+        let (mut other, mut nested) = (events[0].clone(), events[0].clone());
+        // The name `x` with the subject `a/bbb`, and the name `x/a` with a subject that ends alike.
+        "bbb".clone_into(&mut nested.subject);
+        "a/bbb".clone_into(&mut other.subject);
+        assert_eq!(named("x").handle(&message(&other)).await.unwrap(), 1);
+        assert_eq!(named("x/a").handle(&message(&nested)).await.unwrap(), 1, "not a repetition");
+        store.client.delete_table().table_name(table).send().await.unwrap();
     })
     .await;
 }
@@ -272,20 +582,8 @@ async fn what_cannot_be_closed_is_said() {
 #[tokio::test]
 async fn a_legacy_history_is_caught_up_with() {
     with_store(|store| async move {
-        for number in 1..=3_u64 {
-            let data = [("number".to_owned(), AttributeValue::N(number.to_string()))];
-            store
-                .put_row([
-                    ("subject", text("book:1")),
-                    ("time_type", text(format!("170000000000{number}_book.borrowed"))),
-                    ("id", text(format!("legacy-{number}"))),
-                    ("type", text("book.borrowed")),
-                    ("source", text(crate::support::SOURCE)),
-                    ("time", AttributeValue::N(format!("170000000000{number}"))),
-                    ("pk_all", text("all")),
-                    ("data", AttributeValue::M(data.into())),
-                ])
-                .await;
+        for number in 1..=3 {
+            put_legacy_row(&store, "book:1", number).await;
         }
         let new = candidate("book:1", json!({ "number": 4 }));
         let events = store.db.add_new_events([new]).await.unwrap();
@@ -296,8 +594,8 @@ async fn a_legacy_history_is_caught_up_with() {
         let mut first = store.subject("book:1").await.remove(0);
         first.revision = Some(1);
         let projection = Projection::new(model).reading(store.db.clone());
-        assert_eq!(projection.handle(&first).await.unwrap(), 1);
-        assert_eq!(projection.handle(&events[0]).await.unwrap(), 3);
+        assert_eq!(projection.handle(&message(&first)).await.unwrap(), 1);
+        assert_eq!(projection.handle(&message(&events[0])).await.unwrap(), 3);
         let counted = counted(&store.client, &table, "book:1").await;
         assert_eq!(counted, ("4".to_owned(), "10".to_owned()));
         store.client.delete_table().table_name(table).send().await.unwrap();
@@ -358,8 +656,11 @@ async fn view_and_position_change_together_or_not_at_all() {
             changes.push(TransactWriteItem::builder().update(update.build()?).build());
             Ok(changes)
         });
-        let error = Projection::new(refused).handle(&events[0]).await.unwrap_err();
-        let ProjectionError::ReadModel(ReadModelError::ChangeRefused { index, code, .. }) = error
+        let error = Projection::new(refused).handle(&message(&events[0])).await.unwrap_err();
+        let ProjectionError::ReadModel {
+            source: ReadModelError::ChangeRefused { index, code, .. },
+            ..
+        } = error
         else {
             panic!("{error:?}")
         };
@@ -368,14 +669,17 @@ async fn view_and_position_change_together_or_not_at_all() {
         assert_eq!(counted(&store.client, &table, "book:1").await, (String::new(), String::new()));
 
         let unsayable = model(&store, &table, |_| Err("no idea".into()));
-        let error = Projection::new(unsayable).handle(&events[0]).await.unwrap_err();
-        assert!(matches!(error, ProjectionError::ReadModel(ReadModelError::Changes { .. })));
+        let error = Projection::new(unsayable).handle(&message(&events[0])).await.unwrap_err();
+        assert!(matches!(
+            error,
+            ProjectionError::ReadModel { source: ReadModelError::Changes { .. }, .. }
+        ));
         let many_table = table.clone();
         let many = model(&store, &table, move |event| {
             Ok((0..100).flat_map(|_| counts(&many_table)(event).unwrap()).collect())
         });
-        let error = Projection::new(many).handle(&events[0]).await.unwrap_err();
-        let ProjectionError::ReadModel(error) = error else { panic!("{error:?}") };
+        let error = Projection::new(many).handle(&message(&events[0])).await.unwrap_err();
+        let ProjectionError::ReadModel { source: error, .. } = error else { panic!("{error:?}") };
         assert_eq!(
             error.to_string(),
             format!("the event `{}` makes 100 changes; allowed are 99", events[0].id)
@@ -383,8 +687,8 @@ async fn view_and_position_change_together_or_not_at_all() {
         assert_eq!(position(&store, &table).await.revision, 0);
 
         let good = model(&store, &table, counts(&table));
-        assert_eq!(Projection::new(good).handle(&events[0]).await.unwrap(), 1);
-        let expected = Position { revision: 1, time: events[0].time };
+        assert_eq!(Projection::new(good).handle(&message(&events[0])).await.unwrap(), 1);
+        let expected = Position::new(1, events[0].time, Some(store_id("Events")));
         assert_eq!(position(&store, &table).await, expected);
         assert_eq!(counted(&store.client, &table, "book:1").await, ("1".into(), "1".into()));
 
@@ -396,9 +700,12 @@ async fn view_and_position_change_together_or_not_at_all() {
         let put = store.client.put_item().table_name(&table).set_item(Some(damaged.into()));
         put.send().await.unwrap();
         let good = model(&store, &table, counts(&table));
-        let error = Projection::new(good).handle(&events[1]).await.unwrap_err();
+        let error = Projection::new(good).handle(&message(&events[1])).await.unwrap_err();
         assert!(
-            matches!(error, ProjectionError::ReadModel(ReadModelError::DamagedPosition { .. })),
+            matches!(
+                error,
+                ProjectionError::Position { source: ReadModelError::DamagedPosition { .. }, .. }
+            ),
             "{error:?}"
         );
         store.client.delete_table().table_name(table).send().await.unwrap();
@@ -430,10 +737,8 @@ async fn any_deliveries_leave_each_event_applied_once_and_in_order() {
 async fn deliver(store: &Store, events: &[Event], order: &[usize], batch: usize) {
     for reads_the_store in [true, false] {
         let memory = Memory::default();
-        let mut projection = Projection::new(memory.clone());
-        if reads_the_store {
-            projection = projection.reading(store.db.clone());
-        }
+        let projection =
+            Projection::new(memory.clone()).reading(reads_the_store.then(|| store.db.clone()));
         let mut queue: Vec<usize> = order.to_vec();
         let mut rounds = 0;
         while !queue.is_empty() {

@@ -9,8 +9,9 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
 
-use crate::codec::cursor::{Cursor, CursorError, Position};
+use crate::codec::cursor::{Cursor, CursorError, RowKeys};
 use crate::codec::item::{self, InvalidItem, Place};
 use crate::codec::validation;
 use crate::event::Event;
@@ -215,6 +216,23 @@ impl FetchEvents {
         }))
     }
 
+    /// The rows in their order, page by page, readable or not.
+    pub(crate) fn rows(self) -> BoxStream<'static, Result<Row, Error>> {
+        let pages = stream::try_unfold(None, move |pages| {
+            let request = self.clone();
+            async move {
+                let mut pages: Pages = match pages {
+                    Some(pages) => pages,
+                    None => Pages::begin(request)?,
+                };
+                let read = pages.next_rows().await?;
+                let rows = |read: Rows| stream::iter(read.rows.into_iter().map(Ok));
+                Ok::<_, Error>(read.map(|read| (rows(read), Some(pages))))
+            }
+        });
+        pages.try_flatten().boxed()
+    }
+
     async fn collect(self) -> Result<History, Error> {
         let mut pages = Pages::begin(self)?;
         let mut history = History { cursor: pages.cursor.clone(), ..History::default() };
@@ -299,10 +317,22 @@ impl Pages {
     }
 
     async fn next_page(&mut self) -> Result<Option<History>, Error> {
+        let Some(Rows { rows, missing, .. }) = self.next_rows().await? else { return Ok(None) };
+        let mut history = History { cursor: self.cursor.clone(), missing, ..History::default() };
+        for row in rows {
+            match row {
+                Ok(event) => history.events.push(event),
+                Err(invalid) => history.invalid.push(*invalid),
+            }
+        }
+        Ok(Some(history))
+    }
+
+    async fn next_rows(&mut self) -> Result<Option<Rows>, Error> {
         if self.ended {
             return Ok(None);
         }
-        let (Rows { rows, last, missing }, next) = match self.selection.clone() {
+        let (read, next) = match self.selection.clone() {
             Selection::SubjectAndType(..) => {
                 let items = self.all_items(self.query.clone()).await?;
                 (self.read(self.ordered(items)), None)
@@ -313,11 +343,11 @@ impl Pages {
                 (self.read(page.items), page.next)
             }
         };
-        if let Some(last) = last {
-            self.cursor = Some(Cursor(last));
+        if let Some(last) = &read.last {
+            self.cursor = Some(Cursor(last.clone()));
         }
         if let Some(remaining) = &mut self.remaining {
-            *remaining = remaining.saturating_sub(rows.len());
+            *remaining = remaining.saturating_sub(read.rows.len());
         }
         match next {
             Some(next) if self.remaining != Some(0) => {
@@ -325,14 +355,7 @@ impl Pages {
             }
             _ => self.ended = true,
         }
-        let mut history = History { cursor: self.cursor.clone(), missing, ..History::default() };
-        for row in rows {
-            match row {
-                Ok(event) => history.events.push(event),
-                Err(invalid) => history.invalid.push(*invalid),
-            }
-        }
-        Ok(Some(history))
+        Ok(Some(read))
     }
 
     fn limited_query(&self) -> Query {
@@ -423,7 +446,7 @@ impl Pages {
             items.reverse();
         }
         if let Some(Cursor(
-            Position::SubjectAndType { time_type, .. } | Position::Subject { time_type, .. },
+            RowKeys::SubjectAndType { time_type, .. } | RowKeys::Subject { time_type, .. },
         )) = &self.cursor
         {
             let cursor = Place::of(time_type);
@@ -439,14 +462,14 @@ impl Pages {
     /// Leaves out what the bounds of the query let through because its sort key doesn't sort by its
     /// time: it isn't of the time that was asked for.
     fn read_within_range(&self, items: Vec<SdkItem>) -> Rows {
-        let last = items.last().map(|last| position(&self.selection, last));
+        let last = items.last().map(|last| row_keys(&self.selection, last));
         let is_asked_for =
             |item: &SdkItem| item::sorts_by_time(key_of(item)) || self.range.holds(time_of(item));
         Rows { last, ..self.read(items.into_iter().filter(is_asked_for).collect()) }
     }
 
     fn read(&self, items: Vec<SdkItem>) -> Rows {
-        let last = items.last().map(|last| position(&self.selection, last));
+        let last = items.last().map(|last| row_keys(&self.selection, last));
         let rows = items.into_iter().map(|item| decode(item).map_err(Box::new)).collect();
         Rows { rows, last, missing: Vec::new() }
     }
@@ -474,11 +497,11 @@ fn start(
     selection: &Selection,
     range: TimeRange,
     backwards: bool,
-    position: &Position,
+    position: &RowKeys,
 ) -> Result<Start, CursorError> {
     let text = |name: &str, value: &str| (name.to_owned(), string(value));
     let (key, time) = match (selection, position) {
-        (Selection::Subject(of), Position::Subject { subject, time_type }) if of == subject => (
+        (Selection::Subject(of), RowKeys::Subject { subject, time_type }) if of == subject => (
             HashMap::from([
                 text(attribute::SUBJECT, subject),
                 // The key may be one whose row has been moved since to where it belongs.
@@ -489,12 +512,12 @@ fn start(
             ]),
             Place::of(time_type).time(),
         ),
-        (Selection::SubjectAndType(of, of_type), Position::SubjectAndType { subject, ty, .. })
+        (Selection::SubjectAndType(of, of_type), RowKeys::SubjectAndType { subject, ty, .. })
             if of == subject && of_type == ty =>
         {
             return Ok(Start::AtBound);
         }
-        (Selection::All, Position::All { time, subject, time_type }) => (
+        (Selection::All, RowKeys::All { time, subject, time_type }) => (
             HashMap::from([
                 text(attribute::PK_ALL, schema::ALL_EVENTS),
                 (attribute::TIME.to_owned(), number(*time)),
@@ -599,28 +622,28 @@ fn revision_of(row: &Row) -> Option<u64> {
 }
 
 /// A row of the table as the event that it holds.
-type Row = Result<Event, Box<InvalidItem>>;
+pub(crate) type Row = Result<Event, Box<InvalidItem>>;
 
 /// Rows of the table, and where the last one stands.
 struct Rows {
     rows: Vec<Row>,
-    last: Option<Position>,
+    last: Option<RowKeys>,
     missing: Vec<MissingRevisions>,
 }
 
 /// Where a row stands: its keys, for those of a legacy row can't be made from its event.
-fn position(selection: &Selection, row: &SdkItem) -> Position {
+fn row_keys(selection: &Selection, row: &SdkItem) -> RowKeys {
     let text =
         |name: &str| row.get(name).and_then(|value| value.as_s().ok().cloned()).unwrap_or_default();
     let (subject, time_type) = (text(attribute::SUBJECT), text(attribute::TIME_TYPE));
     match selection {
-        Selection::Subject(_) => Position::Subject { subject, time_type },
+        Selection::Subject(_) => RowKeys::Subject { subject, time_type },
         Selection::SubjectAndType(_, ty) => {
-            Position::SubjectAndType { subject, ty: ty.clone(), time_type }
+            RowKeys::SubjectAndType { subject, ty: ty.clone(), time_type }
         }
         Selection::All => {
             let time = row.get(attribute::TIME).and_then(|value| value.as_n().ok()?.parse().ok());
-            Position::All { time: time.unwrap_or_default(), subject, time_type }
+            RowKeys::All { time: time.unwrap_or_default(), subject, time_type }
         }
     }
 }
