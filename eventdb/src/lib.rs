@@ -99,13 +99,10 @@ pub use domain::domain_event::{
 pub use domain::testing;
 pub use domain::upcaster::{Shape, Upcaster};
 pub use event::candidate::{EventCandidate, EventCandidateBuilder};
-pub use event::{Event, EventBuilder, ExtensionValue};
+pub use event::{BoxError, Event, EventBuilder, ExtensionValue};
 pub use subscribe::event_reader::{EventReader, NoEventReader, SubjectRow, SubjectRows};
 pub use subscribe::projection::{FailedMessage, OtherStore, Projection, ProjectionError};
 pub use subscribe::read_model::{ApplyOutcome, Position, ReadModel, Step};
-
-/// An error of something that only the one who provides it knows, such as the layer below.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 #[cfg(feature = "dynamodb")]
 pub use {

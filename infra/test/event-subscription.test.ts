@@ -118,7 +118,7 @@ describe('an EventSubscription in another account', () => {
       'Fn::GetAtt': [only(template, 'AWS::SQS::Queue', 'LoansDeadLetters').id, 'Arn'],
     };
     template.hasResourceProperties('AWS::SQS::Queue', {
-      RedrivePolicy: { deadLetterTargetArn: dead, maxReceiveCount: 5 },
+      RedrivePolicy: { deadLetterTargetArn: dead, maxReceiveCount: 100 },
       VisibilityTimeout: 180,
     });
     template.hasResourceProperties('AWS::SNS::Subscription', {

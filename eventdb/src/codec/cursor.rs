@@ -38,7 +38,7 @@ pub(crate) enum RowKeys {
     All { time: i64, subject: String, time_type: String },
 }
 
-/// A text that is no cursor, or a cursor of another read.
+/// A text that isn't a cursor, or a cursor of another read.
 ///
 /// ```
 /// assert!("no cursor".parse::<eventdb::Cursor>().is_err());
@@ -47,10 +47,12 @@ pub(crate) enum RowKeys {
 #[non_exhaustive]
 pub enum CursorError {
     /// The text was not written by this store, or was cut or changed since.
-    #[error("this text is no cursor; allowed is only what an earlier read returned")]
+    #[error("this text isn't a cursor; give back unchanged what an earlier read returned")]
     Malformed,
     /// The cursor belongs to another kind of read, or to one of another subject or type.
-    #[error("the cursor belongs to another read; allowed is only one of the same kind and subject")]
+    #[error(
+        "the cursor belongs to another read; it must come from one of the same kind and subject"
+    )]
     OtherRead,
 }
 

@@ -38,7 +38,7 @@ pub const ATTRIBUTE_TYPE: &str = "String";
 /// Characters of JSON that a message can't have, and what stands for them.
 const ESCAPED: [(char, &str); 2] = [('\u{FFFE}', "\\ufffe"), ('\u{FFFF}', "\\uffff")];
 
-/// With which few characters begin beside them, so that mostly it tells that there are none.
+/// With which few characters begin next to them, so that mostly it tells that there are none.
 const FIRST_BYTE_OF_ESCAPED: u8 = 0xEF;
 
 impl Message {

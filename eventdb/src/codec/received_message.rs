@@ -57,7 +57,7 @@ pub enum MessageError {
     #[error("the message is neither a CloudEvent in JSON nor an SNS notification: {0}")]
     Foreign(String),
     /// It is a CloudEvent that no event of this store can be, or a broken one.
-    #[error("the message is no event of this store: {0}")]
+    #[error("the message isn't an event that this store can hold: {0}")]
     Event(#[source] serde_json::Error),
 }
 

@@ -12,6 +12,9 @@ use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+/// An error whose type only the one who provides it knows, such as a read model's database.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// A domain event as it is stored: a [CloudEvent] with a JSON object as its data.
 ///
 /// Events come from the store, from CloudEvents JSON (`serde_json::from_str::<Event>`) or from

@@ -417,7 +417,7 @@ impl fmt::Debug for UnsettledEvents {
     }
 }
 
-pub(crate) use crate::BoxError;
+pub(crate) use crate::event::BoxError;
 
 /// A precondition that didn't hold: what was expected, and what is there.
 ///

@@ -10,8 +10,7 @@ use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use chrono::DateTime;
 use uuid::Uuid;
 
-use crate::BoxError;
-use crate::event::Event;
+use crate::event::{BoxError, Event};
 use crate::schema::limit;
 use crate::store::TimeLimits;
 use crate::store::append::cancellation::{BUSY_REASONS, CONDITION_FAILED};
@@ -32,7 +31,7 @@ const STORE: &str = "store";
 ///
 /// An item's partition key is `$position/{read_model}/{subject}`, where `%` and `/` in the name of
 /// the read model are percent-encoded; its sort key, if the table has one, is `$position`. Both keys
-/// must be text. Beside the keys an item has `revision`, `time` (milliseconds since 1970) and `store`.
+/// must be text. Next to the keys an item has `revision`, `time` (milliseconds since 1970) and `store`.
 ///
 /// ```
 /// let positions = eventdb::PositionTable {
@@ -107,7 +106,7 @@ impl fmt::Debug for DynamoDbReadModel {
 }
 
 /// What can go wrong with a [`DynamoDbReadModel`]; nothing was changed, or the event counts as
-/// applied when it comes again.
+/// applied when it is delivered again.
 ///
 /// ```
 /// # use eventdb::ReadModelError;
@@ -126,8 +125,8 @@ pub enum ReadModelError {
         /// What the function said.
         source: BoxError,
     },
-    /// The event changes more than fits in a transaction beside its position.
-    #[error("the event `{id}` makes {actual} changes; allowed are {allowed}")]
+    /// The event changes more than fits in a transaction with its position.
+    #[error("the event `{id}` makes {actual} changes; it may make at most {allowed}")]
     TooManyChanges {
         /// The event's id.
         id: String,

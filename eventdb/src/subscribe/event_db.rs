@@ -3,8 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::BoxError;
 use crate::codec::item::InvalidItem;
+use crate::event::BoxError;
 use crate::schema::attribute;
 use crate::store::EventDb;
 use crate::store::read::fetch_events::{FetchEvents, Row};

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
 
-use crate::BoxError;
 use crate::codec::item::InvalidItem;
-use crate::event::Event;
+use crate::event::{BoxError, Event};
 use crate::subscribe::read_model::Position;
 
 /// Where a [`Projection`](crate::Projection) reads the events that it lacks: an `EventDb` (feature

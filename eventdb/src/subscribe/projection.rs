@@ -7,11 +7,10 @@ use std::ops::RangeInclusive;
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::BoxError;
 use crate::codec::item::InvalidItem;
 use crate::codec::received_message::{MessageError, ReceivedMessage};
 use crate::codec::store_id::StoreId;
-use crate::event::Event;
+use crate::event::{BoxError, Event};
 use crate::subscribe::event_reader::{EventReader, NoEventReader, SubjectRow, SubjectRows};
 use crate::subscribe::read_model::{ApplyOutcome, Position, ReadModel, Step};
 
@@ -40,8 +39,8 @@ const REFUSALS: u32 = 16;
 /// - The store was moved or restored into another table, with its revisions:
 ///   [`with_moved_store`](Self::with_moved_store).
 /// - The table was removed and begun anew: remove the view and its positions, and fill them again.
-/// - The read model is meant to have events of both stores: keep positions of its own for each, by
-///   two projections.
+/// - The read model is meant to have events of both stores: keep separate positions for each, by two
+///   projections.
 ///
 /// # Past a hole or a bad row
 /// An event that waits behind a row that can't be read, or behind revisions that are gone from the

@@ -88,9 +88,9 @@ pub enum ApplyOutcome {
 /// database, [`apply`](Self::apply) is one database transaction; the example `sqlite_read_model` is
 /// one on SQLite.
 ///
-/// Several read models may share a database if each keeps positions under a name of its own. One
-/// read model takes events of several stores as long as they share no subject; where they do, each
-/// store needs positions of its own.
+/// Several read models may share a database if each keeps its positions under another name. One read
+/// model takes events of several stores as long as they share no subject; where they do, each store
+/// needs separate positions.
 ///
 /// ```
 /// use std::collections::HashMap;

@@ -435,7 +435,7 @@ async fn two_stores_with_one_subject_are_never_taken_for_each_other() {
         let failed = counting.handle_batch(batch).await;
         assert_eq!(failed.iter().map(|failed| failed.id.as_str()).collect::<Vec<_>>(), ["other"]);
 
-        // A subject that only the other store has is no conflict.
+        // A subject that only the other store has is fine.
         let mut elsewhere = events[0].clone();
         "user:2".clone_into(&mut elsewhere.subject);
         assert_eq!(counting.handle(&other(&elsewhere)).await.unwrap(), 1);
@@ -682,7 +682,7 @@ async fn view_and_position_change_together_or_not_at_all() {
         let ProjectionError::ReadModel { source: error, .. } = error else { panic!("{error:?}") };
         assert_eq!(
             error.to_string(),
-            format!("the event `{}` makes 100 changes; allowed are 99", events[0].id)
+            format!("the event `{}` makes 100 changes; it may make at most 99", events[0].id)
         );
         assert_eq!(position(&store, &table).await.revision, 0);
 
