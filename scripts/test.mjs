@@ -120,7 +120,7 @@ const rust = [
     name: 'README: its first example in a new project, with the packed crate',
     run: ({ command }) => command(process.execPath, [join(SCRIPTS, 'test-front-door.mjs')]),
   },
-  { name: 'README: the table of costs', run: costTable },
+  { name: 'docs: the table of costs', run: costTable },
   { name: 'docs: costs compared with other designs', run: comparedCosts },
 ];
 
@@ -304,7 +304,7 @@ async function expectOutput({ output }, example, expected) {
 }
 
 /**
- * The README's table is what the program prints.
+ * The table in the docs is what the program prints.
  *
  * @param {Shell} shell
  */
@@ -313,11 +313,11 @@ async function costTable({ output }) {
     'cargo',
     'run --quiet --all-features --example capacity --locked'.split(' '),
   );
-  const readme = readFileSync(join(REPOSITORY, 'README.md'), 'utf8');
-  const table = /<!-- capacity:[^>]*-->\s*(.*?)\s*<!-- \/capacity -->/s.exec(readme)?.[1];
+  const page = readFileSync(join(REPOSITORY, 'docs/costs-and-limits.md'), 'utf8');
+  const table = /<!-- capacity:[^>]*-->\s*(.*?)\s*<!-- \/capacity -->/s.exec(page)?.[1];
   if (printed.trim() === '' || table !== printed.trim()) {
     throw new Error(
-      "the table of costs in README.md isn't what `cargo run -p eventdb --example capacity` prints: put that there",
+      "the table in docs/costs-and-limits.md isn't what `cargo run -p eventdb --example capacity` prints: put that there",
     );
   }
 }

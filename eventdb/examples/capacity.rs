@@ -1,4 +1,4 @@
-//! Prints what each operation consumes, as the table in the README.
+//! Prints what each operation consumes, as the table in docs/costs-and-limits.md.
 //!
 //! The numbers are the database's own answers: here those of the embedded database, whose figures
 //! are modelled on captured answers of AWS; with `AWS_ENDPOINT_URL_DYNAMODB` or `CAPACITY_TABLE`

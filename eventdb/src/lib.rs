@@ -122,7 +122,21 @@ pub use {
 #[cfg(feature = "embedded")]
 pub use store::embedded::{EmbeddedDynamoDb, EmbeddedError};
 
-/// Every Rust snippet of the README, run as a test.
+/// Every Rust snippet of the README and of the guide, run as a test.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;
+mod guide {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/getting-started.md")]
+    struct GettingStarted;
+    #[doc = include_str!("../../docs/writing-and-reading.md")]
+    struct WritingAndReading;
+    #[doc = include_str!("../../docs/modelling.md")]
+    struct Modelling;
+    #[doc = include_str!("../../docs/consuming.md")]
+    struct Consuming;
+    #[doc = include_str!("../../docs/migrating.md")]
+    struct Migrating;
+    #[doc = include_str!("../../docs/operating.md")]
+    struct Operating;
+}

@@ -422,7 +422,7 @@ fn busy_instead(which: fn(usize, usize) -> bool) -> impl Fn(&mut Value) {
 
 #[tokio::test]
 async fn a_repetition_is_recognised_though_some_of_its_places_are_busy() {
-    // The head, one of two events, both events; with ids of their own also the guards.
+    // The head, one of two events, both events; and the guards, where the caller chose the ids.
     let changes: [fn(&mut Value); 4] = [
         |body| busy_instead(|index, _| index == 0)(body),
         |body| busy_instead(|index, _| index == 1)(body),
