@@ -158,7 +158,13 @@ const atTheEnd = [
   {
     name: 'Pipeline: deployed on an emulated AWS',
     run: ({ command }) =>
-      command(process.execPath, ['--test', join('tests', 'pipeline', 'pipeline.test.mjs')]),
+      command(process.execPath, [
+        '--test',
+        // One after the other: both build the function.
+        '--test-concurrency=1',
+        join('tests', 'pipeline', 'pipeline.test.mjs'),
+        join('tests', 'pipeline', 'existing-table.test.mjs'),
+      ]),
   },
 ];
 
