@@ -653,7 +653,7 @@ async fn a_legacy_event_that_is_gone_is_missed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn however_many_decide_together_all_succeed() {
-    for writers in [20, 40] {
+    for writers in [20, 40, 200] {
         with_store(move |store| async move {
             // However slow the machine is.
             let limits = TimeLimits::default().operation(Duration::from_secs(300));
