@@ -24,7 +24,6 @@ pub use capacity::{CapacityMeter, ConsumedCapacity};
 pub use read::fetch_event::FetchEvent;
 pub use read::fetch_events::{FetchEvents, History, MissingRevisions};
 pub use retry::TimeLimits;
-pub(crate) use retry::pauses;
 pub(crate) use snapshot::Snapshot;
 
 use crate::event::candidate::EventCandidate;

@@ -85,7 +85,7 @@ pub(crate) fn without_retries() -> aws_sdk_dynamodb::config::Builder {
 
 /// The pauses between attempts: each random between one and two times a delay that doubles from
 /// 10 ms to 1 s.
-pub(crate) fn pauses() -> ExponentialBackoff {
+fn pauses() -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_jitter()
         .with_min_delay(Duration::from_millis(10))
