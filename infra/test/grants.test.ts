@@ -189,7 +189,7 @@ describe('grantRead', () => {
     expect(statements).toEqual([
       {
         Effect: 'Allow',
-        Action: ['dynamodb:GetItem', 'dynamodb:Query'],
+        Action: ['dynamodb:DescribeTable', 'dynamodb:GetItem', 'dynamodb:Query'],
         Resource: arnOf(table),
       },
       {
@@ -236,7 +236,7 @@ describe('grantRead for another account', () => {
         {
           Effect: 'Allow',
           Principal: { AWS: principal },
-          Action: ['dynamodb:GetItem', 'dynamodb:Query'],
+          Action: ['dynamodb:DescribeTable', 'dynamodb:GetItem', 'dynamodb:Query'],
           Resource: '*',
         },
       ]);

@@ -121,7 +121,7 @@ async fn library(db: EventDb) -> Result<(), Box<dyn Error>> {
     }
 
     println!("\nA read model takes what subscribers get, in any order and more than once:");
-    let (loans, store) = (Loans::default(), db.store_id().await?);
+    let loans = Loans::default();
     let mut published: Vec<Event> = Vec::new();
     for subject in [&dune, &emma, &worn] {
         published.extend(db.fetch_events_for_subject(subject).await?.events);
@@ -129,7 +129,7 @@ async fn library(db: EventDb) -> Result<(), Box<dyn Error>> {
     published.extend(published.clone());
     published.reverse();
     let messages =
-        published.iter().map(|event| (event.id.clone(), Message::of_store(event, &store).body));
+        published.iter().map(|event| (event.id.clone(), Message::new(event).body));
     let failed = Projection::new(&loans).reading(db).handle_batch(messages).await;
     println!("  {} messages, {} to be delivered again", published.len(), failed.len());
     for (book, (position, borrower)) in &*loans.lock() {

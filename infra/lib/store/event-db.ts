@@ -377,7 +377,7 @@ export class EventDB extends Construct implements IEventDB {
   /**
    * Lets the grantee read events.
    *
-   * - On the table: `dynamodb:GetItem`, `Query`.
+   * - On the table: `dynamodb:DescribeTable` (which store it is), `GetItem`, `Query`.
    * - On each of its indexes: `dynamodb:Query`.
    * - On `encryptionKey`, through DynamoDB only: `kms:Decrypt`, `DescribeKey`.
    *

@@ -60,7 +60,7 @@ export function grantReadOf(
   { table, key }: GrantedTable,
   grantee: IGrantable,
 ): Grant {
-  const actions = ['dynamodb:GetItem', 'dynamodb:Query'];
+  const actions = ['dynamodb:DescribeTable', 'dynamodb:GetItem', 'dynamodb:Query'];
   const permissions = keyPermissions(scope, key, KEY_ACTIONS_FOR_READING);
   if (needsResourcePolicy(scope, grantee)) {
     const grant = grantByTablePolicy('grantRead', table, grantee, actions);
