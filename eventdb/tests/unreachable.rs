@@ -84,7 +84,7 @@ async fn assert_unavailable(db: &EventDb) {
         assert!(*attempts > 1, "it was tried again: {error:#}");
         assert_eq!(table, "TestEvents");
         assert!(error.is_retryable());
-        assert!(error.to_string().contains("nothing was stored"), "{error}");
+        assert!(error.to_string().contains("nothing was sent"), "{error}");
     }
 }
 

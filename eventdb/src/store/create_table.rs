@@ -15,7 +15,10 @@ use aws_sdk_dynamodb::types::{
 use crate::schema::{attribute, index};
 use crate::store::EventDb;
 use crate::store::error::{BoxError, Error};
-use crate::store::failure::{Failure, Transmission};
+use crate::store::table::Table;
+
+/// A table of a few indexes takes some ten seconds on AWS.
+const READY_WITHIN: Duration = Duration::from_secs(60);
 
 impl EventDb {
     /// Creates the table with its indexes and its stream, and waits until it is ready.
@@ -37,7 +40,8 @@ impl EventDb {
         let name = name.into();
         let refused = |source: BoxError| Error::Refused { table: name.clone(), source };
         let parts = parts().map_err(|error| refused(Box::new(error)))?;
-        let created = client
+        let table = Table::new(client.clone(), &*name);
+        let request = client
             .create_table()
             .table_name(&name)
             .billing_mode(BillingMode::PayPerRequest)
@@ -45,28 +49,12 @@ impl EventDb {
             .set_key_schema(Some(parts.keys))
             .set_global_secondary_indexes(Some(parts.global_indexes))
             .set_local_secondary_indexes(Some(parts.local_indexes))
-            .stream_specification(parts.stream)
-            .send()
-            .await;
-        match created.map_err(|error| Failure::of(error, &Transmission::presumed())) {
-            Ok(_) => {}
-            Err(Failure::Service(error)) if error.is_resource_in_use_exception() => {}
-            Err(Failure::Busy(source) | Failure::Unanswered(source)) => {
-                return Err(Error::Unavailable {
-                    operation: "CreateTable",
-                    table: name.clone(),
-                    attempts: 1,
-                    source,
-                });
-            }
-            Err(Failure::Refused(source)) => return Err(refused(source)),
-            Err(Failure::Service(error)) => return Err(refused(Box::new(error))),
-        }
-        let ready = client
-            .wait_until_table_exists()
-            .table_name(&name)
-            .wait(Duration::from_secs(60))
+            .stream_specification(parts.stream);
+        table.create(&request).await?;
+        let waiter = client.wait_until_table_exists().table_name(&name).wait(READY_WITHIN);
+        let ready = tokio::time::timeout(READY_WITHIN, waiter)
             .await
+            .map_err(|_| refused("the table isn't ready within a minute".into()))?
             .map_err(|error| refused(Box::new(error)))?;
         let table = ready.into_result().ok().and_then(|output| output.table);
         check(&table.unwrap_or_else(|| TableDescription::builder().build()))

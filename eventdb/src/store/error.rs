@@ -144,6 +144,8 @@ pub enum Error {
         table: String,
         /// How often the request was sent, or tried to be.
         attempts: u32,
+        /// Whether any request left the process; `false` without credentials or a connection.
+        sent: bool,
         /// The last failure.
         source: BoxError,
     },
@@ -214,11 +216,16 @@ impl fmt::Display for Error {
             }
             Self::Cursor(error) => write!(formatter, "{error}"),
             Self::InvalidItem(item) => write!(formatter, "{item}"),
-            Self::Unavailable { operation, table, attempts, .. } => write!(
+            Self::Unavailable { operation, table, attempts, sent, .. } => write!(
                 formatter,
                 "{operation} on the table `{table}` failed in {attempts} attempt{}; the database \
-                 is busy or out of reach, and nothing was stored",
-                if *attempts == 1 { "" } else { "s" }
+                 is {}",
+                if *attempts == 1 { "" } else { "s" },
+                match (sent, *operation) {
+                    (false, _) => "out of reach: nothing was sent",
+                    (true, "GetItem" | "Query" | "DescribeTable") => "busy or out of reach",
+                    (true, _) => "busy or out of reach, and nothing was stored",
+                }
             ),
             Self::OutcomeUnknown { events, attempts, .. } => write!(
                 formatter,

@@ -54,11 +54,6 @@ const CREDENTIALS_CODES: [&str; 6] = [
 pub(crate) struct Transmission(Arc<AtomicBool>);
 
 impl Transmission {
-    /// For requests that don't tell: each counts as sent.
-    pub(crate) fn presumed() -> Self {
-        Self(Arc::new(AtomicBool::new(true)))
-    }
-
     fn has_begun(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
@@ -80,22 +75,28 @@ impl Intercept for Transmission {
     }
 }
 
-/// A request that can't reach DynamoDB until somebody repairs what leads to it.
+/// A request that never left the process, and what to do about it.
 #[derive(Debug)]
-struct NeverSent {
-    repair: &'static str,
-    source: BoxError,
+pub(crate) struct NeverSent {
+    advice: &'static str,
+    source: Option<BoxError>,
+}
+
+impl NeverSent {
+    fn new(advice: &'static str, source: impl Into<BoxError>) -> Box<Self> {
+        Box::new(Self { advice, source: Some(source.into()) })
+    }
 }
 
 impl fmt::Display for NeverSent {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "nothing was sent: {}", self.repair)
+        write!(formatter, "nothing was sent: {}", self.advice)
     }
 }
 
 impl StdError for NeverSent {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&*self.source)
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
     }
 }
 
@@ -106,22 +107,17 @@ struct CredentialsNotAccepted(#[source] BoxError);
 
 /// The time limit for one request has passed.
 #[derive(Debug, thiserror::Error)]
-enum Silence {
-    #[error("no answer within the time limit")]
-    NoAnswer,
-    #[error(
-        "nothing was sent within the time limit: the credentials didn't come, or the connection"
-    )]
-    NothingSent,
-}
+#[error("no answer within the time limit")]
+struct NoAnswer;
 
 impl<E> Failure<E> {
     /// No answer came within the time limit.
     pub(crate) fn of_silence(transmission: &Transmission) -> Self {
         if transmission.has_begun() {
-            Self::Unanswered(Box::new(Silence::NoAnswer))
+            Self::Unanswered(Box::new(NoAnswer))
         } else {
-            Self::Busy(Box::new(Silence::NothingSent))
+            let advice = "the credentials didn't come within the time limit";
+            Self::Busy(Box::new(NeverSent { advice, source: None }))
         }
     }
 }
@@ -148,17 +144,20 @@ where
             }
             error if !transmission.has_begun() => {
                 if credentials_may_come(&error) {
-                    return Self::Busy(error.into());
+                    Self::Busy(NeverSent::new("the credentials didn't come", error))
+                } else {
+                    Self::Refused(NeverSent::new(repair(&error), error))
                 }
-                let repair = repair(&error);
-                Self::Refused(Box::new(NeverSent { repair, source: error.into() }))
             }
             error if is_about_trust(&error) => {
-                let repair = "the certificate of the endpoint isn't trusted; check the endpoint's \
+                let advice = "the certificate of the endpoint isn't trusted; check the endpoint's \
                               address and the authorities that the client trusts";
-                Self::Refused(Box::new(NeverSent { repair, source: error.into() }))
+                Self::Refused(NeverSent::new(advice, error))
             }
-            error if no_connection(&error) => Self::Busy(error.into()),
+            error if no_connection(&error) => {
+                let advice = "no connection; check the endpoint's address and the network";
+                Self::Busy(NeverSent::new(advice, error))
+            }
             error => Self::Unanswered(error.into()),
         }
     }

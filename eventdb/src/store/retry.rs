@@ -9,6 +9,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
 use crate::store::error::{BoxError, Error};
+use crate::store::failure::NeverSent;
 
 /// How long the store waits: for the answer to one request, and for one operation as a whole.
 ///
@@ -113,6 +114,8 @@ pub(crate) struct Attempts {
     count: u32,
     /// How many of them failed, contention not counted.
     failed: u32,
+    /// Whether any request left the process.
+    sent: bool,
 }
 
 /// Why there is no further attempt.
@@ -121,6 +124,7 @@ struct NoMoreAttempts {
     operation: &'static str,
     table: Arc<str>,
     attempts: u32,
+    sent: bool,
     source: BoxError,
 }
 
@@ -130,6 +134,7 @@ impl From<NoMoreAttempts> for Error {
             operation: ended.operation,
             table: ended.table.to_string(),
             attempts: ended.attempts,
+            sent: ended.sent,
             source: ended.source,
         }
     }
@@ -138,7 +143,16 @@ impl From<NoMoreAttempts> for Error {
 impl Attempts {
     pub(crate) fn until(deadline: Instant, operation: &'static str, table: &Arc<str>) -> Self {
         let table = Arc::clone(table);
-        Self { operation, table, subject: None, deadline, pauses: pauses(), count: 1, failed: 0 }
+        Self {
+            operation,
+            table,
+            subject: None,
+            deadline,
+            pauses: pauses(),
+            count: 1,
+            failed: 0,
+            sent: false,
+        }
     }
 
     pub(crate) fn about(mut self, subject: Option<&str>) -> Self {
@@ -154,6 +168,7 @@ impl Attempts {
     /// Waits after a failure, unless there were too many or there is no time left.
     pub(crate) async fn pause(&mut self, source: BoxError) -> Result<(), Error> {
         self.failed += 1;
+        self.sent |= !source.is::<NeverSent>();
         if self.failed >= MOST_ATTEMPTS {
             return Err(self.ended(source).into());
         }
@@ -166,6 +181,7 @@ impl Attempts {
         source: BoxError,
         subject: Option<&str>,
     ) -> Result<(), Error> {
+        self.sent = true;
         self.wait(source).await.map_err(|ended| Error::Contended {
             table: ended.table.to_string(),
             subject: subject.unwrap_or_default().to_owned(),
@@ -195,6 +211,12 @@ impl Attempts {
 
     fn ended(&self, source: BoxError) -> NoMoreAttempts {
         let table = Arc::clone(&self.table);
-        NoMoreAttempts { operation: self.operation, table, attempts: self.count, source }
+        NoMoreAttempts {
+            operation: self.operation,
+            table,
+            attempts: self.count,
+            sent: self.sent,
+            source,
+        }
     }
 }

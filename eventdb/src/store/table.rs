@@ -7,6 +7,8 @@ use std::time::UNIX_EPOCH;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::create_table::CreateTableError;
+use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{self, ReturnConsumedCapacity, TableDescription, TransactWriteItem};
@@ -121,6 +123,26 @@ impl Table {
             .await?;
         let next = output.last_evaluated_key.filter(|key| !key.is_empty());
         Ok(Page { items: output.items.unwrap_or_default(), next })
+    }
+
+    /// Creates the table, unless one of that name is there.
+    pub(crate) async fn create(&self, request: &CreateTableFluentBuilder) -> Result<(), Error> {
+        let mut attempts = self.attempts("CreateTable");
+        loop {
+            let transmission = Transmission::default();
+            let sent = request
+                .clone()
+                .customize()
+                .config_override(crate::store::retry::without_retries())
+                .interceptor(transmission.clone())
+                .send();
+            match self.attempt("CreateTable", Kind::Write, transmission, sent, |_| &[]).await {
+                Ok(_) | Err(Failure::Service(CreateTableError::ResourceInUseException(_))) => {
+                    return Ok(());
+                }
+                Err(failure) => self.pause_after(failure, &mut attempts).await?,
+            }
+        }
     }
 
     /// What DynamoDB says of the table.
