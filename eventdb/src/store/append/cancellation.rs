@@ -1,6 +1,6 @@
 //! What the reasons of a cancelled transaction mean, each looked at by itself.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::CancellationReason;
 use chrono::{DateTime, Utc};
@@ -25,7 +25,7 @@ pub(crate) enum Verdict {
     /// It can't happen.
     Failed(Error),
     /// Histories have moved on where nobody minds: they end here at least.
-    Overtaken(HashMap<String, Base>),
+    Overtaken(BTreeMap<String, Base>),
     /// Another transaction was at work on the same items: send the same again.
     Contended(String),
     /// A throttle was in the way: send the same again.
@@ -169,7 +169,7 @@ fn taken(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -> O
         }
         // Where the head has moved, too, its condition decides.
         if !has_moved(failed, &given.subject) {
-            return Some(Verdict::Overtaken(HashMap::from([(
+            return Some(Verdict::Overtaken(BTreeMap::from([(
                 given.subject.clone(),
                 Base {
                     revision: given.revision.unwrap_or(1).saturating_sub(1),
@@ -226,7 +226,7 @@ fn conflict(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -
 
 /// Heads have moved where the caller doesn't mind.
 fn overtaken(failed: &[(&Action, Option<&SdkItem>)]) -> Option<Verdict> {
-    let bases: HashMap<_, _> = failed
+    let bases: BTreeMap<_, _> = failed
         .iter()
         .filter_map(|(action, head)| match action {
             Action::MoveHead { subject, .. } => {

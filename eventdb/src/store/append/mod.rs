@@ -4,7 +4,7 @@ pub(crate) mod cancellation;
 mod stated_revisions;
 mod transaction;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -190,7 +190,7 @@ enum Attempt {
     /// Send the same again: another transaction was at work on the same subjects.
     Contended(BoxError),
     /// Others were first on these subjects, which end there at least: learn where, and build anew.
-    Overtaken(HashMap<String, Base>),
+    Overtaken(BTreeMap<String, Base>),
 }
 
 /// Carries out an append whose events have been checked.
@@ -289,16 +289,16 @@ impl Appending {
         }
     }
 
-    fn build(&mut self, bases: &HashMap<String, Base>) -> Result<(), Error> {
+    fn build(&mut self, bases: &BTreeMap<String, Base>) -> Result<(), Error> {
         let append = std::mem::take(&mut self.transaction.append);
         self.transaction = append.on(bases, self.table.now())?;
         Ok(())
     }
 
     /// Where the histories of the written subjects end, read only where it isn't stated.
-    async fn bases(&mut self) -> Result<HashMap<String, Base>, Error> {
+    async fn bases(&mut self) -> Result<BTreeMap<String, Base>, Error> {
         let append = &self.transaction.append;
-        let mut bases = HashMap::new();
+        let mut bases = BTreeMap::new();
         let mut unknown = Vec::new();
         let mut said_to_be_pristine = Vec::new();
         for (subject, expected) in append.subjects() {

@@ -147,7 +147,7 @@ impl Append {
     /// [`Error::NoLaterTime`] when a subject's last event is so late that these can't follow it.
     pub(crate) fn on(
         mut self,
-        bases: &HashMap<String, Base>,
+        bases: &BTreeMap<String, Base>,
         now: i64,
     ) -> Result<Transaction, Error> {
         let mut actions = Vec::with_capacity(1 + self.events.len());
@@ -414,7 +414,7 @@ mod tests {
 
     fn token(append: Append, revision: u64, now: i64) -> String {
         let base = Base { revision, last_time: None };
-        let bases = HashMap::from([("book:1".to_owned(), base)]);
+        let bases = BTreeMap::from([("book:1".to_owned(), base)]);
         append.on(&bases, now).expect("transaction").token()
     }
 
@@ -441,7 +441,7 @@ mod tests {
     #[test]
     fn events_continue_their_subject_and_the_head_follows() {
         let base = Base { revision: 7, last_time: Some(5000) };
-        let bases = HashMap::from([("book:1".to_owned(), base)]);
+        let bases = BTreeMap::from([("book:1".to_owned(), base)]);
         let transaction = append(&["evt-1", "evt-2"]).on(&bases, 1000).expect("transaction");
         let placed: Vec<_> = transaction
             .append
