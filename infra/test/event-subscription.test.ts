@@ -220,7 +220,11 @@ describe('encryption of the queues', () => {
     // WHEN
     new EventSubscription(stack, 'Loans', {
       topic: Topic.fromTopicArn(stack, 'Topic', TOPIC_ARN),
-      encryptionKey: Key.fromKeyArn(stack, 'Key', 'arn:aws:kms:eu-west-1:222222222222:key/1234'),
+      encryptionKey: Key.fromKeyArn(
+        stack,
+        'Key',
+        'arn:aws:kms:eu-west-1:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab',
+      ),
     });
 
     // THEN

@@ -11,6 +11,7 @@ import {
   ServicePrincipal,
 } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
+import { Topic } from 'aws-cdk-lib/aws-sns';
 import { describe, expect, test } from 'vitest';
 import schema from '../../eventdb/schema.json';
 import { EventDB } from '../lib';
@@ -287,7 +288,7 @@ describe('grantRead for another account', () => {
     const encryptionKey = Key.fromKeyArn(
       stack,
       'Key',
-      'arn:aws:kms:eu-west-1:111111111111:key/1234',
+      'arn:aws:kms:eu-west-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab',
     );
     new EventDB(stack, 'Events', props({ encryptionKey })).grantRead(new ArnPrincipal(foreignRole));
 
@@ -309,6 +310,8 @@ describe('grantRead for another account', () => {
     const other = new Stack(app, 'Other', {
       env: { account: '222222222222', region: 'eu-west-1' },
     });
+    // A stack needs a resource to be synthesised.
+    new Topic(other, 'Topic');
     const named = other.resolve(table.tableArn);
 
     // THEN

@@ -160,12 +160,17 @@ describe('an alias as the key', () => {
     ],
     [
       'a key of another region',
-      (stack) => Key.fromKeyArn(stack, 'Key', 'arn:aws:kms:us-east-1:111111111111:key/1234'),
+      (stack) =>
+        Key.fromKeyArn(
+          stack,
+          'Key',
+          'arn:aws:kms:us-east-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab',
+        ),
       'encryptionKey is a key in us-east-1, but what it is to encrypt is in eu-west-1',
     ],
     [
       'an ARN',
-      () => 'arn:aws:kms:eu-west-1:111111111111:key/1234',
+      () => 'arn:aws:kms:eu-west-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab',
       'encryptionKey must be a KMS key, and is',
     ],
     ['null', () => null, 'encryptionKey must be a KMS key, and is null'],
