@@ -121,13 +121,68 @@ impl Findings {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 pub fn check_events(events: &[Event]) -> Result<(), Faults> {
-    check(events, true, Findings::default())
+    check_events_within(events, limit::MESSAGE_BYTES)
+}
+
+/// [`check_events`] for a store whose topic takes larger messages: see `EventDb::with_message_limit`.
+///
+/// # Errors
+/// Every fault of every event, and a message limit outside 262,144 to 1,048,576 bytes.
+///
+/// ```
+/// # let event: eventdb::Event = serde_json::from_str(r#"{"specversion":"1.0","id":"evt-1",
+/// #   "source":"https://library.example.com","type":"book.returned","subject":"book:123",
+/// #   "time":"2025-01-28T14:30:00.000Z","data":{"userId":"user:456"}}"#)?;
+/// use eventdb::{schema::limit, validation};
+///
+/// assert!(validation::check_events_within(&[event], limit::LARGEST_MESSAGE_BYTES).is_ok());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+pub fn check_events_within(events: &[Event], message_bytes: usize) -> Result<(), Faults> {
+    check_message_limit(message_bytes)?;
+    check(events, true, message_bytes, Findings::default())
+}
+
+/// Checks whether a topic can be told to take messages of at most so many bytes.
+///
+/// # Errors
+/// It is less than SNS's default (262,144) or more than SNS allows (1,048,576).
+///
+/// ```
+/// use eventdb::validation::check_message_limit;
+///
+/// assert!(check_message_limit(1_048_576).is_ok());
+/// let faults = check_message_limit(2_000_000).unwrap_err();
+/// assert_eq!(
+///     faults.to_string(),
+///     "`message limit` is 2000000 bytes; it must be from 262144 to 1048576 bytes, the \
+///      `MaximumMessageSize` of the topic"
+/// );
+/// ```
+pub fn check_message_limit(bytes: usize) -> Result<(), Faults> {
+    let mut findings = Findings::default();
+    if !(limit::MESSAGE_BYTES..=limit::LARGEST_MESSAGE_BYTES).contains(&bytes) {
+        findings.add(
+            "message limit",
+            format!(
+                "is {bytes} bytes; it must be from {} to {} bytes, the `MaximumMessageSize` of \
+                 the topic",
+                limit::MESSAGE_BYTES,
+                limit::LARGEST_MESSAGE_BYTES
+            ),
+        );
+    }
+    findings.into_result()
 }
 
 /// Checks events whose time the store has yet to give, and which of them have an id of the caller's
 /// own.
 #[cfg(feature = "dynamodb")]
-pub(crate) fn check_new_events(events: &[Event], own_ids: &[bool]) -> Result<(), Faults> {
+pub(crate) fn check_new_events(
+    events: &[Event],
+    own_ids: &[bool],
+    message_bytes: usize,
+) -> Result<(), Faults> {
     let mut findings = Findings::default();
     let some_have_one = own_ids.contains(&true);
     for (index, (event, own_id)) in events.iter().zip(own_ids).enumerate() {
@@ -151,15 +206,20 @@ pub(crate) fn check_new_events(events: &[Event], own_ids: &[bool]) -> Result<(),
             );
         }
     }
-    check(events, false, findings)
+    check(events, false, message_bytes, findings)
 }
 
-fn check(events: &[Event], times_are_given: bool, mut findings: Findings) -> Result<(), Faults> {
+fn check(
+    events: &[Event],
+    times_are_given: bool,
+    message_bytes: usize,
+    mut findings: Findings,
+) -> Result<(), Faults> {
     let mut positions = HashMap::new();
     let mut last_of_subject: HashMap<&str, (usize, &Event)> = HashMap::new();
     for (index, event) in events.iter().enumerate() {
         findings.index = Some(index);
-        check_event(event, &mut findings);
+        check_event(event, message_bytes, &mut findings);
         if let Some(first) = positions.insert((&event.source, &event.id), index) {
             findings.add(
                 attribute::ID,
@@ -277,7 +337,7 @@ pub fn check_type(ty: &str) -> Result<(), Faults> {
     findings.into_result()
 }
 
-fn check_event(event: &Event, findings: &mut Findings) {
+fn check_event(event: &Event, message_bytes: usize, findings: &mut Findings) {
     let before = findings.faults.len();
     text_findings(attribute::ID, &event.id, limit::PARTITION_KEY_BYTES, findings);
     text_findings(attribute::TYPE, &event.ty, limit::TYPE_BYTES, findings);
@@ -309,7 +369,7 @@ fn check_event(event: &Event, findings: &mut Findings) {
     }
     // Sizes mean something only once the parts are right.
     if findings.faults.len() == before {
-        check_sizes(event, findings);
+        check_sizes(event, message_bytes, findings);
     }
 }
 
@@ -454,15 +514,14 @@ fn check_time(event: &Event, findings: &mut Findings) {
     }
 }
 
-fn check_sizes(event: &Event, findings: &mut Findings) {
+fn check_sizes(event: &Event, message_bytes: usize, findings: &mut Findings) {
     let size = message::largest_size(event);
-    if size > limit::MESSAGE_BYTES {
+    if size > message_bytes {
         findings.add(
             attribute::DATA,
             format!(
                 "makes the event too large to publish: its message has {size} bytes with \
-                 attributes, SNS allows {}",
-                limit::MESSAGE_BYTES
+                 attributes, the store's message limit is {message_bytes} bytes"
             ),
         );
     }

@@ -26,8 +26,9 @@ pub use read::fetch_events::{FetchEvents, History, MissingRevisions};
 pub use retry::TimeLimits;
 pub(crate) use snapshot::Snapshot;
 
+use crate::codec::validation;
 use crate::event::candidate::EventCandidate;
-use crate::store::error::CompleteEvent;
+use crate::store::error::{CompleteEvent, Error};
 use crate::store::table::Table;
 
 /// An event store in one DynamoDB table.
@@ -103,6 +104,34 @@ impl EventDb {
     #[must_use]
     pub fn with_time_limits(&self, limits: TimeLimits) -> Self {
         Self { table: self.table.within(limits) }
+    }
+
+    /// The same store, which takes events whose messages have up to so many bytes, attributes
+    /// included: from 262,144 ([`MESSAGE_BYTES`], the default) to 1,048,576
+    /// ([`LARGEST_MESSAGE_BYTES`]).
+    ///
+    /// Give what the store was deployed with (`maxMessageBytes` of the CDK construct `EventDB`). An
+    /// append refuses an event that the topic couldn't take. With a higher limit here than there,
+    /// such an event is stored and never published: it ends up in the failure bucket.
+    ///
+    /// An item of DynamoDB still has at most 400 KB. Text that JSON escapes, such as quotation marks
+    /// and line breaks, takes two bytes or more in the message and fewer in the item.
+    ///
+    /// [`MESSAGE_BYTES`]: crate::schema::limit::MESSAGE_BYTES
+    /// [`LARGEST_MESSAGE_BYTES`]: crate::schema::limit::LARGEST_MESSAGE_BYTES
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) for any other number.
+    ///
+    /// ```no_run
+    /// # fn example(client: aws_sdk_dynamodb::Client) -> Result<(), eventdb::Error> {
+    /// let db = eventdb::EventDb::new(client, "LibraryEvents").with_message_limit(1_048_576)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_message_limit(&self, bytes: usize) -> Result<Self, Error> {
+        validation::check_message_limit(bytes)?;
+        Ok(Self { table: self.table.with_message_bytes(bytes) })
     }
 
     /// The same store, whose operations also add what they consume to the given meter.

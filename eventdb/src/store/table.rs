@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::types::{self, ReturnConsumedCapacity, TableDescription, Tr
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::schema::attribute;
+use crate::schema::{attribute, limit};
 use crate::store::capacity::{CapacityMeter, ConsumedCapacity, Kind};
 use crate::store::error::{BoxError, Error};
 use crate::store::failure::{Failure, Transmission};
@@ -30,6 +30,8 @@ pub(crate) struct Table {
     name: Arc<str>,
     meter: Option<CapacityMeter>,
     limits: TimeLimits,
+    /// Most bytes of an event's message.
+    message_bytes: usize,
     /// When the operation under way must have ended.
     deadline: Option<Instant>,
 }
@@ -50,8 +52,14 @@ macro_rules! send {
 
 impl Table {
     pub(crate) fn new(client: Client, name: impl Into<String>) -> Self {
-        let limits = TimeLimits::default();
-        Self { client, name: name.into().into(), meter: None, limits, deadline: None }
+        Self {
+            client,
+            name: name.into().into(),
+            meter: None,
+            limits: TimeLimits::default(),
+            message_bytes: limit::MESSAGE_BYTES,
+            deadline: None,
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -64,6 +72,14 @@ impl Table {
 
     pub(crate) fn within(&self, limits: TimeLimits) -> Self {
         Self { limits, ..self.clone() }
+    }
+
+    pub(crate) fn with_message_bytes(&self, message_bytes: usize) -> Self {
+        Self { message_bytes, ..self.clone() }
+    }
+
+    pub(crate) fn message_bytes(&self) -> usize {
+        self.message_bytes
     }
 
     /// The table for one operation, all of whose requests share its time limit.

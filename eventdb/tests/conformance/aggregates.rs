@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
+use eventdb::schema::limit;
 use eventdb::{
     Aggregate, CapacityMeter, DomainEvent, Error, Event, EventDb, ExecuteError, LoadError,
     Repository, Snapshots, TimeLimits, UnknownTypes,
@@ -90,6 +91,21 @@ async fn decisions_are_stored_and_folded() {
         assert_eq!(events[1].data, json!({}));
         assert_eq!(events[0].source, SOURCE);
         assert_eq!(events[0].typed::<BookEvent>().unwrap(), Some(borrowed("user:456")));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_repository_has_the_message_limit_of_its_store() {
+    with_store(|store| async move {
+        let user = "u".repeat(limit::MESSAGE_BYTES);
+        let error = books(&store).execute("book:1", |book| book.borrow(&user)).await.unwrap_err();
+        assert!(error.to_string().contains("message limit is 262144 bytes"), "{error}");
+
+        let raised = store.db.with_message_limit(limit::LARGEST_MESSAGE_BYTES).unwrap();
+        let books = Repository::<Book>::new(&raised, SOURCE).clone();
+        let executed = books.execute("book:1", |book| book.borrow(&user)).await.unwrap();
+        assert_eq!(executed.aggregate.revision, 1);
     })
     .await;
 }

@@ -1,7 +1,7 @@
 //! Sizes at their edges: the largest that is allowed works, one more is refused before it is sent.
 
 use eventdb::schema::limit;
-use eventdb::{Error, EventCandidate, Message, Precondition};
+use eventdb::{CapacityMeter, Error, EventCandidate, Message, Precondition, TimeLimits};
 use serde_json::{Value, json};
 
 use crate::support::{Store, candidate, candidate_with_id, revisions, with_store};
@@ -94,6 +94,83 @@ async fn an_event_is_at_most_as_large_as_its_message_may_be() {
         // Bytes count, not characters.
         let unicode = candidate("book:1", json!({ "filling": "ü".repeat(room / 2 + 1) }));
         assert_eq!(faults(store.db.add_new_events([unicode]).await.unwrap_err()).len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_message_limit_can_be_raised_to_what_the_topic_takes() {
+    with_store(|store| async move {
+        let of = |data: String| candidate("book:1", json!({ "filling": data }));
+        let raised = store.db.with_message_limit(300_000).unwrap();
+        let small = raised.add_new_events([of(String::new())]).await.unwrap().remove(0);
+        let longest = "s".repeat(limit::STORE_ID_BYTES).parse().unwrap();
+        let room = 300_000 - Message::of_store(&small, &longest).size();
+        let large = || of("x".repeat(room));
+        let too_large = || of("x".repeat(room + 1));
+
+        // Clones and stores made from this one keep it; the one that it was made from doesn't get it.
+        let others = [
+            raised.clone(),
+            raised.with_time_limits(TimeLimits::default()),
+            raised.metered_by(&CapacityMeter::new()),
+        ];
+        for db in &others {
+            let stored = db.add_new_events([large()]).await.unwrap().remove(0);
+            assert_eq!(Message::of_store(&stored, &longest).size(), 300_000);
+            let found = faults(db.add_new_events([too_large()]).await.unwrap_err());
+            let [(attribute, problem)] = found.as_slice() else { panic!("{found:?}") };
+            assert_eq!(attribute, "data");
+            assert!(problem.contains("300001 bytes") && problem.contains("300000"), "{problem}");
+        }
+        assert_eq!(faults(store.db.add_new_events([large()]).await.unwrap_err()).len(), 1);
+
+        // Complete events have the same limit.
+        let mut complete = raised.add_new_events([large()]).await.unwrap().remove(0);
+        complete.revision = None;
+        complete.subject = "book:2".to_owned();
+        let stored = raised.add_events([complete.clone()]).await.unwrap().remove(0);
+        assert_eq!(stored.revision, Some(1));
+        complete.subject = "book:3".to_owned();
+        assert_eq!(faults(store.db.add_events([complete.clone()]).await.unwrap_err()).len(), 1);
+        complete.data = json!({ "filling": "x".repeat(room + 1) });
+        assert_eq!(faults(raised.add_events([complete]).await.unwrap_err()).len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn with_the_largest_message_limit_the_size_of_an_item_decides() {
+    with_store(|store| async move {
+        let largest = store.db.with_message_limit(limit::LARGEST_MESSAGE_BYTES).unwrap();
+        let of = |data: String| candidate("book:1", json!({ "filling": data }));
+        // 408,000 bytes in the item, twice as many in the message.
+        let quotes = of("\"".repeat(408_000));
+        let stored = largest.add_new_events([quotes]).await.unwrap().remove(0);
+        assert!(Message::new(&stored).size() > 816_000);
+        assert_eq!(largest.fetch_events_for_subject("book:1").await.unwrap().events, [stored]);
+
+        let found = faults(largest.add_new_events([of("x".repeat(410_000))]).await.unwrap_err());
+        let [(attribute, problem)] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!(attribute, "data");
+        assert!(problem.contains("too large to store"), "{problem}");
+        assert!(problem.contains("409600"), "{problem}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_limit_is_one_that_sns_has() {
+    with_store(|store| async move {
+        for bytes in [limit::MESSAGE_BYTES, limit::LARGEST_MESSAGE_BYTES] {
+            store.db.with_message_limit(bytes).unwrap();
+        }
+        for bytes in [0, limit::MESSAGE_BYTES - 1, limit::LARGEST_MESSAGE_BYTES + 1, usize::MAX] {
+            let found = faults(store.db.with_message_limit(bytes).unwrap_err());
+            let [(attribute, problem)] = found.as_slice() else { panic!("{found:?}") };
+            assert_eq!(attribute, "message limit");
+            assert!(problem.contains("from 262144 to 1048576"), "{problem}");
+        }
     })
     .await;
 }

@@ -36,8 +36,10 @@ export interface TopicOptions {
    * The most bytes of a message, attributes included: from 262,144 (256 KiB) to 1,048,576 (1 MiB).
    *
    * Above the default, SNS allows at most 100 subscriptions, and only SQS, Lambda and Firehose as
-   * subscribers. Appends with the crate `eventdb` still refuse events above the default. Lowering
-   * it again leaves stored events that can't be published.
+   * subscribers. The crate `eventdb` refuses events above the default until it is told, too:
+   * `EventDb::with_message_limit(1_048_576)`. Deploy first: what is stored before the topic takes it
+   * goes to the failure bucket. Lowering the limit again leaves stored events that can't be
+   * published. An item of DynamoDB still has at most 400 KB.
    *
    * @see https://docs.aws.amazon.com/sns/latest/dg/large-message-payloads.html
    * @default - `limits.messageBytes` in `eventdb/schema.json`: 262,144

@@ -90,7 +90,7 @@ impl AddNewEvents {
         let own_ids: Vec<bool> =
             self.candidates.iter().map(|candidate| candidate.id.is_some()).collect();
         let events: Vec<Event> = self.candidates.into_iter().map(complete).collect();
-        validation::check_new_events(&events, &own_ids)?;
+        validation::check_new_events(&events, &own_ids, self.table.message_bytes())?;
         let append = Append {
             ids_are_guarded: own_ids.contains(&true),
             times_are_given: false,
@@ -136,7 +136,7 @@ impl AddEvents {
             }
             events.push(Event { time: event::whole_milliseconds(event.time), ..event });
         }
-        validation::check_events(&events)?;
+        validation::check_events_within(&events, self.table.message_bytes())?;
         let stated = StatedRevisions::of(&events, &mut preconditions)?;
         let append = Append { events, times_are_given: true, ids_are_guarded, preconditions };
         stated.judge(run(&self.table, append, is_unsettled).await)
