@@ -1,4 +1,5 @@
 import { CfnOutput, RemovalPolicy, Stack, type StackProps } from 'aws-cdk-lib';
+import { Table } from 'aws-cdk-lib/aws-dynamodb';
 import { ManagedPolicy } from 'aws-cdk-lib/aws-iam';
 import { type IKey, Key } from 'aws-cdk-lib/aws-kms';
 import { Code } from 'aws-cdk-lib/aws-lambda';
@@ -30,11 +31,24 @@ export class EventDBStack extends Stack {
       ...props,
     });
 
-    const encryptionKey = this.encryptionKey(settings);
+    const encryptionKey = this.encryptionKey(settings, 'Key', settings.encryptionKey);
     this.eventDB = new EventDB(this, 'EventDB', {
       isProdEnv,
       subscriptionAccounts: settings.subscriptionAccounts,
+      organizationId: settings.organizationId,
+      subscriptionProtocols: settings.subscriptionProtocols,
+      table:
+        settings.table === undefined
+          ? undefined
+          : // Whether this key encrypts the table isn't known here. Where it doesn't, it is granted for
+            // nothing: through DynamoDB only, which then never uses it.
+            Table.fromTableAttributes(this, 'ExistingTable', { ...settings.table, encryptionKey }),
       encryptionKey,
+      failureEncryptionKey: this.encryptionKey(
+        settings,
+        'FailureKey',
+        settings.failureEncryptionKey,
+      ),
       fifo: settings.fifo,
       topicName: settings.topicName,
       publish: settings.publish,
@@ -67,12 +81,12 @@ export class EventDBStack extends Stack {
     });
   }
 
-  private encryptionKey(settings: Settings): IKey | undefined {
-    switch (settings.encryptionKey) {
+  private encryptionKey(settings: Settings, id: string, key: string | undefined): IKey | undefined {
+    switch (key) {
       case undefined:
         return undefined;
       case 'new':
-        return new Key(this, 'Key', {
+        return new Key(this, id, {
           description: `Event store ${settings.name}, environment ${settings.environment}`,
           enableKeyRotation: true,
           // Without the key, what is kept in production could not be read any more.
@@ -80,7 +94,7 @@ export class EventDBStack extends Stack {
             settings.environment === 'prod' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
         });
       default:
-        return Key.fromKeyArn(this, 'Key', settings.encryptionKey);
+        return Key.fromKeyArn(this, id, key);
     }
   }
 

@@ -1,6 +1,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Architecture } from 'aws-cdk-lib/aws-lambda';
+import { SUBSCRIPTION_PROTOCOLS, type SubscriptionProtocolName } from '../lib/store/subscribers';
 import { type EnvironmentFile, readEnvironmentFile } from './environment-file';
 
 /** The environments that can be deployed; only `prod` is production. */
@@ -32,11 +33,23 @@ export interface Settings {
   /** `-c subscriptionAccounts=`, separated by commas. */
   readonly subscriptionAccounts: readonly string[];
 
+  /** `-c organizationId=`: all accounts of the organization may subscribe. Default none. */
+  readonly organizationId: string | undefined;
+
+  /** `-c subscriptionProtocols=`, separated by commas. Default those of the construct. */
+  readonly subscriptionProtocols: readonly SubscriptionProtocolName[] | undefined;
+
+  /** `-c table=`: an existing table. Default a new one. */
+  readonly table: ExistingTable | undefined;
+
   /** `-c architecture=`, else the environment variable `EVENTDB_ARCHITECTURE`, else arm64. */
   readonly architecture: Architecture;
 
   /** `-c encryptionKey=`: `new` or the ARN of a key. Default none. */
   readonly encryptionKey: string | undefined;
+
+  /** `-c failureEncryptionKey=`: `new` or the ARN of a key. Default none. */
+  readonly failureEncryptionKey: string | undefined;
 
   /** `-c alarmTopic=`: ARN of the topic that is told of alarms. Default none. */
   readonly alarmTopicArn: string | undefined;
@@ -55,6 +68,15 @@ export interface Settings {
 
   /** `-c code=`: directory or zip with the built publisher. Default: built from the sources. */
   readonly code: string | undefined;
+}
+
+/** A table that exists already. */
+export interface ExistingTable {
+  /** The table's ARN. */
+  readonly tableArn: string;
+
+  /** ARN of its stream; only without publishing there may be none. */
+  readonly tableStreamArn: string | undefined;
 }
 
 /** Looks up a context value, like `app.node.tryGetContext`. */
@@ -79,16 +101,21 @@ export function readSettings(
     const value = override(name);
     return value === undefined || value === null || value === '' ? file[name] : value;
   };
+  const publish = flag(context, 'publish') ?? true;
   return {
     environment,
     name: readName(context),
     subscriptionAccounts: list(context, 'subscriptionAccounts'),
     architecture: readArchitecture(context, variables),
-    encryptionKey: readEncryptionKey(context),
+    organizationId: text(context, 'organizationId'),
+    subscriptionProtocols: readProtocols(context),
+    table: readTable(context, publish),
+    encryptionKey: readEncryptionKey(context, 'encryptionKey'),
+    failureEncryptionKey: readEncryptionKey(context, 'failureEncryptionKey'),
     alarmTopicArn: arn(context, 'alarmTopic', 'sns'),
     fifo: flag(context, 'fifo') ?? false,
     topicName: text(context, 'topicName'),
-    publish: flag(context, 'publish') ?? true,
+    publish,
     emptyFailureBucket: flag(context, 'emptyFailureBucket'),
     code: readCode(context),
   };
@@ -129,18 +156,53 @@ function readArchitecture(context: Context, variables: NodeJS.ProcessEnv): Archi
   return architecture;
 }
 
-function readEncryptionKey(context: Context): string | undefined {
-  if (text(context, 'encryptionKey') === 'new') {
+function readEncryptionKey(context: Context, name: string): string | undefined {
+  if (text(context, name) === 'new') {
     return 'new';
   }
-  const key = arn(context, 'encryptionKey', 'kms', "'new' or ");
+  const key = arn(context, name, 'kms', "'new' or ");
   if (key?.includes(':alias/') === true) {
     throw new Error(
-      `The context value encryptionKey is '${key}', an alias, which policies can't name; give the ARN ` +
+      `The context value ${name} is '${key}', an alias, which policies can't name; give the ARN ` +
         'of the key behind it: aws kms describe-key --key-id <alias> tells it',
     );
   }
   return key;
+}
+
+function readProtocols(context: Context): Settings['subscriptionProtocols'] {
+  const given = list(context, 'subscriptionProtocols');
+  const protocols = SUBSCRIPTION_PROTOCOLS.filter((protocol) => given.includes(protocol));
+  const wrong = given.find((name) => !SUBSCRIPTION_PROTOCOLS.some((protocol) => protocol === name));
+  if (wrong !== undefined) {
+    throw new Error(
+      `The context value subscriptionProtocols has '${wrong}'; give some of ${SUBSCRIPTION_PROTOCOLS.join(', ')}`,
+    );
+  }
+  return protocols.length === 0 ? undefined : protocols;
+}
+
+function readTable(context: Context, publish: boolean): ExistingTable | undefined {
+  const given = text(context, 'table');
+  if (given === undefined) {
+    return undefined;
+  }
+  const found =
+    /^(?<table>arn:[a-z-]+:dynamodb:[a-z0-9-]+:\d{12}:table\/[\w.-]{3,255})(?<stream>\/stream\/.+)?$/.exec(
+      given,
+    );
+  const tableArn = found?.groups?.['table'];
+  const hasStream = found?.groups?.['stream'] !== undefined;
+  if (tableArn === undefined || (publish && !hasStream)) {
+    const wrong = tableArn === undefined ? '' : ', a table without its stream';
+    throw new Error(
+      `The context value table is '${given}'${wrong}; give the ARN of the stream of an existing table ` +
+        '(arn:aws:dynamodb:<region>:<account>:table/<name>/stream/<label>), which ' +
+        'aws dynamodb describe-table --table-name <name> shows as LatestStreamArn; with publish=false ' +
+        "the table's own ARN does",
+    );
+  }
+  return { tableArn, tableStreamArn: hasStream ? given : undefined };
 }
 
 function readCode(context: Context): string | undefined {

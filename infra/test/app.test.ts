@@ -89,6 +89,49 @@ describe("the event store's stack", () => {
     });
   });
 
+  test('takes organization, protocols and the key of the failure bucket from the settings', () => {
+    const { template } = variant('ProductionOrganization');
+    template.hasResourceProperties('AWS::SNS::TopicPolicy', {
+      PolicyDocument: {
+        Statement: Match.arrayWith([
+          Match.objectLike({
+            Action: 'sns:Subscribe',
+            Condition: {
+              StringEquals: {
+                'aws:PrincipalOrgID': 'o-1234567890',
+                'sns:Protocol': ['sqs', 'lambda', 'firehose'],
+              },
+            },
+          }),
+        ]),
+      },
+    });
+    const key = only(template, 'AWS::KMS::Key', 'FailureKey');
+    expect(key.DeletionPolicy).toBe('Retain');
+    const [rule] = only(template, 'AWS::S3::Bucket').Properties.BucketEncryption
+      .ServerSideEncryptionConfiguration;
+    expect(rule.ServerSideEncryptionByDefault.KMSMasterKeyID).toEqual({
+      'Fn::GetAtt': [key.id, 'Arn'],
+    });
+  });
+
+  test('takes an existing table, and its key, from the settings', () => {
+    const { template } = variant('ProductionExistingTable');
+
+    const tableArn = 'arn:aws:dynamodb:eu-west-1:111111111111:table/LibraryEvents';
+    template.resourceCountIs('AWS::DynamoDB::Table', 0);
+    template.hasResourceProperties('AWS::Lambda::EventSourceMapping', {
+      EventSourceArn: `${tableArn}/stream/2026-01-01T00:00:00.000`,
+    });
+    template.hasOutput('TableName', { Value: 'LibraryEvents' });
+    const policy = only(template, 'AWS::IAM::ManagedPolicy', 'Append').Properties.PolicyDocument;
+    expect(policy.Statement).toContainEqual(
+      expect.objectContaining({
+        Resource: 'arn:aws:kms:eu-west-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab',
+      }),
+    );
+  });
+
   test('gives access to the construct', () => {
     const { stack } = variant('Development');
     expect((stack as EventDBStack).eventDB.table).toBeDefined();

@@ -177,6 +177,34 @@ describe('what an update would replace or weaken', () => {
     expect(risks(policy(joined), policy({ AWS: '222222222222' }))).toEqual(['accounts']);
     expect(risks(policy('*'), policy({ AWS: '222222222222' }))).toEqual(['accounts']);
   });
+
+  test('finds another organization, and none in the place of one', () => {
+    const policy = (...organizations: string[]) => ({
+      Resources: {
+        Policy: {
+          Type: 'AWS::SNS::TopicPolicy',
+          Properties: {
+            PolicyDocument: {
+              Statement: organizations.map((organization) => ({
+                Effect: 'Allow',
+                Action: 'sns:Subscribe',
+                Principal: { AWS: '*' },
+                Condition: { StringEquals: { 'aws:PrincipalOrgID': organization } },
+              })),
+            },
+          },
+        },
+      },
+    });
+
+    expect(compare(policy('o-1234567890'), policy('o-1234567890'))).toEqual([]);
+    expect(compare(policy('o-1234567890'), policy('o-0987654321', 'o-1234567890'))).toEqual([]);
+    for (const next of [policy('o-0987654321'), policy()]) {
+      expect(compare(policy('o-1234567890'), next).map(({ what }) => what)).toContain(
+        '"o-1234567890" may subscribe and no longer could',
+      );
+    }
+  });
 });
 
 describe('the command line of npm run deploy', () => {

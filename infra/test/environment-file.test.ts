@@ -2,8 +2,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import schema from '../../environments/schema.json';
 import { readEnvironmentFile, SETTING_NAMES } from '../app/environment-file';
 import { ENVIRONMENTS, readSettings } from '../app/settings';
+import { SUBSCRIPTION_PROTOCOLS } from '../lib/store/subscribers';
 import { BUNDLE_DIRECTORY } from './support';
 
 let directory: string;
@@ -30,7 +32,11 @@ describe('the file of an environment', () => {
       $schema: './schema.json',
       name: 'Library',
       subscriptionAccounts: ['111111111111', '222222222222'],
+      organizationId: 'o-1234567890',
+      subscriptionProtocols: ['sqs', 'firehose'],
+      table: 'arn:aws:dynamodb:eu-west-1:111111111111:table/Library/stream/2026-01-01T00:00:00.000',
       encryptionKey: 'new',
+      failureEncryptionKey: 'new',
       alarmTopic: 'arn:aws:sns:eu-west-1:111111111111:Operators',
       architecture: 'x86_64',
       fifo: true,
@@ -76,6 +82,17 @@ describe('the file of an environment', () => {
       '{ "encryptionKey": "alias/events" }',
       'encryptionKey is "alias/events", and must match pattern',
     ],
+    ['{ "organizationId": "o-1" }', 'organizationId is "o-1", and must match pattern'],
+    [
+      '{ "subscriptionProtocols": [] }',
+      'subscriptionProtocols is [], and must NOT have fewer than 1',
+    ],
+    [
+      '{ "subscriptionProtocols": ["SQS"] }',
+      'subscriptionProtocols 0 is "SQS", and must be equal to one of the allowed values: sqs, lambda',
+    ],
+    ['{ "failureEncryptionKey": "own" }', 'failureEncryptionKey is "own", and must match pattern'],
+    ['{ "table": "LibraryEvents" }', 'table is "LibraryEvents", and must match pattern'],
     ['[]', 'the file is [], and must be object'],
     ['null', 'the file is null, and must be object'],
     ['{ "fifo": tru }', "environments/prod.json isn't JSON: "],
@@ -109,6 +126,10 @@ describe('the file of an environment', () => {
     asked.delete('env');
 
     expect([...asked].sort()).toEqual([...SETTING_NAMES].sort());
+  });
+
+  test('allows the protocols that the construct allows', () => {
+    expect(schema.properties.subscriptionProtocols.items.enum).toEqual([...SUBSCRIPTION_PROTOCOLS]);
   });
 
   test('settles what the command line leaves open, and the command line wins', () => {

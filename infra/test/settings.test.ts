@@ -4,6 +4,10 @@ import { readSettings } from '../app/settings';
 import { readSubscriberSettings } from '../app/subscriber-stack';
 import { BUNDLE_DIRECTORY } from './support';
 
+const TABLE_ARN = 'arn:aws:dynamodb:eu-west-1:111111111111:table/Library.Events';
+const STREAM_ARN = `${TABLE_ARN}/stream/2026-01-01T00:00:00.000`;
+const KEY_ARN = 'arn:aws:kms:eu-west-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab';
+
 const settings = (
   context: Record<string, unknown>,
   variables: NodeJS.ProcessEnv = {},
@@ -25,7 +29,11 @@ describe("the settings of the event store's app", () => {
       name: 'EventDB',
       subscriptionAccounts: [],
       architecture: Architecture.ARM_64,
+      organizationId: undefined,
+      subscriptionProtocols: undefined,
+      table: undefined,
       encryptionKey: undefined,
+      failureEncryptionKey: undefined,
       alarmTopicArn: undefined,
       fifo: false,
       topicName: undefined,
@@ -42,7 +50,11 @@ describe("the settings of the event store's app", () => {
         name: 'Library',
         subscriptionAccounts: '111111111111, 222222222222',
         architecture: 'x86_64',
+        organizationId: 'o-1234567890',
+        subscriptionProtocols: 'sqs, https',
+        table: STREAM_ARN,
         encryptionKey: 'new',
+        failureEncryptionKey: KEY_ARN,
         alarmTopic: 'arn:aws:sns:eu-west-1:111111111111:Operators',
         fifo: 'true',
         topicName: 'LibraryEvents',
@@ -55,7 +67,11 @@ describe("the settings of the event store's app", () => {
       name: 'Library',
       subscriptionAccounts: ['111111111111', '222222222222'],
       architecture: Architecture.X86_64,
+      organizationId: 'o-1234567890',
+      subscriptionProtocols: ['sqs', 'https'],
+      table: { tableArn: TABLE_ARN, tableStreamArn: STREAM_ARN },
       encryptionKey: 'new',
+      failureEncryptionKey: KEY_ARN,
       alarmTopicArn: 'arn:aws:sns:eu-west-1:111111111111:Operators',
       fifo: true,
       topicName: 'LibraryEvents',
@@ -71,6 +87,13 @@ describe("the settings of the event store's app", () => {
     ).toMatchObject({
       subscriptionAccounts: ['111111111111'],
       fifo: true,
+    });
+  });
+
+  test('take a table without a stream where nothing is published', () => {
+    expect(settings({ env: 'dev', table: TABLE_ARN, publish: 'false' }).table).toEqual({
+      tableArn: TABLE_ARN,
+      tableStreamArn: undefined,
     });
   });
 
@@ -100,6 +123,30 @@ describe("the settings of the event store's app", () => {
       "is 'arn:aws:kms:eu-west-1:111111111111:alias/events', an alias, which policies can't name; give the ARN of the key behind it",
     ],
     [
+      { env: 'dev', failureEncryptionKey: 'yes' },
+      "The context value failureEncryptionKey is 'yes'; give 'new' or an ARN: arn:aws:kms:",
+    ],
+    [
+      { env: 'dev', failureEncryptionKey: 'arn:aws:kms:eu-west-1:111111111111:alias/events' },
+      'The context value failureEncryptionKey is',
+    ],
+    [
+      { env: 'dev', subscriptionProtocols: 'sqs,SQS' },
+      "The context value subscriptionProtocols has 'SQS'; give some of sqs, lambda, ",
+    ],
+    [
+      { env: 'dev', table: TABLE_ARN },
+      `The context value table is '${TABLE_ARN}', a table without its stream; give the ARN of the stream`,
+    ],
+    [
+      { env: 'dev', table: 'LibraryEvents' },
+      "The context value table is 'LibraryEvents'; give the ARN of the stream of an existing table",
+    ],
+    [
+      { env: 'dev', table: `${TABLE_ARN}/index/AllEventsByTime`, publish: 'false' },
+      "/index/AllEventsByTime'; give the ARN of the stream of an existing table",
+    ],
+    [
       { env: 'dev', alarmTopic: 'Operators' },
       "The context value alarmTopic is 'Operators'; give an ARN: arn:aws:sns:",
     ],
@@ -109,8 +156,8 @@ describe("the settings of the event store's app", () => {
       "The context value code is '/no/such/bundle', where there is nothing",
     ],
     [
-      { env: 'dev', code: 'test' },
-      "The context value code is 'test', where there is no bootstrap; give a directory or zip file",
+      { env: 'dev', code: __dirname },
+      "/test', where there is no bootstrap; give a directory or zip file",
     ],
     [
       { env: 'dev', subscriptionAccounts: [111111111111] },

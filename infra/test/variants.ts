@@ -91,6 +91,18 @@ export const VARIANTS: Readonly<Record<string, Variant>> = {
     encryptionKey: 'arn:aws:kms:eu-west-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab',
   }),
   ProductionFifo: eventDB({ env: 'prod', fifo: 'true' }),
+  ProductionOrganization: eventDB({
+    env: 'prod',
+    organizationId: 'o-1234567890',
+    subscriptionProtocols: 'sqs,lambda,firehose',
+    failureEncryptionKey: 'new',
+  }),
+  ProductionExistingTable: eventDB({
+    env: 'prod',
+    encryptionKey: 'arn:aws:kms:eu-west-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab',
+    table:
+      'arn:aws:dynamodb:eu-west-1:111111111111:table/LibraryEvents/stream/2026-01-01T00:00:00.000',
+  }),
   ProductionImporting: eventDB({ env: 'prod', publish: 'false' }),
   ProductionTuned: tuned,
   ProductionRestored: restored,

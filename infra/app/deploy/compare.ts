@@ -212,12 +212,16 @@ function condition(statement: Statement): string | undefined {
   return statement.Condition === undefined ? undefined : canonical(statement.Condition);
 }
 
-/** Account ids where a principal has one, however it is written; else the principal itself. */
+/**
+ * The organization where a condition names one. Else account ids where a principal has one, however
+ * it is written; else the principal itself.
+ */
 function subscribers(resource: Resource): Set<string> {
   const principals = statements(resource, 'Allow')
     .filter(isSubscribing)
-    .flatMap(({ Principal: principal }) => {
-      return many(Object(principal)['AWS'] ?? principal);
+    .flatMap(({ Principal: principal, Condition: condition }) => {
+      const organization = Object(Object(condition)['StringEquals'])['aws:PrincipalOrgID'];
+      return many(organization ?? Object(principal)['AWS'] ?? principal);
     });
   return new Set(
     principals.map((principal) => {

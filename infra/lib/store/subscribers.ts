@@ -10,7 +10,7 @@ import type { ITopic } from 'aws-cdk-lib/aws-sns';
 import { allowOnly, shown } from '../properties';
 
 /** What may be subscribed to a topic, as SNS calls it. */
-const PROTOCOLS = [
+export const SUBSCRIPTION_PROTOCOLS = [
   'sqs',
   'lambda',
   'firehose',
@@ -23,7 +23,7 @@ const PROTOCOLS = [
 ] as const;
 
 /** What may be subscribed to a topic. */
-export type SubscriptionProtocolName = (typeof PROTOCOLS)[number];
+export type SubscriptionProtocolName = (typeof SUBSCRIPTION_PROTOCOLS)[number];
 
 /** Who may subscribe to the topic, and what. */
 export interface SubscriberOptions {
@@ -62,7 +62,7 @@ export function subscriptionConditions(
   options: SubscriberOptions,
 ): Record<string, Record<string, unknown>> {
   const protocols = options.subscriptionProtocols ?? ['sqs', 'lambda'];
-  allowOnly('subscriptionProtocols', protocols, PROTOCOLS);
+  allowOnly('subscriptionProtocols', protocols, SUBSCRIPTION_PROTOCOLS);
   if (protocols.length === 0) {
     throw new Error(
       'subscriptionProtocols is empty, so nothing could be subscribed; leave it out for sqs and lambda',
