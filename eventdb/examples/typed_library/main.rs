@@ -128,8 +128,7 @@ async fn library(db: EventDb) -> Result<(), Box<dyn Error>> {
     }
     published.extend(published.clone());
     published.reverse();
-    let messages =
-        published.iter().map(|event| (event.id.clone(), Message::new(event).body));
+    let messages = published.iter().map(|event| (event.id.clone(), Message::new(event).body));
     let failed = Projection::new(&loans).reading(db).handle_batch(messages).await;
     println!("  {} messages, {} to be delivered again", published.len(), failed.len());
     for (book, (position, borrower)) in &*loans.lock() {
