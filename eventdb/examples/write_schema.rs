@@ -3,6 +3,6 @@
 fn main() -> std::io::Result<()> {
     std::fs::write(
         concat!(env!("CARGO_MANIFEST_DIR"), "/schema.json"),
-        eventdb::schema::document_text(),
+        eventdb::internals::schema::document_text(),
     )
 }

@@ -2,8 +2,8 @@
 //! optimistic concurrency and a gapless revision per subject.
 //!
 //! ```
+//! use eventdb::serde_json::json;
 //! use eventdb::{EmbeddedDynamoDb, EventCandidate, EventDb, Precondition};
-//! use serde_json::json;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -37,60 +37,65 @@
 //!   [`fetch_events_for_subject`](EventDb::fetch_events_for_subject),
 //!   [`fetch_events_for_subject_and_type`](EventDb::fetch_events_for_subject_and_type) and
 //!   [`fetch_all_events`](EventDb::fetch_all_events) to read.
-//! - **Events**: [`EventCandidate`] is what a caller gives, [`Event`] what is stored. An event
-//!   serializes to CloudEvents 1.0 JSON and is read from it.
-//! - **Concurrency**: a [`Precondition`] makes an append depend on the state of any subject;
-//!   [`Conflict`] tells the loser what is there.
-//! - **Errors**: [`Error`], by what the caller can do; [`is_conflict`](Error::is_conflict) and
-//!   [`is_retryable`](Error::is_retryable).
-//! - **Paging**: a read collects all pages, or [streams](FetchEvents::stream) them; a [`Cursor`]
-//!   resumes it. Rows that are no events come as [`InvalidItem`]s beside the others.
-//! - **Costs**: a [`CapacityMeter`] adds up the units that DynamoDB reports.
-//! - **Names and limits**: [`schema`] and [`validation`]; the items of the table: [`item`]; what
-//!   subscribers get: [`Message`].
-//! - **A database to try it on**: [`EmbeddedDynamoDb`].
+//! - **Events**: you append an [`EventCandidate`], and the store returns it as an [`Event`]. An event
+//!   can be serialized to CloudEvents 1.0 JSON and read from it.
+//! - **Concurrency**: a [`Precondition`] makes an append depend on the state of any subject. If it
+//!   doesn't hold, the [`Conflict`] contains the actual state.
+//! - **Errors**: [`Error`] is classified by what you can do about it:
+//!   [`is_conflict`](Error::is_conflict) and [`is_retryable`](Error::is_retryable).
+//! - **Paging**: a read collects all pages, or [streams](FetchEvents::stream) them. A [`Cursor`]
+//!   resumes it. Rows that can't be read as events are returned as [`InvalidItem`]s.
+//! - **Costs**: a [`CapacityMeter`] adds up the capacity units that DynamoDB reports.
+//! - **A database for experiments and tests**: [`EmbeddedDynamoDb`].
 //!
-//! What a team builds on that:
+//! To build services on the store:
 //!
-//! - **Typed events**: a serde enum as a [`DomainEvent`]; [`Upcaster`]s lift old shapes.
-//! - **Aggregates**: an [`Aggregate`] folds a subject's events; a [`Repository`] loads it and
-//!   [executes](Repository::execute) decisions on one subject or two, with [`Snapshots`] if wanted.
-//! - **Tests of decisions**: [`testing`], given / when / then.
-//! - **Read models**: a [`ReceivedMessage`] is an event and the store that it comes from; a
-//!   [`Projection`] brings each once and in order to a [`ReadModel`], such as a
-//!   [`DynamoDbReadModel`], and reads what it lacks from an [`EventReader`], such as the store.
+//! - **Typed events**: a serde enum is a [`DomainEvent`], and [`Upcaster`]s convert old shapes.
+//! - **Aggregates**: an [`Aggregate`] folds the events of a subject. A [`Repository`] loads it and
+//!   [executes](Repository::execute) decisions on one or two subjects, with [`Snapshots`] if needed.
+//! - **Tests of decisions**: [`testing`], with given, when and then.
+//! - **Read models**: a [`ReceivedMessage`] is an event and the store that it comes from. A
+//!   [`Projection`] passes each event once and in order to a [`ReadModel`], such as a
+//!   [`DynamoDbReadModel`]. It reads missing events from an [`EventReader`], such as the store.
+//!
+//! # Versions of other crates
+//!
+//! Types of other crates that occur in this API are re-exported, so that you don't need to find out
+//! the right versions: [`chrono`], [`serde_json`], [`serde_dynamo`], [`futures_util`], and
+//! `aws_sdk_dynamodb` with the feature `dynamodb`.
 //!
 //! # Features
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `dynamodb` (default) | the store, and read models in DynamoDB; without it events, messages and projections are left, and no AWS client is compiled |
-//! | `embedded` | [`EmbeddedDynamoDb`], a DynamoDB inside the process |
-//! | `testing` | [`testing`], given / when / then for decisions |
+//! | `dynamodb` (default) | the store, and read models in DynamoDB; without it, the crate has only events, messages and projections, and compiles no AWS client |
+//! | `embedded` | [`EmbeddedDynamoDb`], a DynamoDB emulator in the process |
+//! | `testing` | [`testing`], tests of decisions with given, when and then |
 //! | `cloudevents-sdk` | `TryFrom` to and from the event of the crate `cloudevents-sdk` |
 //!
 //! # What it doesn't do
 //!
-//! It doesn't publish: the table's stream and the publisher function do. It doesn't delete or change
-//! events. Reads of all events follow an index that is updated a moment later, and one partition
-//! holds that index: some 1,000 write units per second in all.
+//! - It doesn't publish events: the table's stream and the publisher function do.
+//! - It doesn't delete or change events.
+//! - Reads of all events use an index that is updated shortly after the table. That index has a
+//!   single partition, which limits a store to about 1,000 write units per second.
 //!
 //! [CloudEvents]: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
 
 mod codec;
 mod domain;
 mod event;
-pub mod schema;
+mod schema;
 #[cfg(feature = "dynamodb")]
 mod store;
 mod subscribe;
 
 pub use codec::cursor::{Cursor, CursorError};
-pub use codec::item::{self, InvalidItem};
-pub use codec::message::{ATTRIBUTE_TYPE, Message};
+pub use codec::item::InvalidItem;
+pub use codec::message::Message;
 pub use codec::received_message::{MessageError, ReceivedMessage};
 pub use codec::store_id::{InvalidStoreId, StoreId};
-pub use codec::validation;
+pub use codec::validation::{ValidationError, ValidationErrors};
 pub use domain::aggregate::Aggregate;
 pub use domain::domain_event::{
     DomainEvent, ShapeError, UnknownTypes, UnreadableEvent, UnwritableEvent,
@@ -121,6 +126,26 @@ pub use {
 
 #[cfg(feature = "embedded")]
 pub use store::embedded::{EmbeddedDynamoDb, EmbeddedError};
+
+// Other crates whose types occur in this API.
+#[cfg(feature = "dynamodb")]
+pub use aws_sdk_dynamodb;
+pub use {chrono, futures_util, serde_dynamo, serde_json};
+
+/// For the publisher function and for this project's tests and tools.
+///
+/// It isn't part of the public API, and can change in any release.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::codec::item;
+    pub use crate::codec::message::ATTRIBUTE_TYPE;
+    pub use crate::codec::validation;
+
+    /// The names and limits in `eventdb/schema.json`.
+    pub mod schema {
+        pub use crate::schema::*;
+    }
+}
 
 /// Every Rust snippet of the README and of the guide, run as a test.
 #[cfg(doctest)]

@@ -149,31 +149,31 @@ describe('broken events', () => {
     [without('type'), /`type` is missing/],
     [{ ...valid, source: '' }, /`source` is empty/],
     [{ ...valid, type: '' }, /`type` is empty/],
-    [{ ...valid, id: 7 }, /`id` is no text/],
-    [{ ...valid, time: 'yesterday' }, /`time` is no RFC 3339 timestamp/],
+    [{ ...valid, id: 7 }, /`id` isn't text/],
+    [{ ...valid, time: 'yesterday' }, /`time` isn't an RFC 3339 timestamp/],
     [{ ...valid, subject: '' }, /`subject` is empty/],
     [{ ...valid, datacontenttype: '' }, /`datacontenttype` is empty/],
-    [{ ...valid, traceParent: 'x' }, /"traceParent" is no name of an attribute/],
-    [{ ...valid, 'trace-parent': 'x' }, /"trace-parent" is no name of an attribute/],
+    [{ ...valid, traceParent: 'x' }, /"traceParent" isn't a valid attribute name/],
+    [{ ...valid, 'trace-parent': 'x' }, /"trace-parent" isn't a valid attribute name/],
   ];
 
   /** What CloudEvents allows, or what the SDK fills in or lets through, and the store does not. */
   const unsuitable = /** @type {[unknown, RegExp][]} */ ([
     [without('specversion'), /`specversion` is missing/],
-    [{ ...valid, specversion: '0.3' }, /`specversion` is not supported/],
+    [{ ...valid, specversion: '0.3' }, /`specversion` isn't supported/],
     [without('id'), /`id` is missing/],
     [without('subject'), /`subject` is missing/],
     [without('time'), /`time` is missing/],
     [without('data'), /`data` is missing/],
-    [{ ...valid, data: [] }, /`data` is no object/],
-    [{ ...valid, data: 'text' }, /`data` is no object/],
-    [{ ...without('data'), data_base64: 'e30=' }, /`data_base64` is not supported/],
-    [{ ...valid, sequence: '0' }, /`sequence` is no revision/],
-    [{ ...valid, sequence: 'first' }, /`sequence` is no revision/],
-    [{ ...valid, sequence: 1 }, /`sequence` is no text/],
-    [{ ...valid, attempt: 1.5 }, /`attempt` is no whole number of 32 bits/],
-    [{ ...valid, attempt: 2 ** 31 }, /`attempt` is no whole number of 32 bits/],
-    [{ ...valid, attempt: {} }, /`attempt` is neither text, true or false, nor a number/],
+    [{ ...valid, data: [] }, /`data` isn't an object/],
+    [{ ...valid, data: 'text' }, /`data` isn't an object/],
+    [{ ...without('data'), data_base64: 'e30=' }, /`data_base64` isn't supported/],
+    [{ ...valid, sequence: '0' }, /`sequence` isn't a revision/],
+    [{ ...valid, sequence: 'first' }, /`sequence` isn't a revision/],
+    [{ ...valid, sequence: 1 }, /`sequence` isn't text/],
+    [{ ...valid, attempt: 1.5 }, /`attempt` isn't a whole number of 32 bits/],
+    [{ ...valid, attempt: 2 ** 31 }, /`attempt` isn't a whole number of 32 bits/],
+    [{ ...valid, attempt: {} }, /`attempt` must be text, true or false, or a whole number/],
     [[valid], /invalid type/],
     ['text', /invalid type/],
   ]);
@@ -202,7 +202,7 @@ describe('broken events', () => {
     assert.deepEqual(printed, [valid], 'the valid one is printed all the same');
   });
 
-  test('the crate refuses what is no JSON', () => {
+  test('the crate refuses text that is not JSON', () => {
     const { status, stderr, events: printed } = crate(['--read'], '{"specversion":"1.0"\n\n');
     assert.equal(status, 1);
     assert.equal(lines(stderr).length, 2);

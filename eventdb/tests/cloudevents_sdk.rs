@@ -1,7 +1,7 @@
 //! Our CloudEvents JSON and the official SDK for Rust understand each other, and events convert
 //! both ways.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that panics has done its work")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use chrono::{DateTime, TimeZone, Utc};
 use cloudevents::event::{AttributesReader, Data, ExtensionValue as SdkExtension};
@@ -177,7 +177,7 @@ fn what_the_store_requires_is_asked_of_events_of_the_sdk() {
 fn data_of_the_sdk_must_be_an_object() {
     for data in [json!([1, 2]), json!("text"), json!(1), json!(true), Value::Null] {
         let event = sdk_minimal().data("application/json", data).build().unwrap();
-        assert_eq!(refusal(event), "`data` is no object");
+        assert_eq!(refusal(event), "`data` isn't an object");
     }
     let text = sdk_minimal().data("text/plain", "The book is back.").build().unwrap();
     Event::try_from(text).expect_err("text is refused");
@@ -190,7 +190,7 @@ fn numbers_of_64_bits_are_refused_in_extensions() {
     for number in [i64::from(i32::MAX) + 1, i64::from(i32::MIN) - 1, i64::MAX] {
         assert_eq!(
             refusal(sdk_builder().extension("attempt", number).build().unwrap()),
-            "`attempt` is no whole number of 32 bits"
+            "`attempt` isn't a whole number of 32 bits"
         );
     }
 }
@@ -200,13 +200,13 @@ fn a_sequence_that_is_no_revision_is_refused() {
     for sequence in ["0", "-1", "+1", "one", "18446744073709551616"] {
         assert_eq!(
             refusal(sdk_builder().extension("sequence", sequence).build().unwrap()),
-            "`sequence` is no revision; allowed is a whole number from 1, as text",
+            "`sequence` isn't a revision; it must be text with a whole number from 1",
             "{sequence}"
         );
     }
     assert_eq!(
         refusal(sdk_builder().extension("sequence", 1).build().unwrap()),
-        "`sequence` is no text"
+        "`sequence` isn't text"
     );
 }
 
@@ -221,7 +221,7 @@ fn an_older_version_of_the_specification_is_refused() {
         .data("application/json", json!({}))
         .build()
         .unwrap();
-    assert_eq!(refusal(event), "`specversion` is not supported; allowed is \"1.0\"");
+    assert_eq!(refusal(event), "`specversion` isn't supported; it must be \"1.0\"");
 }
 
 #[test]

@@ -6,7 +6,7 @@
     clippy::panic,
     clippy::unwrap_used,
     missing_docs,
-    reason = "a test that panics has done its work"
+    reason = "a test fails by a panic"
 )]
 
 use std::collections::BTreeMap;
@@ -515,19 +515,19 @@ fn other_messages_are_told_apart_without_quoting_them() {
     let confirmation = json!({ "Type": "SubscriptionConfirmation", "Message": "secret" });
     let inner = json!({ "Type": "Notification", "Message": "{\"secret\": 1}" });
     for (body, expected) in [
-        ("", "no JSON, EOF while parsing a value at line 1 column 0"),
-        ("secret", "no JSON, expected value at line 1 column 1"),
+        ("", "it isn't JSON: EOF while parsing a value at line 1 column 0"),
+        ("secret", "it isn't JSON: expected value at line 1 column 1"),
         ("[]", "it has neither `specversion` nor `Type`"),
-        ("{\"Type\": 1}", "a member of the envelope is no text"),
+        ("{\"Type\": 1}", "a member of the envelope isn't text"),
         ("{\"Type\": \"Notification\"}", "the envelope has no `Message`"),
-        (&confirmation.to_string(), "the envelope's `Type` is not `Notification`"),
+        (&confirmation.to_string(), "the envelope's `Type` isn't `Notification`"),
         (&inner.to_string(), "`specversion` is missing"),
         ("{\"specversion\": \"1.0\", \"eventstore\": 1}", "`eventstore`: it must be text"),
         (
             "{\"specversion\": \"1.0\", \"eventstore\": \"a b\"}",
             "1 to 384 printable ASCII characters other than quotation marks and backslashes",
         ),
-        ("{\"specversion\": \"0.3\"}", "`specversion` is not supported; allowed is \"1.0\""),
+        ("{\"specversion\": \"0.3\"}", "`specversion` isn't supported; it must be \"1.0\""),
     ] {
         let error = ReceivedMessage::read(body).unwrap_err().to_string();
         assert!(error.ends_with(expected), "{body}: {error}");

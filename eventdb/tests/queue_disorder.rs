@@ -21,7 +21,7 @@
     clippy::print_stdout,
     clippy::unwrap_used,
     missing_docs,
-    reason = "a test that panics has done its work"
+    reason = "a test fails by a panic"
 )]
 
 use std::collections::{BTreeMap, HashMap};

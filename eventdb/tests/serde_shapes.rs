@@ -5,7 +5,7 @@
     clippy::panic,
     clippy::unwrap_used,
     missing_docs,
-    reason = "a test that panics has done its work"
+    reason = "a test fails by a panic"
 )]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

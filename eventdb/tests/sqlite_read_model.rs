@@ -7,7 +7,7 @@
     clippy::panic,
     clippy::unwrap_used,
     missing_docs,
-    reason = "a test that panics has done its work"
+    reason = "a test fails by a panic"
 )]
 
 #[path = "../examples/sqlite_read_model/loans.rs"]

@@ -10,7 +10,8 @@
 use std::collections::HashMap;
 
 use aws_lambda_events::dynamodb;
-use eventdb::{Cursor, Event, ReceivedMessage, item};
+use eventdb::internals::item;
+use eventdb::{Cursor, Event, ReceivedMessage};
 use eventdb_publisher::batch::Batch;
 use eventdb_publisher::configuration::Configuration;
 use libfuzzer_sys::fuzz_target;

@@ -20,7 +20,7 @@ use eventdb::{
     CapacityMeter, EmbeddedDynamoDb, Event, EventCandidate, EventDb, Message, Precondition,
 };
 use eventdb_publisher::handler::handle;
-use eventdb_publisher::topic::{Answer, Entry, Fault, Topic};
+use eventdb_publisher::topic::{Answer, Entry, PublishFailure, Topic};
 use futures_util::TryStreamExt;
 use serde::Deserialize;
 use serde_dynamo::Item;
@@ -213,7 +213,7 @@ async fn library(db: EventDb) -> Result<(), Box<dyn Error>> {
 struct Messages(Mutex<Vec<Message>>);
 
 impl Topic for Messages {
-    async fn publish_batch(&self, entries: &[Entry]) -> Result<Answer, Fault> {
+    async fn publish_batch(&self, entries: &[Entry]) -> Result<Answer, PublishFailure> {
         let mut messages = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         messages.extend(entries.iter().map(|entry| entry.message.clone()));
         Ok(Answer { accepted: (0..entries.len()).collect(), failed: Vec::new() })

@@ -7,14 +7,14 @@ use std::error::Error;
 use std::time::Duration;
 
 use eventdb_publisher::handler::handle;
-use eventdb_publisher::topic::{Answer, Entry, Fault, Topic};
+use eventdb_publisher::topic::{Answer, Entry, PublishFailure, Topic};
 use tokio::time::Instant;
 
 /// Prints what it is given and accepts it.
 struct Printing;
 
 impl Topic for Printing {
-    async fn publish_batch(&self, entries: &[Entry]) -> Result<Answer, Fault> {
+    async fn publish_batch(&self, entries: &[Entry]) -> Result<Answer, PublishFailure> {
         for entry in entries {
             println!("{}", entry.message.body);
         }

@@ -1,4 +1,4 @@
-//! The payload of an invocation, of which each record is read as soon as it is parsed. No I/O.
+//! Parsing the payload of an invocation. Each record is converted as soon as it is parsed. No I/O.
 
 use std::fmt;
 
@@ -10,10 +10,10 @@ use serde_json::value::RawValue;
 use crate::record::{self, Record, Unpublishable};
 use crate::topic::Entry;
 
-/// The payload isn't what Lambda delivers from a DynamoDB stream. What the parser says would quote
-/// the payload, so only the place is named.
+/// The payload isn't what Lambda delivers from a DynamoDB stream. It contains only the place, because
+/// the parser's message would quote the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the payload is no batch of DynamoDB stream records (line {line}, column {column})")]
+#[error("the payload isn't a batch of DynamoDB stream records (line {line}, column {column})")]
 pub struct InvalidPayload {
     /// Line of the payload, from 1.
     pub line: usize,
@@ -23,17 +23,17 @@ pub struct InvalidPayload {
 
 /// A batch of stream records.
 ///
-/// It may have 6 MB of JSON. So that this is not in memory once more as records, each of them has
-/// become the message of its event before the next one is parsed.
+/// A batch can have 6 MB of JSON. To save memory, each record is converted to a message before the
+/// next one is parsed.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// The sequence number of each record, by its position.
     pub sequence_numbers: Vec<Option<String>>,
     /// The events.
     pub entries: Vec<Entry>,
-    /// The rows that should be published and can't be.
+    /// The rows that should be published but can't be.
     pub unpublishable: Vec<Unpublishable>,
-    /// Positions of the records that are no new events, and why they aren't.
+    /// Positions of the records that aren't new events, and why they aren't.
     pub skipped: Vec<(usize, &'static str)>,
 }
 
@@ -41,7 +41,7 @@ impl Batch {
     /// Reads the JSON that Lambda delivers.
     ///
     /// # Errors
-    /// When a part of it is no stream record: then nothing of it is read.
+    /// If a part of it isn't a stream record. Then the whole batch is refused.
     ///
     /// ```
     /// use eventdb_publisher::batch::Batch;
@@ -64,8 +64,8 @@ impl Batch {
         }
     }
 
-    /// Takes out the events whose message is larger than the topic takes: these can't be published.
-    /// The store refuses such events, but others may write to the table as well.
+    /// Moves the events whose message is too large for the topic to the unpublishable rows. The store
+    /// refuses such events, but other writers may have written them.
     ///
     /// ```
     /// use eventdb_publisher::batch::Batch;
@@ -82,7 +82,7 @@ impl Batch {
                 position: entry.position,
                 subject: Some(entry.subject),
                 time_type: Some(entry.time_type),
-                reason: format!("its message has {size} bytes; the topic takes at most {bytes}"),
+                reason: format!("its message has {size} bytes; it must have at most {bytes}"),
             });
         }
     }
@@ -121,10 +121,10 @@ fn batch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Batch, D::Error> 
     deserializer.deserialize_seq(Records)
 }
 
-/// What an invocation is given: a batch, or the reason why it is none.
+/// The payload of an invocation: a batch, or the reason why it isn't one.
 ///
-/// Reading one never fails, so that it is this function that reports the failure, and not the
-/// runtime, which would quote the payload.
+/// Deserializing it never fails. So this function reports the error, and not the Lambda runtime,
+/// which would quote the payload.
 ///
 /// ```
 /// use eventdb_publisher::batch::Payload;
@@ -145,7 +145,7 @@ impl<T: AsRef<str>> From<T> for Payload {
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The runtime notes the path to each member, for its errors; not so within a raw value.
+        // The runtime records the path to each member for its errors, but not inside a raw value.
         <&RawValue>::deserialize(deserializer).map(|json| Self::from(json.get()))
     }
 }

@@ -1,12 +1,12 @@
-//! The answer to Lambda: from which record on it must deliver again.
+//! The answer to Lambda: the record from which it must deliver again.
 
 use serde::Serialize;
 
-/// The response of a function whose stream mapping has `ReportBatchItemFailures`. It names no record
-/// (all went well) or exactly one, the checkpoint.
+/// The response of a function whose stream mapping has `ReportBatchItemFailures`. It contains no
+/// record if all were published, and otherwise exactly one, the checkpoint.
 ///
-/// From several, Lambda would take the one with the lowest sequence number, and a null or empty
-/// one it takes as the failure of the whole batch:
+/// Lambda would use the lowest sequence number of several, and would treat a null or empty one as the
+/// failure of the whole batch:
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html>
 ///
 /// ```
@@ -31,10 +31,10 @@ struct ItemFailure {
     item_identifier: String,
 }
 
-/// The record to resume from has no sequence number. The invocation must fail then: reported
-/// without it, the failure might pass as a success.
+/// The record to resume from has no sequence number. Then the invocation must fail, because an answer
+/// without a sequence number would look like a success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("record {position} of the batch failed, and it has no sequence number to resume from")]
+#[error("record {position} of the batch failed, but it has no sequence number to resume from")]
 pub struct MissingSequenceNumber {
     /// Position of the record in the batch.
     pub position: usize,
@@ -43,11 +43,11 @@ pub struct MissingSequenceNumber {
 impl Checkpoint {
     /// The checkpoint of a batch: its earliest failed record.
     ///
-    /// Records stand in the batch in the order of their sequence numbers. These have up to 40
-    /// digits, so positions are compared, and the number is passed on as it came.
+    /// A batch has its records in the order of their sequence numbers. These numbers have up to 40
+    /// digits, so positions are compared instead, and the number is passed on as text.
     ///
     /// # Errors
-    /// When that record has no sequence number.
+    /// If that record has no sequence number.
     ///
     /// ```
     /// use eventdb_publisher::checkpoint::Checkpoint;
@@ -71,14 +71,7 @@ impl Checkpoint {
         }
     }
 
-    /// The sequence number to resume from; `None` when the whole batch succeeded.
-    ///
-    /// ```
-    /// # use eventdb_publisher::checkpoint::Checkpoint;
-    /// let checkpoint = Checkpoint::new(&[0], &[Some("111".to_owned())])?;
-    /// assert_eq!(checkpoint.sequence_number(), Some("111"));
-    /// # Ok::<(), eventdb_publisher::checkpoint::MissingSequenceNumber>(())
-    /// ```
+    /// The sequence number to resume from; `None` if the whole batch succeeded.
     pub fn sequence_number(&self) -> Option<&str> {
         self.batch_item_failures.first().map(|failure| failure.item_identifier.as_str())
     }

@@ -1,8 +1,8 @@
-//! What the function is told by its environment. The only place that reads it.
+//! The function's settings, from environment variables. Only this module reads them.
 
 use std::fmt;
 
-use eventdb::schema::{environment, limit};
+use eventdb::internals::schema::{environment, limit};
 use tracing::Level;
 
 /// The function's settings.
@@ -24,23 +24,24 @@ use tracing::Level;
 pub struct Configuration {
     /// ARN of the topic, from `EVENT_TOPIC_ARN`.
     pub topic_arn: String,
-    /// The topic's region, from its ARN: a topic takes messages in its own region only.
+    /// The topic's region, from its ARN. A topic accepts messages only in its region.
     pub region: String,
-    /// What is logged, from `LOG_LEVEL`; `INFO` unless set.
+    /// The log level, from `LOG_LEVEL`. Default: `INFO`.
     pub log_level: Level,
-    /// Most bytes of a message, from `MESSAGE_BYTES`; 262,144 unless the topic takes more.
+    /// Most bytes of a message, from `MESSAGE_BYTES`. Default: 262,144.
     pub message_bytes: usize,
     /// Name of the function, which is the dimension of its metrics.
     pub function_name: String,
     /// The function's credentials, which Lambda sets.
     pub credentials: Credentials,
-    /// Another endpoint for SNS, from `AWS_ENDPOINT_URL_SNS` or `AWS_ENDPOINT_URL`: an emulator.
+    /// Another endpoint for SNS, such as an emulator, from `AWS_ENDPOINT_URL_SNS` or
+    /// `AWS_ENDPOINT_URL`.
     pub endpoint: Option<String>,
-    /// Whose certificates are trusted.
+    /// The trusted certification authorities.
     pub trust: Trust,
 }
 
-/// Whose certificates are trusted when connecting to SNS.
+/// The certification authorities that are trusted for connections to SNS.
 ///
 /// ```
 /// use eventdb_publisher::configuration::{Configuration, Trust};
@@ -55,16 +56,17 @@ pub struct Configuration {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
-    /// Amazon's own certification authorities, which vouch for all endpoints of the partition `aws`.
+    /// Amazon's certification authorities, which issue the certificates of all endpoints of the
+    /// partition `aws`.
     Amazon,
-    /// The system's, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name: for other partitions,
-    /// other endpoints, and networks that put a proxy between.
+    /// The system's authorities, or those in `SSL_CERT_FILE` and `SSL_CERT_DIR`: for other
+    /// partitions, other endpoints, and networks with a TLS proxy.
     System,
 }
 
-/// Credentials of the function's role. Their `Debug` form shows the access key's id only.
+/// Credentials of the function's role. The `Debug` form shows only the access key id.
 ///
-/// Lambda gives a function new ones by giving it a new environment, so they are read once.
+/// They are read once, because Lambda starts a new execution environment for new credentials.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
@@ -72,7 +74,7 @@ pub struct Credentials {
     pub access_key_id: String,
     /// `AWS_SECRET_ACCESS_KEY`.
     pub secret_access_key: String,
-    /// `AWS_SESSION_TOKEN`; always there in Lambda.
+    /// `AWS_SESSION_TOKEN`. Lambda always sets it.
     pub session_token: Option<String>,
 }
 
@@ -85,25 +87,25 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// An environment variable is missing or wrong.
+/// An environment variable is missing or invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the environment variable {name} {problem}; allowed is {allowed}")]
+#[error("the environment variable {name} {problem}; it must be {expected}")]
 pub struct ConfigurationError {
     /// The variable.
     pub name: &'static str,
     /// What is wrong with it.
     pub problem: &'static str,
-    /// What would be right.
-    pub allowed: &'static str,
+    /// What it must be.
+    pub expected: &'static str,
 }
 
-const ARN_ALLOWED: &str = "the ARN of an SNS topic: arn:aws:sns:<region>:<account>:<name>";
+const EXPECTED_ARN: &str = "the ARN of an SNS topic: arn:aws:sns:<region>:<account>:<name>";
 
 impl Configuration {
     /// Reads the settings from the process's environment.
     ///
     /// # Errors
-    /// Names the first variable that is missing or wrong, and what is allowed.
+    /// The first variable that is missing or invalid, and what it must be.
     ///
     /// ```no_run
     /// let configuration = eventdb_publisher::configuration::Configuration::from_environment()?;
@@ -113,10 +115,11 @@ impl Configuration {
         Self::read(|name| std::env::var(name).ok())
     }
 
-    /// Reads the settings from anything that maps names to values; an empty value counts as none.
+    /// Reads the settings from a function that returns the values of variables. An empty value counts
+    /// as missing.
     ///
     /// # Errors
-    /// Names the first variable that is missing or wrong, and what is allowed.
+    /// The first variable that is missing or invalid, and what it must be.
     ///
     /// ```
     /// use eventdb_publisher::configuration::Configuration;
@@ -126,10 +129,10 @@ impl Configuration {
     /// ```
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigurationError> {
         let optional = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let required = |name, allowed| {
-            optional(name).ok_or(ConfigurationError { name, problem: "is missing", allowed })
+        let required = |name, expected| {
+            optional(name).ok_or(ConfigurationError { name, problem: "is missing", expected })
         };
-        let topic_arn = required(environment::EVENT_TOPIC_ARN, ARN_ALLOWED)?;
+        let topic_arn = required(environment::EVENT_TOPIC_ARN, EXPECTED_ARN)?;
         let endpoint = optional("AWS_ENDPOINT_URL_SNS").or_else(|| optional("AWS_ENDPOINT_URL"));
         let elsewhere = endpoint.is_some() || !topic_arn.starts_with("arn:aws:");
         let own_authorities =
@@ -154,8 +157,8 @@ impl Configuration {
         })
     }
 
-    /// Whether the topic is a FIFO topic. Only their names [end in `.fifo`], so no setting of its
-    /// own could disagree with the topic.
+    /// Whether the topic is a FIFO topic. The names of FIFO topics, and only these, [end in `.fifo`],
+    /// so there is no need for a setting.
     ///
     /// [end in `.fifo`]: https://docs.aws.amazon.com/sns/latest/api/API_CreateTopic.html
     ///
@@ -183,8 +186,8 @@ fn region(topic_arn: &str) -> Result<String, ConfigurationError> {
         }
         _ => Err(ConfigurationError {
             name: environment::EVENT_TOPIC_ARN,
-            problem: "is no topic",
-            allowed: ARN_ALLOWED,
+            problem: "isn't a topic",
+            expected: EXPECTED_ARN,
         }),
     }
 }
@@ -196,8 +199,8 @@ fn message_bytes(value: Option<&str>) -> Result<usize, ConfigurationError> {
         Some(Ok(bytes)) if allowed.contains(&bytes) => Ok(bytes),
         Some(_) => Err(ConfigurationError {
             name: environment::MESSAGE_BYTES,
-            problem: "is no size of a message that SNS allows",
-            allowed: "a number of bytes from 262144 to 1048576, the MaximumMessageSize of the topic",
+            problem: "isn't a valid message size",
+            expected: "the topic's MaximumMessageSize, a number of bytes from 262144 to 1048576",
         }),
     }
 }
@@ -211,8 +214,8 @@ fn log_level(value: Option<&str>) -> Result<Level, ConfigurationError> {
         Some("TRACE") => Ok(Level::TRACE),
         Some(_) => Err(ConfigurationError {
             name: environment::LOG_LEVEL,
-            problem: "is no log level",
-            allowed: "ERROR, WARN, INFO, DEBUG or TRACE",
+            problem: "isn't a log level",
+            expected: "ERROR, WARN, INFO, DEBUG or TRACE",
         }),
     }
 }

@@ -14,7 +14,7 @@ use crate::topic::Topic;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandlerError {
-    /// There is no batch.
+    /// The payload isn't a batch.
     #[error(transparent)]
     Payload(#[from] InvalidPayload),
     /// The failure can't be reported as a checkpoint.
@@ -32,18 +32,18 @@ impl From<HandlerError> for Diagnostic {
     }
 }
 
-/// Publishes the events of a batch of stream records, until the deadline at the latest.
+/// Publishes the events of a batch of stream records, and stops at the deadline.
 ///
-/// The metrics are there whether or not the invocation succeeds.
+/// It returns metrics even if the invocation fails.
 ///
 /// ```
 /// use std::time::Duration;
 ///
 /// use eventdb_publisher::handler::handle;
-/// # use eventdb_publisher::topic::{Answer, Entry, Fault, Topic};
+/// # use eventdb_publisher::topic::{Answer, Entry, PublishFailure, Topic};
 /// # struct Accepting;
 /// # impl Topic for Accepting {
-/// #     async fn publish_batch(&self, entries: &[Entry]) -> Result<Answer, Fault> {
+/// #     async fn publish_batch(&self, entries: &[Entry]) -> Result<Answer, PublishFailure> {
 /// #         Ok(Answer { accepted: (0..entries.len()).collect(), failed: Vec::new() })
 /// #     }
 /// # }

@@ -1,26 +1,26 @@
-//! The publisher of eventdb: it takes events from the table's DynamoDB stream to an SNS topic.
+//! The publisher of eventdb. It publishes events from the table's DynamoDB stream to an SNS topic.
 //!
-//! One invocation of the function, from top to bottom:
+//! The steps of one invocation:
 //!
 //! | step | module |
 //! |---|---|
-//! | a batch of stream records is read | [`batch`] |
-//! | each is an event, something to skip, or unpublishable | [`record`] |
-//! | events are queued by subject, in the order of their revision, and packed into requests | [`queues`] |
-//! | requests are sent, a few at a time; what fails in passing is sent again | [`publish`] |
-//! | Lambda is told from where to deliver again | [`checkpoint`] |
-//! | what happened is counted | [`metrics`] |
+//! | read a batch of stream records | [`batch`] |
+//! | read each record: an event, something to skip, or an unpublishable row | [`record`] |
+//! | queue the events by subject in the order of their revisions, and pack them into requests | [`queues`] |
+//! | send several requests at the same time, and repeat temporary failures | [`publish`] |
+//! | tell Lambda the record from which to deliver again | [`checkpoint`] |
+//! | count what happened | [`metrics`] |
 //!
-//! [`handler`] ties the steps together. Only [`sns`] knows the AWS client, which the rest sees as a
-//! [`Topic`](topic::Topic), and only [`configuration`] knows the environment.
+//! [`handler`] runs the steps. Only [`sns`] uses the AWS client; the other modules use the trait
+//! [`Topic`](topic::Topic). Only [`configuration`] reads environment variables.
 //!
 //! # Promises
-//! - Every event is accepted by the topic at least once, or its record is reported as failed, so
-//!   that Lambda delivers it again and in the end hands it to the failure destination.
-//! - Within one invocation an event is sent only after the topic has accepted the event before it
-//!   in its subject. `docs/decisions/0020-one-event-of-a-subject-per-request.md` says what follows
-//!   from that.
-//! - No log line holds an event's data.
+//! - The topic accepts every event at least once, or the event's record is reported as failed. Then
+//!   Lambda delivers it again, and finally passes it to the failure destination.
+//! - Within one invocation, an event is sent only after the topic has accepted the previous event of
+//!   its subject. `docs/decisions/0020-one-event-of-a-subject-per-request.md` describes the
+//!   consequences.
+//! - Log lines never contain event data.
 
 pub mod batch;
 pub mod checkpoint;

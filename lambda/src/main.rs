@@ -1,4 +1,4 @@
-//! The publisher function. What it does is in the library beside it.
+//! The publisher function. Its logic is in the library of this package.
 
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,8 +14,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Kept free at the end of an invocation for the answer: whoever misses Lambda's time limit has
-/// reported nothing, and everything is delivered again.
+/// Time reserved for the answer at the end of an invocation. After Lambda's time limit, nothing can
+/// be reported, and the whole batch is delivered again.
 const MARGIN: Duration = Duration::from_secs(1);
 
 #[tokio::main(flavor = "current_thread")]
@@ -33,15 +33,15 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         let (answer, metrics) = handle(topic, event.payload, deadline).instrument(invocation).await;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let timestamp = u64::try_from(now.as_millis()).unwrap_or_default();
-        // The metrics are worth less than the answer: if they can't be written, so be it.
+        // The answer matters more than the metrics, so an error in writing them is ignored.
         let _ = writeln!(std::io::stdout(), "{}", metrics.embedded(function_name, timestamp));
         answer.map_err(Diagnostic::from)
     }))
     .await
 }
 
-/// Logs as JSON lines. The level is for this project's own lines: the AWS client would write whole
-/// messages, events included, at its lowest level.
+/// Logs JSON lines. The configured level applies only to this project. At its lowest level, the AWS
+/// client would log whole messages with event data.
 fn start_logging(level: Level) {
     let targets = Targets::new()
         .with_default(Level::WARN.min(level))

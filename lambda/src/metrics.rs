@@ -1,6 +1,6 @@
-//! Counts of one invocation, as a log line from which CloudWatch makes metrics. No I/O.
+//! The metrics of one invocation, as a log line that CloudWatch converts to metrics. No I/O.
 
-use eventdb::schema::metric;
+use eventdb::internals::schema::metric;
 use serde_json::{Value, json};
 
 /// Most values of one metric in a line of the [embedded metric format].
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// [embedded metric format]: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 pub const VALUES: usize = 100;
 
-/// What one invocation has done.
+/// The counts of one invocation.
 ///
 /// ```
 /// use eventdb_publisher::metrics::Metrics;
@@ -20,31 +20,24 @@ pub const VALUES: usize = 100;
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Metrics {
-    /// Events which the topic has accepted.
+    /// Events that the topic has accepted.
     pub published: usize,
-    /// Records that are no new events.
+    /// Records that aren't new events.
     pub skipped: usize,
-    /// Records that were not published though they should have been.
+    /// Records that should have been published but weren't.
     pub failed: usize,
-    /// Requests that were sent to the topic, repetitions included.
+    /// Requests to the topic, including repetitions.
     pub requests: usize,
-    /// The milliseconds from when the stream got an event to its publication, for each published
-    /// event whose record says when that was.
+    /// For each published event whose record contains its arrival time in the stream: the
+    /// milliseconds from then to its publication.
     pub lags: Vec<u64>,
 }
 
 impl Metrics {
-    /// The metrics in embedded metric format, at a time in milliseconds since 1970.
+    /// The metrics in embedded metric format. `timestamp` is in milliseconds since 1970.
     ///
-    /// Of more than [`VALUES`] lags, that many are given, evenly from the sorted ones, so that
+    /// If there are more than [`VALUES`] lags, it contains an even sample of the sorted lags, so that
     /// minimum, maximum and percentiles stay right.
-    ///
-    /// ```
-    /// # use eventdb_publisher::metrics::Metrics;
-    /// let line = Metrics::default().embedded("publisher", 0);
-    /// assert_eq!(line["FunctionName"], "publisher");
-    /// assert!(line.get("PublishLag").is_none(), "nothing was published");
-    /// ```
     pub fn embedded(&self, function_name: &str, timestamp: u64) -> Value {
         let mut definitions = vec![
             json!({ "Name": metric::PUBLISHED_EVENTS, "Unit": "Count" }),
@@ -67,7 +60,7 @@ impl Metrics {
             metric::PUBLISHED_EVENTS: self.published,
             metric::SKIPPED_RECORDS: self.skipped,
             metric::FAILED_RECORDS: self.failed,
-            // For whoever reads the log; as a metric it would cost more than it tells.
+            // Only in the log, because a metric has a price.
             "PublishRequests": self.requests,
         });
         if let (Some(fields), false) = (line.as_object_mut(), self.lags.is_empty()) {

@@ -1,4 +1,5 @@
-//! Sends queued events to the topic: several requests at a time, and again what failed in passing.
+//! Sends queued events to the topic: several requests at the same time, with retries of temporary
+//! failures.
 
 use std::time::Duration;
 
@@ -8,41 +9,42 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::queues::Queues;
-use crate::topic::{Answer, Entry, Fault, FaultKind, Topic};
+use crate::topic::{Answer, Entry, FailureKind, PublishFailure, Topic};
 
-/// Most requests under way at the same time. Each holds a connection of its own, whose TLS
-/// handshake costs a small function more than a fifth request at a time would win.
+/// Most concurrent requests. Each needs a separate connection, and the TLS handshake of a fifth one
+/// would cost a small function more time than it would save.
 pub const REQUESTS_IN_FLIGHT: usize = 4;
 
-/// Most times that an entry is sent within one invocation. Lambda's own retries come on top.
+/// How often an entry is sent at most within one invocation. Lambda's retries of the invocation come
+/// on top.
 pub const ATTEMPTS: u32 = 6;
 
-/// Longest time that one request may take before it counts as failed.
+/// Time after which a request counts as failed.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Upper bound of the pause before the first repetition; it doubles with each further one.
+/// Upper bound of the pause before the first retry. It doubles with each retry.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Upper bound of every pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// What became of the queued events.
+/// The result of publishing the queued events.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// Requests that were sent, repetitions included.
+    /// Requests that were sent, including repetitions.
     pub requests: usize,
     /// Events that the topic has accepted.
     pub published: usize,
-    /// For each of them, the milliseconds since the stream got it, where its record says when.
+    /// For each of them, the milliseconds since its arrival in the stream, if its record contains it.
     pub lags: Vec<u64>,
-    /// Positions of all records that were not published, in no particular order.
+    /// Positions of all records that weren't published, in no particular order.
     pub failed: Vec<usize>,
 }
 
-/// Publishes the queued events, until all are settled or the deadline has come.
+/// Publishes the queued events until all have succeeded or failed, or until the deadline.
 ///
-/// Subjects don't wait for each other: when one has failed the others go on, although Lambda will
-/// deliver those behind the failure again. Lambda may give up on the whole rest of a batch, and what
-/// was published by then is not lost to subscribers.
+/// Subjects don't wait for each other. After a failure, the other subjects continue, although Lambda
+/// will deliver the events after the failed record again. If Lambda finally gives up on the rest of
+/// the batch, subscribers have at least received those events.
 /// `docs/decisions/0024-others-go-on-behind-a-failure.md` has the reasons.
 ///
 /// ```
@@ -50,10 +52,10 @@ pub struct Outcome {
 ///
 /// use eventdb_publisher::publish::publish;
 /// use eventdb_publisher::queues::Queues;
-/// # use eventdb_publisher::topic::{Answer, Entry, Fault, Topic};
+/// # use eventdb_publisher::topic::{Answer, Entry, PublishFailure, Topic};
 /// # struct Accepting;
 /// # impl Topic for Accepting {
-/// #     async fn publish_batch(&self, entries: &[Entry]) -> Result<Answer, Fault> {
+/// #     async fn publish_batch(&self, entries: &[Entry]) -> Result<Answer, PublishFailure> {
 /// #         Ok(Answer { accepted: (0..entries.len()).collect(), failed: Vec::new() })
 /// #     }
 /// # }
@@ -84,7 +86,7 @@ pub async fn publish(topic: &impl Topic, queues: Queues, deadline: Instant) -> O
         }
         match in_flight.next().await {
             Some((request, Ok(answer))) => work.settle(request, &answer),
-            Some((request, Err(fault))) => work.settle_failure(request, &fault),
+            Some((request, Err(failure))) => work.settle_failure(request, &failure),
             None => break,
         }
     }
@@ -97,15 +99,15 @@ pub async fn publish(topic: &impl Topic, queues: Queues, deadline: Instant) -> O
     }
 }
 
-/// What is still to be done, and what has been.
+/// The state of publishing a batch.
 struct Work {
     queues: Queues,
-    /// Requests that are sent again, whole or in part.
+    /// Requests to send again, whole or in part.
     again: Vec<Request>,
     published: usize,
     lags: Vec<u64>,
     requests: usize,
-    /// Nothing is begun any more, neither new requests nor repetitions.
+    /// Whether no request may be started any more, neither new ones nor repetitions.
     stopped: bool,
     deadline: Instant,
 }
@@ -121,22 +123,22 @@ impl Work {
         self.queues.next_request().map(Request::new)
     }
 
-    /// Settles a request that was answered, entry by entry.
+    /// Processes the answer to a request, entry by entry.
     fn settle(&mut self, request: Request, answer: &Answer) {
         let pause = self.pause_after(request.attempt);
         let mut again = Vec::new();
         for (index, entry) in request.entries.into_iter().enumerate() {
-            match (fault_of(index, answer), pause) {
+            match (failure_of(index, answer), pause) {
                 (None, _) => {
                     self.published += 1;
                     self.lags.extend(entry.streamed.map(lag));
                     self.queues.accepted(&entry);
                 }
-                (Some(Fault { kind: FaultKind::Passing, code }), Some(_)) => {
+                (Some(PublishFailure { kind: FailureKind::Transient, code }), Some(_)) => {
                     tracing::warn!(code, attempt = request.attempt, "an entry is sent again");
                     again.push(entry);
                 }
-                (Some(fault), _) => self.give_up(&entry, &fault),
+                (Some(failure), _) => self.give_up(&entry, &failure),
             }
         }
         if let (Some(pause), false) = (pause, again.is_empty()) {
@@ -144,27 +146,31 @@ impl Work {
         }
     }
 
-    /// Settles a request that failed as a whole.
-    fn settle_failure(&mut self, request: Request, fault: &Fault) {
+    /// Processes the failure of a whole request.
+    fn settle_failure(&mut self, request: Request, failure: &PublishFailure) {
         let Request { attempt, ref entries, .. } = request;
-        tracing::warn!(code = fault.code, attempt, entries = entries.len(), "a request failed");
-        match (fault.kind, self.pause_after(attempt)) {
-            (FaultKind::Sender, _) if entries.len() > 1 => self.again.extend(request.halves()),
-            (FaultKind::Sender, _) => entries.iter().for_each(|entry| self.give_up(entry, fault)),
-            (FaultKind::Passing, Some(pause)) => {
+        tracing::warn!(code = failure.code, attempt, entries = entries.len(), "a request failed");
+        match (failure.kind, self.pause_after(attempt)) {
+            (FailureKind::InvalidEntry, _) if entries.len() > 1 => {
+                self.again.extend(request.halves());
+            }
+            (FailureKind::InvalidEntry, _) => {
+                entries.iter().for_each(|entry| self.give_up(entry, failure));
+            }
+            (FailureKind::Transient, Some(pause)) => {
                 self.again.push(Request { attempt: attempt + 1, pause, ..request });
             }
-            (FaultKind::Passing | FaultKind::Denied, _) => {
-                // What this request met awaits every other: to go on would only make things worse
-                // for the topic, and use up the time.
+            (FailureKind::Transient | FailureKind::Denied, _) => {
+                // Every other request would fail in the same way. More requests would only add load
+                // and use up the time.
                 self.stopped = true;
-                entries.iter().for_each(|entry| self.give_up(entry, fault));
+                entries.iter().for_each(|entry| self.give_up(entry, failure));
             }
         }
     }
 
-    /// The pause before the next attempt, if there is to be one: "full jitter", so that functions
-    /// which were throttled together don't come back together.
+    /// The pause before the next attempt, or `None` if there must be no more. It has "full jitter", so
+    /// that functions that were throttled together don't retry together.
     /// <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>
     fn pause_after(&self, attempt: u32) -> Option<Duration> {
         let bound = FIRST_PAUSE.saturating_mul(1 << attempt.saturating_sub(1).min(16));
@@ -173,19 +179,19 @@ impl Work {
         (!self.stopped && attempt < ATTEMPTS && in_time).then_some(pause)
     }
 
-    fn give_up(&mut self, entry: &Entry, fault: &Fault) {
+    fn give_up(&mut self, entry: &Entry, failure: &PublishFailure) {
         tracing::error!(
             subject = entry.subject,
             time_type = entry.time_type,
-            code = fault.code,
-            sender_fault = fault.kind == FaultKind::Sender,
-            "an event was not published"
+            code = failure.code,
+            sender_fault = failure.kind == FailureKind::InvalidEntry,
+            "an event wasn't published"
         );
         self.queues.failed(entry);
     }
 }
 
-/// A request that is sent after a pause, for the first time or again.
+/// A request, and the pause before it is sent.
 struct Request {
     entries: Vec<Entry>,
     attempt: u32,
@@ -197,8 +203,8 @@ impl Request {
         Self { entries, attempt: 1, pause: Duration::ZERO }
     }
 
-    /// SNS refuses a whole request when it dislikes one entry in certain ways; halving it until
-    /// that entry is alone lets the others through.
+    /// For certain errors in one entry, SNS refuses the whole request. Splitting it until that entry
+    /// is alone lets the others through.
     fn halves(mut self) -> [Self; 2] {
         let second = self.entries.split_off(self.entries.len() / 2);
         [Self::new(self.entries), Self::new(second)]
@@ -209,23 +215,24 @@ async fn send(
     topic: &impl Topic,
     request: Request,
     deadline: Instant,
-) -> (Request, Result<Answer, Fault>) {
+) -> (Request, Result<Answer, PublishFailure>) {
     if !request.pause.is_zero() {
         sleep(request.pause).await;
     }
     let end = deadline.min(Instant::now() + REQUEST_TIMEOUT);
     let answer = timeout_at(end, topic.publish_batch(&request.entries)).await;
-    let timed_out = || Fault { kind: FaultKind::Passing, code: "Timeout".to_owned() };
+    let timed_out = || PublishFailure { kind: FailureKind::Transient, code: "Timeout".to_owned() };
     (request, answer.unwrap_or_else(|_| Err(timed_out())))
 }
 
-/// The fault of an entry, `None` if it was accepted and only then: an entry that the answer doesn't
-/// mention, or mentions in both ways, has failed.
-fn fault_of(index: usize, answer: &Answer) -> Option<Fault> {
-    if let Some((_, fault)) = answer.failed.iter().find(|(failed, _)| *failed == index) {
-        return Some(fault.clone());
+/// The failure of an entry, or `None` if it was accepted. An entry has failed, too, if the answer
+/// doesn't mention it or mentions it as accepted and failed.
+fn failure_of(index: usize, answer: &Answer) -> Option<PublishFailure> {
+    if let Some((_, failure)) = answer.failed.iter().find(|(failed, _)| *failed == index) {
+        return Some(failure.clone());
     }
-    let missing = || Fault { kind: FaultKind::Passing, code: "MissingInAnswer".to_owned() };
+    let missing =
+        || PublishFailure { kind: FailureKind::Transient, code: "MissingInAnswer".to_owned() };
     (!answer.accepted.contains(&index)).then(missing)
 }
 

@@ -1,4 +1,4 @@
-//! The order in which events may be sent, and how they are packed into requests. No I/O.
+//! Decides the order in which events are sent, and packs them into requests. No I/O.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -8,8 +8,8 @@ use crate::topic::{Entry, limit};
 
 /// The events of a batch, queued by subject.
 ///
-/// A subject is always in one of three states: ready (its first event may be sent), under way (an
-/// event of it is being sent), or failed (nothing of it is sent any more).
+/// A subject is always in one of three states: ready (its next event may be sent), in flight (one of
+/// its events is being sent), or failed (none of its events is sent any more).
 ///
 /// ```
 /// use eventdb_publisher::queues::Queues;
@@ -21,20 +21,20 @@ use crate::topic::{Entry, limit};
 #[derive(Debug)]
 pub struct Queues {
     waiting: HashMap<String, VecDeque<Entry>>,
-    /// Longest queue first: a subject with many events sets the number of requests, so it must
-    /// never wait for others. Then by position in the batch.
+    /// The longest queue first, then by position in the batch. The subject with the most events
+    /// determines the number of requests, so it must never wait for others.
     ready: BinaryHeap<(usize, Reverse<usize>, String)>,
     failed: Vec<usize>,
     bytes: usize,
 }
 
 impl Queues {
-    /// Queues the events of a batch in which some rows can't be published.
+    /// Queues the events of a batch. Some rows of the batch may be unpublishable.
     ///
-    /// A subject's events are sorted by revision, since DynamoDB orders its stream by item and not
-    /// by subject. Legacy rows, which have none, come first, by their key.
+    /// The events of a subject are sorted by revision, because DynamoDB orders a stream only by item.
+    /// Legacy rows, which have no revision, come first, in the order of their keys.
     ///
-    /// An unpublishable row fails at once, and with it every later event of its subject.
+    /// An unpublishable row fails immediately, together with all later events of its subject.
     ///
     /// ```
     /// use eventdb_publisher::queues::Queues;
@@ -50,9 +50,9 @@ impl Queues {
             failed: unpublishable.iter().map(|row| row.position).collect(),
             bytes: limit::BYTES,
         };
-        // Per subject, the first sort key that can't be published. Within a subject the order of sort
-        // keys is the order of events, and unlike the revision the key of a row is always there;
-        // a row without one is taken to come before everything.
+        // For each subject, the first sort key that can't be published. Sort keys have the order of
+        // the events. An unpublishable row may lack its revision, but it has a sort key. If it
+        // doesn't, it counts as the first row.
         let mut barriers: HashMap<&str, &str> = HashMap::new();
         for row in unpublishable {
             let Some(subject) = &row.subject else { continue };
@@ -77,21 +77,16 @@ impl Queues {
         queues
     }
 
-    /// The same queues, for requests of at most so many bytes instead of [`limit::BYTES`]. Entries
-    /// that are larger alone must have been [refused](crate::batch::Batch::refuse_larger_than).
-    ///
-    /// ```
-    /// let queues = eventdb_publisher::queues::Queues::new(Vec::new(), &[]).with_bytes(1_048_576);
-    /// assert!(queues.into_failed().is_empty());
-    /// ```
+    /// Limits requests to the given number of bytes instead of [`limit::BYTES`]. Larger entries must
+    /// have been [refused](crate::batch::Batch::refuse_larger_than) before.
     #[must_use]
     pub fn with_bytes(self, bytes: usize) -> Self {
         Self { bytes, ..self }
     }
 
-    /// Takes the entries of the next request: the first events of subjects that are ready, at most
-    /// [`limit::ENTRIES`] and the bytes that the topic takes. Their subjects are under way until
-    /// [`accepted`](Self::accepted) or [`failed`](Self::failed) is called for each.
+    /// Returns the entries of the next request: the next events of ready subjects, within
+    /// [`limit::ENTRIES`] and the maximum number of bytes. Their subjects are in flight until
+    /// [`accepted`](Self::accepted) or [`failed`](Self::failed) is called for each entry.
     ///
     /// ```
     /// # let mut queues = eventdb_publisher::queues::Queues::new(Vec::new(), &[]);
@@ -107,7 +102,7 @@ impl Queues {
             let Some((_, _, subject)) = self.ready.peek() else { break };
             let Some(queue) = self.waiting.get_mut(subject) else { break };
             let fits = |entry: &mut Entry| bytes + entry.message.size() <= self.bytes;
-            // What doesn't fit is the first of the next request.
+            // An entry that doesn't fit becomes the first of the next request.
             let Some(entry) = queue.pop_front_if(fits) else { break };
             bytes += entry.message.size();
             entries.push(entry);
@@ -116,42 +111,22 @@ impl Queues {
         (!entries.is_empty()).then_some(entries)
     }
 
-    /// The topic has accepted an entry: the next event of its subject may be sent.
-    ///
-    /// ```
-    /// # let mut queues = eventdb_publisher::queues::Queues::new(Vec::new(), &[]);
-    /// # let entries: Vec<eventdb_publisher::topic::Entry> = Vec::new();
-    /// for entry in &entries {
-    ///     queues.accepted(entry);
-    /// }
-    /// ```
+    /// The topic has accepted an entry, so the next event of its subject may be sent.
     pub fn accepted(&mut self, entry: &Entry) {
         if let Some(queue) = self.waiting.get(&entry.subject) {
             self.ready.extend(readiness(&entry.subject, queue));
         }
     }
 
-    /// An entry has failed for good: nothing else of its subject is sent.
-    ///
-    /// ```
-    /// # let mut queues = eventdb_publisher::queues::Queues::new(Vec::new(), &[]);
-    /// # let entries: Vec<eventdb_publisher::topic::Entry> = Vec::new();
-    /// for entry in &entries {
-    ///     queues.failed(entry);
-    /// }
-    /// ```
+    /// An entry has failed finally, so no more events of its subject are sent.
     pub fn failed(&mut self, entry: &Entry) {
         self.failed.push(entry.position);
         let held_back = self.waiting.remove(&entry.subject).unwrap_or_default();
         self.failed.extend(held_back.iter().map(|entry| entry.position));
     }
 
-    /// Positions of all records that were not published: failed, or never sent.
-    ///
-    /// ```
-    /// let queues = eventdb_publisher::queues::Queues::new(Vec::new(), &[]);
-    /// assert!(queues.into_failed().is_empty());
-    /// ```
+    /// Positions of all records that weren't published: those that failed, and those that were never
+    /// sent.
     pub fn into_failed(self) -> Vec<usize> {
         let never_sent = self.waiting.values().flatten().map(|entry| entry.position);
         self.failed.iter().copied().chain(never_sent).collect()

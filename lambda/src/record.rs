@@ -1,9 +1,10 @@
-//! A record of the table's stream becomes an [`Entry`] for the topic. No I/O.
+//! Converts a record of the table's stream to an [`Entry`] for the topic. No I/O.
 
 use aws_lambda_events::dynamodb::EventRecord;
 use chrono::{DateTime, TimeDelta, Utc};
-use eventdb::schema::{self, attribute};
-use eventdb::{InvalidItem, Message, StoreId, item};
+use eventdb::internals::item;
+use eventdb::internals::schema::{self, attribute};
+use eventdb::{InvalidItem, Message, StoreId};
 use serde_dynamo::{AttributeValue, Item};
 
 use crate::topic::Entry;
@@ -18,28 +19,28 @@ use crate::topic::Entry;
 ///     r#"{"eventID":"1","eventName":"REMOVE","awsRegion":"eu-west-1",
 ///         "dynamodb":{"SequenceNumber":"111","SizeBytes":26}}"#,
 /// )?;
-/// assert!(matches!(record::read(0, record), Record::Skipped("no INSERT")));
+/// assert!(matches!(record::read(0, record), Record::Skipped("not an INSERT")));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug)]
 pub enum Record {
     /// A new event, ready for the topic.
     Event(Entry),
-    /// No new event, for this reason: a head item, say, or a deletion.
+    /// Not a new event, and the reason: for example, a head item or a deletion.
     Skipped(&'static str),
-    /// A new row that should be published and can't be.
+    /// A new row that should be published but can't be.
     Unpublishable(Unpublishable),
 }
 
-/// A row that can't be read as an event, or whose message is too large. It holds the key and the
-/// reason, never the contents.
+/// A row that can't be read as an event, or whose message is too large. It contains the key and the
+/// reason, but no event data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unpublishable {
     /// Position of its record in the batch.
     pub position: usize,
-    /// The row's partition key, where it has one.
+    /// The row's partition key, if it has one.
     pub subject: Option<String>,
-    /// The row's sort key, where it has one.
+    /// The row's sort key, if it has one.
     pub time_type: Option<String>,
     /// What is wrong with it.
     pub reason: String,
@@ -47,11 +48,11 @@ pub struct Unpublishable {
 
 /// Reads the record at a position of its batch.
 ///
-/// An event is what the [schema's filter](eventdb::schema::document) of the stream lets through:
-/// an `INSERT` whose `pk_all` is `all`. Anything else is skipped, so that the function is also
-/// right where the filter is missing.
+/// An event is an `INSERT` whose `pk_all` is `all`, as in the stream mapping's
+/// [filter](eventdb::internals::schema::document). Other records are skipped, so the function also
+/// works without the filter.
 ///
-/// The message says which store it comes from: the stream's ARN, which each record holds.
+/// The message contains the store that the event comes from: the stream's ARN, from the record.
 ///
 /// ```
 /// use aws_lambda_events::dynamodb::EventRecord;
@@ -63,29 +64,30 @@ pub struct Unpublishable {
 ///           "NewImage":{"subject":{"S":"book:123"},"pk_all":{"S":"all"}}}}"#,
 /// )?;
 /// let Record::Unpublishable(row) = record::read(0, record) else { panic!() };
-/// assert_eq!(row.reason, "`time_type` is missing; allowed is text");
+/// assert_eq!(row.reason, "`time_type` is missing; it must be text");
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 pub fn read(position: usize, record: EventRecord) -> Record {
     if record.event_name != "INSERT" {
-        return Record::Skipped("no INSERT");
+        return Record::Skipped("not an INSERT");
     }
     let store = record.event_source_arn.and_then(|arn| arn.parse::<StoreId>().ok());
     let streamed = record.change.approximate_creation_date_time;
     let keys = record.change.keys;
     let image = record.change.new_image;
     if image.is_empty() {
-        // Skipping these would lose every event of a table whose stream has the wrong view.
+        // If it were skipped, a stream with the wrong view would lose every event.
         return Record::Unpublishable(Unpublishable {
             position,
             subject: text(&keys, attribute::SUBJECT),
             time_type: text(&keys, attribute::TIME_TYPE),
-            reason: "the record has no new image; the stream's view must be NEW_IMAGE".to_owned(),
+            reason: "the record has no new image; the stream's view type must be NEW_IMAGE"
+                .to_owned(),
         });
     }
     if !matches!(image.get(attribute::PK_ALL), Some(AttributeValue::S(value)) if value == schema::ALL_EVENTS)
     {
-        return Record::Skipped("an item of the store's own");
+        return Record::Skipped("not an event, but another item of the store");
     }
     match item::decode(image) {
         Ok(event) => {
@@ -109,11 +111,11 @@ pub fn read(position: usize, record: EventRecord) -> Record {
     }
 }
 
-/// When the stream got an event, of whose time it says only the second. Where the event's own time
-/// lies in that second it is taken, so that a lag of milliseconds can be seen; an imported event's
-/// time, or one by a wrong clock, doesn't.
+/// When the event arrived in the stream. The record contains only the second. If the event's time is
+/// in that second, it is used instead, so that a lag of milliseconds is visible. The time of an
+/// imported event, or one from a wrong clock, isn't in that second.
 fn streamed_at(second: DateTime<Utc>, event: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    // What a record without it is parsed to.
+    // A record without a time is parsed to this value.
     if second == DateTime::UNIX_EPOCH {
         return None;
     }

@@ -1,4 +1,4 @@
-//! The topic in SNS. The only place that knows the AWS client.
+//! The topic in SNS. Only this module uses the AWS client.
 
 use std::time::Duration;
 
@@ -15,16 +15,17 @@ use aws_sdk_sns::types::{
 use aws_sdk_sns::{Client, error::BuildError};
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use data_encoding::HEXLOWER;
-use eventdb::{ATTRIBUTE_TYPE, Message};
+use eventdb::Message;
+use eventdb::internals::ATTRIBUTE_TYPE;
 use sha2::{Digest, Sha256};
 
 use crate::configuration::{Configuration, Trust};
-use crate::topic::{Answer, Entry, Fault, FaultKind, Topic};
+use crate::topic::{Answer, Entry, FailureKind, PublishFailure, Topic};
 
-/// Longest time for making a connection, of the whole time that a request may take.
+/// Time limit for establishing a connection, which is part of the time limit of a request.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Most characters of a message group's id and of a deduplication id:
+/// Most characters of a message group id and of a deduplication id:
 /// <https://docs.aws.amazon.com/sns/latest/api/API_PublishBatchRequestEntry.html>
 const FIFO_ID_CHARACTERS: usize = 128;
 
@@ -38,7 +39,7 @@ pub struct SnsTopic {
 }
 
 impl SnsTopic {
-    /// Makes the client; nothing is sent yet.
+    /// Creates the client, without sending anything.
     ///
     /// ```
     /// # use eventdb_publisher::configuration::Configuration;
@@ -66,10 +67,10 @@ impl SnsTopic {
             .region(Region::new(configuration.region.clone()))
             .credentials_provider(credentials)
             .http_client(https_client(configuration.trust))
-            // Repetitions are the publisher's, which knows the order and the time that is left.
+            // The publisher retries, because it knows the order of events and the remaining time.
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
-            // For large downloads; our answers are small and every request has a time limit.
+            // Meant for large downloads. These answers are small, and every request has a time limit.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         config.set_endpoint_url(configuration.endpoint.clone());
         Self {
@@ -81,8 +82,8 @@ impl SnsTopic {
     }
 }
 
-/// The authorities of <https://www.amazontrust.com/repository/>. Reading the system's, of which
-/// there are about 140, would take half of the function's start.
+/// The authorities of <https://www.amazontrust.com/repository/>. Reading the system's 140 or so would
+/// take half of the function's start time.
 const AMAZON_ROOTS: &[u8] = include_bytes!("amazon_roots.pem");
 
 /// `docs/decisions/0022-tls-with-ring-and-amazons-authorities.md` has the reasons.
@@ -95,7 +96,7 @@ fn https_client(trust: Trust) -> SharedHttpClient {
         aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
     match TlsContext::builder().with_trust_store(trusted).build() {
         Ok(context) => builder.tls_context(context).build_https(),
-        // Then the default, which trusts the system's.
+        // The default trusts the system's authorities.
         Err(_) => builder.build_https(),
     }
 }
@@ -105,18 +106,20 @@ impl Topic for SnsTopic {
         self.message_bytes
     }
 
-    async fn publish_batch(&self, entries: &[Entry]) -> Result<Answer, Fault> {
+    async fn publish_batch(&self, entries: &[Entry]) -> Result<Answer, PublishFailure> {
         let entries: Result<Vec<_>, _> = entries
             .iter()
             .enumerate()
             .map(|(index, entry)| request_entry(index, entry, self.fifo))
             .collect();
-        let entries = entries
-            .map_err(|_| Fault { kind: FaultKind::Sender, code: "IncompleteEntry".to_owned() })?;
+        let entries = entries.map_err(|_| PublishFailure {
+            kind: FailureKind::InvalidEntry,
+            code: "IncompleteEntry".to_owned(),
+        })?;
         let request = self.client.publish_batch().topic_arn(&self.arn);
         match request.set_publish_batch_request_entries(Some(entries)).send().await {
             Ok(output) => Ok(answer(output.successful(), output.failed())),
-            Err(error) => Err(fault(&error)),
+            Err(error) => Err(failure(&error)),
         }
     }
 }
@@ -143,9 +146,9 @@ fn request_entry(
     request.build()
 }
 
-/// The subject itself if SNS allows it as the id of a group, else its hash.
+/// The subject if it is a valid message group id, otherwise its hash.
 fn message_group_id(subject: &str) -> String {
-    // "Alphanumeric characters and punctuation", all of them in ASCII.
+    // SNS allows "alphanumeric characters and punctuation" in ASCII.
     if subject.len() <= FIFO_ID_CHARACTERS && subject.bytes().all(|byte| byte.is_ascii_graphic()) {
         subject.to_owned()
     } else {
@@ -153,8 +156,8 @@ fn message_group_id(subject: &str) -> String {
     }
 }
 
-/// An event is identified by its source and id together. The length in front keeps pairs apart
-/// that are the same when joined.
+/// A hash of source and id, which together identify an event. The length of the source distinguishes
+/// pairs that would be equal when joined.
 fn deduplication_id(source: &str, id: &str) -> String {
     let hash = Sha256::new()
         .chain_update(source.len().to_be_bytes())
@@ -165,65 +168,65 @@ fn deduplication_id(source: &str, id: &str) -> String {
 }
 
 fn answer(accepted: &[PublishBatchResultEntry], failed: &[BatchResultErrorEntry]) -> Answer {
-    // An id that we didn't give can't be told to an entry, which then counts as failed.
+    // Ids are the entries' indexes. An entry whose id isn't in the answer counts as failed.
     let accepted = accepted.iter().filter_map(|entry| entry.id()?.parse().ok()).collect();
     let failed = failed
         .iter()
-        .filter_map(|entry| Some((entry.id().parse().ok()?, entry_fault(entry))))
+        .filter_map(|entry| Some((entry.id().parse().ok()?, entry_failure(entry))))
         .collect();
     Answer { accepted, failed }
 }
 
-fn entry_fault(entry: &BatchResultErrorEntry) -> Fault {
-    // Throttling may be called the sender's fault, and yet it passes.
+fn entry_failure(entry: &BatchResultErrorEntry) -> PublishFailure {
+    // SNS may report throttling as the sender's fault, but it is temporary.
     let kind = match entry.sender_fault() && !is_throttling(entry.code()) {
-        true => FaultKind::Sender,
-        false => FaultKind::Passing,
+        true => FailureKind::InvalidEntry,
+        false => FailureKind::Transient,
     };
-    Fault { kind, code: entry.code().to_owned() }
+    PublishFailure { kind, code: entry.code().to_owned() }
 }
 
-fn fault(error: &SdkError<PublishBatchError>) -> Fault {
+fn failure(error: &SdkError<PublishBatchError>) -> PublishFailure {
     let (kind, code) = match error {
         SdkError::ServiceError(service) => {
             let code = service.err().code().unwrap_or("Unknown");
             (kind_of(code, service.raw().status().as_u16()), code)
         }
-        SdkError::ConstructionFailure(_) => (FaultKind::Sender, "ConstructionFailure"),
-        SdkError::TimeoutError(_) => (FaultKind::Passing, "Timeout"),
+        SdkError::ConstructionFailure(_) => (FailureKind::InvalidEntry, "ConstructionFailure"),
+        SdkError::TimeoutError(_) => (FailureKind::Transient, "Timeout"),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => {
-            (FaultKind::Passing, "ConnectTimeout")
+            (FailureKind::Transient, "ConnectTimeout")
         }
         SdkError::DispatchFailure(failure) if failure.is_io() => {
-            (FaultKind::Passing, "ConnectionFailure")
+            (FailureKind::Transient, "ConnectionFailure")
         }
-        SdkError::DispatchFailure(_) => (FaultKind::Passing, "DispatchFailure"),
-        SdkError::ResponseError(_) => (FaultKind::Passing, "UnreadableResponse"),
-        _ => (FaultKind::Passing, "Unknown"),
+        SdkError::DispatchFailure(_) => (FailureKind::Transient, "DispatchFailure"),
+        SdkError::ResponseError(_) => (FailureKind::Transient, "UnreadableResponse"),
+        _ => (FailureKind::Transient, "Unknown"),
     };
-    Fault { kind, code: code.to_owned() }
+    PublishFailure { kind, code: code.to_owned() }
 }
 
 /// What can be done about an error of a whole request:
 /// <https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html#API_PublishBatch_Errors>
-fn kind_of(code: &str, status: u16) -> FaultKind {
+fn kind_of(code: &str, status: u16) -> FailureKind {
     match code {
-        // Each of these is about some entry.
+        // Each of these is caused by one of the entries.
         "BatchRequestTooLong"
         | "InvalidBatchEntryId"
         | "InvalidParameter"
         | "InvalidParameterValue"
         | "ParameterValueInvalid"
         | "ValidationException"
-        | "ValidationError" => FaultKind::Sender,
+        | "ValidationError" => FailureKind::InvalidEntry,
         _ if is_throttling(code) || status >= 500 || status == 408 || status == 429 => {
-            FaultKind::Passing
+            FailureKind::Transient
         }
-        _ => FaultKind::Denied,
+        _ => FailureKind::Denied,
     }
 }
 
-/// Throttling has many names, which the entries of a batch bear as well:
+/// Throttling has many codes, for requests and for entries:
 /// <https://docs.aws.amazon.com/sns/latest/api/CommonErrors.html>
 fn is_throttling(code: &str) -> bool {
     code.contains("Throttl") || code.contains("LimitExceeded") || code.contains("SlowDown")

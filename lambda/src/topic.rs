@@ -1,11 +1,11 @@
-//! The topic as the publisher sees it: something that takes a batch and answers entry by entry.
+//! The interface of a topic: it accepts a batch and answers for each entry.
 
 use std::future::Future;
 
 use chrono::{DateTime, Utc};
 use eventdb::Message;
 
-/// An event on its way to the topic.
+/// An event to be sent to the topic.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// Position of its record in the batch that Lambda delivered.
@@ -20,70 +20,69 @@ pub struct Entry {
     pub source: String,
     /// The event's id.
     pub id: String,
-    /// When the stream got the event; `None` where its record doesn't say.
+    /// When the event arrived in the stream; `None` if its record doesn't contain it.
     pub streamed: Option<DateTime<Utc>>,
-    /// What is sent.
+    /// The message to send.
     pub message: Message,
 }
 
-/// Where events are published to: SNS, or a stand-in for it in tests.
+/// The topic to which events are published: SNS, or a substitute in tests.
 ///
 /// ```
-/// use eventdb_publisher::topic::{Answer, Entry, Fault, Topic};
+/// use eventdb_publisher::topic::{Answer, Entry, PublishFailure, Topic};
 ///
 /// /// A topic that accepts everything.
 /// struct Accepting;
 ///
 /// impl Topic for Accepting {
-///     async fn publish_batch(&self, entries: &[Entry]) -> Result<Answer, Fault> {
+///     async fn publish_batch(&self, entries: &[Entry]) -> Result<Answer, PublishFailure> {
 ///         Ok(Answer { accepted: (0..entries.len()).collect(), failed: Vec::new() })
 ///     }
 /// }
 /// ```
 pub trait Topic {
-    /// Most bytes that it takes, attributes included, of one message and of all entries of one
-    /// request together: [`limit::BYTES`], unless the topic was told to take more.
+    /// Most bytes of one message, and of all entries of one request together, including attributes.
+    /// It is [`limit::BYTES`], unless the topic is configured to accept more.
     fn message_bytes(&self) -> usize {
         limit::BYTES
     }
 
-    /// Sends one batch, which the caller keeps within [`limit`], and doesn't try again by itself.
+    /// Sends one batch once. The caller keeps the batch within [`limit`], and decides about retries.
     ///
     /// # Errors
-    /// When the request failed as a whole. Whether the topic took its entries is then unknown.
+    /// If the request failed as a whole. Then it is unknown whether the topic accepted its entries.
     fn publish_batch(
         &self,
         entries: &[Entry],
-    ) -> impl Future<Output = Result<Answer, Fault>> + Send;
+    ) -> impl Future<Output = Result<Answer, PublishFailure>> + Send;
 }
 
-/// What the topic answered to a batch; the numbers are indexes into it.
+/// The topic's answer to a batch. The numbers are indexes of entries in the batch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
     /// Entries that the topic has accepted.
     pub accepted: Vec<usize>,
-    /// Entries that it hasn't, and why.
-    pub failed: Vec<(usize, Fault)>,
+    /// Entries that it hasn't accepted, and why.
+    pub failed: Vec<(usize, PublishFailure)>,
 }
 
 /// Why a request or an entry failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct PublishFailure {
     /// What can be done about it.
-    pub kind: FaultKind,
-    /// The error code, for the log. Error *messages* may quote a message's contents, so they are
-    /// not kept.
+    pub kind: FailureKind,
+    /// The error code, for the log. Error messages aren't kept, because they may quote event data.
     pub code: String,
 }
 
-/// What can be done about a [`Fault`].
+/// What can be done about a [`PublishFailure`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FaultKind {
-    /// Throttled, unreachable, timed out or a failure inside SNS: the same may succeed later.
-    Passing,
-    /// The topic will never take this entry; of a request: at least one of its entries.
-    Sender,
-    /// The topic takes nothing from us as things are: permission denied, no such topic, key disabled.
+pub enum FailureKind {
+    /// Throttling, no connection, a time-out or an error in SNS: a retry may succeed.
+    Transient,
+    /// The topic will never accept this entry or, for a request, at least one of its entries.
+    InvalidEntry,
+    /// The topic accepts nothing at present: no permission, no such topic, or a disabled key.
     Denied,
 }
 
@@ -91,8 +90,8 @@ pub enum FaultKind {
 pub mod limit {
     /// Most entries of one request: [PublishBatch](https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html).
     pub const ENTRIES: usize = 10;
-    /// Most bytes of all entries of one request, attributes included: the limit of a single
-    /// message holds for [their sum](https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html) too.
-    /// A topic can be told to take more: [`Topic::message_bytes`](super::Topic::message_bytes).
-    pub const BYTES: usize = eventdb::schema::limit::MESSAGE_BYTES;
+    /// Most bytes of all entries of one request, including attributes. The limit of a single message
+    /// also applies to [their sum](https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html).
+    /// A topic can be configured to accept more: [`Topic::message_bytes`](super::Topic::message_bytes).
+    pub const BYTES: usize = eventdb::internals::schema::limit::MESSAGE_BYTES;
 }

@@ -6,7 +6,7 @@
     clippy::panic,
     clippy::unwrap_used,
     missing_docs,
-    reason = "a test that panics has done its work"
+    reason = "a test fails by a panic"
 )]
 
 mod common;
@@ -294,12 +294,12 @@ async fn the_lag_counts_from_the_stream_and_not_from_the_event() {
     let now = now.timestamp_millis();
     let minute = 60_000;
     let of_2016 = 1_483_228_799_000;
-    // Imported this minute; stamped by a clock that is an hour ahead.
+    // An event that was imported this minute, and one from a clock that is an hour ahead.
     for event in [of_2016, now + 60 * minute] {
         let lag = lags(event, Some(now)).await;
         assert!(lag.iter().all(|lag| *lag < 60_000) && lag.len() == 1, "{lag:?}");
     }
-    // In the stream's second the event's own time counts.
+    // If the event's time is in the stream's second, it counts.
     let long_ago = now / 1_000 * 1_000 - minute;
     let (early, late) =
         (lags(long_ago, Some(long_ago)).await, lags(long_ago + 900, Some(long_ago)).await);
@@ -316,7 +316,7 @@ fn filled(position: usize, size: usize) -> Value {
     let size_of = |record: &Value| {
         let image = serde_json::from_value(record["dynamodb"]["NewImage"].clone()).unwrap();
         let store = record["eventSourceARN"].as_str().unwrap().parse().unwrap();
-        eventdb::Message::of_store(&eventdb::item::decode(image).unwrap(), &store).size()
+        eventdb::Message::of_store(&eventdb::internals::item::decode(image).unwrap(), &store).size()
     };
     let record = record_of(&"x".repeat(size - size_of(&record_of(""))));
     assert_eq!(size_of(&record), size);

@@ -1,6 +1,6 @@
 //! What a wrong environment is answered with.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test that panics has done its work")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by a panic")]
 
 use std::process::Command;
 
@@ -19,10 +19,12 @@ fn read(settings: &[(&str, &str)]) -> Result<Configuration, String> {
 }
 
 #[test]
-fn a_missing_or_wrong_variable_is_named_with_what_is_allowed() {
-    let allowed = "allowed is the ARN of an SNS topic: arn:aws:sns:<region>:<account>:<name>";
+fn a_missing_or_invalid_variable_is_named_with_what_it_must_be() {
+    let expected_value =
+        "it must be the ARN of an SNS topic: arn:aws:sns:<region>:<account>:<name>";
     for settings in [&[][..], &[("EVENT_TOPIC_ARN", "")]] {
-        let expected = format!("the environment variable EVENT_TOPIC_ARN is missing; {allowed}");
+        let expected =
+            format!("the environment variable EVENT_TOPIC_ARN is missing; {expected_value}");
         assert_eq!(read(settings), Err(expected));
     }
     for arn in [
@@ -31,19 +33,20 @@ fn a_missing_or_wrong_variable_is_named_with_what_is_allowed() {
         "arn:aws:sns::1:Events",
         "arn:aws:sns:eu-west-1:1:Events:x",
     ] {
-        let expected = format!("the environment variable EVENT_TOPIC_ARN is no topic; {allowed}");
+        let expected =
+            format!("the environment variable EVENT_TOPIC_ARN isn't a topic; {expected_value}");
         assert_eq!(read(&[("EVENT_TOPIC_ARN", arn)]), Err(expected), "{arn}");
     }
     assert_eq!(
         read(&[("EVENT_TOPIC_ARN", ARN), ("LOG_LEVEL", "verbose")]),
-        Err("the environment variable LOG_LEVEL is no log level; allowed is ERROR, WARN, INFO, DEBUG or TRACE".to_owned())
+        Err("the environment variable LOG_LEVEL isn't a log level; it must be ERROR, WARN, INFO, DEBUG or TRACE".to_owned())
     );
     let error = read(&[("EVENT_TOPIC_ARN", ARN), ("AWS_ACCESS_KEY_ID", "")]).unwrap_err();
     assert!(error.contains("AWS_ACCESS_KEY_ID is missing"));
 }
 
 #[test]
-fn the_system_is_trusted_wherever_amazon_may_not_be_the_one_to_answer() {
+fn the_systems_authorities_are_trusted_for_other_endpoints() {
     let trust = |settings: &[(&str, &str)]| {
         let mut all = vec![("EVENT_TOPIC_ARN", ARN)];
         all.extend(settings);
@@ -67,7 +70,7 @@ fn endpoints_levels_and_secrets() {
 }
 
 #[test]
-fn a_topic_may_be_told_to_take_larger_messages() {
+fn a_topic_can_be_configured_to_accept_larger_messages() {
     let bytes = |value| {
         read(&[("EVENT_TOPIC_ARN", ARN), ("MESSAGE_BYTES", value)]).map(|read| read.message_bytes)
     };
@@ -77,9 +80,8 @@ fn a_topic_may_be_told_to_take_larger_messages() {
     for wrong in ["262143", "1048577", "1 MB", "-1", "99999999999999999999999"] {
         assert_eq!(
             bytes(wrong),
-            Err("the environment variable MESSAGE_BYTES is no size of a message that SNS allows; \
-                 allowed is a number of bytes from 262144 to 1048576, the MaximumMessageSize of \
-                 the topic"
+            Err("the environment variable MESSAGE_BYTES isn't a valid message size; it must be the \
+                 topic's MaximumMessageSize, a number of bytes from 262144 to 1048576"
                 .to_owned()),
             "{wrong}"
         );
@@ -87,7 +89,7 @@ fn a_topic_may_be_told_to_take_larger_messages() {
 }
 
 #[test]
-fn the_function_itself_says_why_it_cant_start() {
+fn the_function_logs_why_it_cannot_start() {
     let function =
         Command::new(env!("CARGO_BIN_EXE_eventdb-publisher")).env_clear().output().unwrap();
     assert!(!function.status.success());

@@ -1,30 +1,31 @@
-//! At least once, and first copies in order: for any pattern of failures and deliveries.
+//! Every event is published at least once, and first copies are in order, for any pattern of failures
+//! and deliveries.
 //!
-//! [`deliver`] is a **model** of Lambda's event source mapping, made after AWS's documentation, and
-//! not the real thing:
-//! - A batch has at most the configured number of records, and its payload at most 6 MB; the batches
-//!   of a shard are delivered one after the other (`ParallelizationFactor` is 1 in our mapping).
+//! [`deliver`] is a **model** of Lambda's event source mapping. It follows the AWS documentation:
+//! - A batch has at most the configured number of records, and its payload has at most 6 MB. The
+//!   batches of a shard are delivered one after the other (`ParallelizationFactor` is 1).
 //!   <https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html#invocation-eventsourcemapping-batching>
 //!   <https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-eventsourcemapping.html>
-//! - Each event is processed at least once: what is done may come again, at the head of a batch.
+//! - Each event is processed at least once: records that were processed already may be delivered
+//!   again, at the beginning of a batch.
 //!   <https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html>
-//! - A reported failure is a checkpoint: what is before it is done, the rest is delivered again.
+//! - A reported failure is a checkpoint: the records before it are done, the rest is delivered again.
 //!   <https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html>
-//! - A batch that fails whole is split in two when bisecting is on; a record that still fails after
-//!   the bounded retries goes to the failure destination.
+//! - A batch that fails as a whole is split in two if bisecting is enabled. A record that still fails
+//!   after the retries goes to the failure destination.
 //!   <https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html>
-//! - A function that ends without an answer, killed or out of time, has failed as a whole; what it
-//!   had sent may have arrived.
-//! - What has become too old meanwhile goes to the failure destination, too (same page).
-//! - What the documentation leaves open is chosen by the test's input: whether a checkpoint at the
-//!   first record splits the batch, and whether an answer is lost, so that all is delivered again.
+//! - If a function ends without an answer, because it was killed or timed out, the whole batch has
+//!   failed. The messages that it had sent may have arrived.
+//! - Records that have become too old go to the failure destination, too (same page).
+//! - The test's input decides what the documentation leaves open: whether a checkpoint at the first
+//!   record splits the batch, and whether an answer is lost, so that the batch is delivered again.
 //!
-//! Shards are not modelled: each is delivered by itself, and ends before those that it was split
-//! into begin, so that a subject's events stand in one queue.
+//! Shards aren't modelled. Each shard is delivered separately, and it ends before the shards begin
+//! into which it was split. So the events of a subject are in one queue.
 //!
-//! A failing run prints the case, made as small as possible, and its seed:
-//! `PROPTEST_RNG_SEED=<seed> cargo test -p eventdb-publisher --test delivery_model` repeats it, and
-//! `PROPTEST_CASES=100000` makes it longer.
+//! A failing run prints the smallest failing case and its seed. To repeat it:
+//! `PROPTEST_RNG_SEED=<seed> cargo test -p eventdb-publisher --test delivery_model`. With
+//! `PROPTEST_CASES=100000`, the test runs longer.
 
 #![allow(
     clippy::expect_used,
@@ -33,7 +34,7 @@
     clippy::print_stderr,
     clippy::unwrap_used,
     missing_docs,
-    reason = "a test that panics has done its work"
+    reason = "a test fails by a panic"
 )]
 
 mod common;
@@ -53,7 +54,7 @@ use tokio::time::Instant;
 /// How often the model retries a batch before it gives up on it.
 const RETRIES: u32 = 3;
 
-/// Most bytes of a payload, smaller than Lambda's 6 MB so that small records reach it.
+/// Most bytes of a payload. It is smaller than Lambda's 6 MB, so that small records reach it.
 const PAYLOAD: usize = 8 * 1024;
 
 #[derive(Debug, Clone)]
@@ -62,17 +63,17 @@ struct Mapping {
     bisect: bool,
     /// Whether a checkpoint at the first record counts as a failure of the whole batch.
     split_at_first: bool,
-    /// For each invocation, whether its answer gets lost.
+    /// For each invocation, whether its answer is lost.
     lost_answers: Vec<bool>,
-    /// For each invocation, after how many milliseconds its process is killed, if it is.
+    /// For each invocation, after how many milliseconds its process is killed, if at all.
     kills: Vec<Option<u64>>,
-    /// For each further batch, how many records come again that are done.
+    /// For each new batch, how many processed records are delivered again.
     repeated: Vec<usize>,
-    /// How old a record may become.
+    /// Maximum age of a record.
     longest_age: Duration,
 }
 
-/// Where the batch ends that begins with the first of the records.
+/// The number of records in the batch that begins with the first of the given records.
 fn fill(records: &[Value], batch_size: usize) -> usize {
     let mut bytes = 0;
     let sizes = records.iter().map(|record| record.to_string().len());
@@ -80,14 +81,15 @@ fn fill(records: &[Value], batch_size: usize) -> usize {
         bytes += size;
         bytes <= PAYLOAD
     });
-    // A record that is too large by itself can't be: an item has 400 KB at most.
+    // A single record always fits, because an item has at most 400 KB.
     fits.count().max(1)
 }
 
-/// What the model has given up on: for each position how many messages had been accepted by then.
+/// The records that the model has given up on: for each position, the number of messages that had
+/// been accepted by then.
 type FailureDestination = HashMap<usize, usize>;
 
-/// Delivers the records as a stream mapping would; returns what it has given up on.
+/// Delivers the records like a stream mapping, and returns the records that it has given up on.
 async fn deliver(
     topic: &ScriptedTopic,
     records: &[Value],
@@ -105,13 +107,13 @@ async fn deliver(
     let mut repeated = mapping.repeated.iter().copied();
     let began = Instant::now();
     let mut position = 0;
-    // What has to be delivered before the stream is read on.
+    // The batches to be delivered before the next records of the stream.
     let mut batches: VecDeque<(usize, usize, u32)> = VecDeque::new();
     loop {
         let (start, end, retries) = match batches.pop_front() {
             Some(batch) => batch,
             None if position < records.len() => {
-                // Behind what Lambda has given up on no order is promised.
+                // After records that Lambda has given up on, no order is guaranteed.
                 let given_up = destination.keys().max().map_or(0, |last| last + 1);
                 let again = repeated.next().unwrap_or(0);
                 let start = position.saturating_sub(again).max(given_up);
@@ -156,7 +158,7 @@ async fn deliver(
     }
 }
 
-/// The options of the environment, with a seed that is known when a case fails.
+/// The options from the environment, with a seed that is printed if a case fails.
 fn config() -> ProptestConfig {
     let from_environment = ProptestConfig::default();
     let seed = match from_environment.rng_seed {
@@ -171,7 +173,7 @@ fn config() -> ProptestConfig {
     ProptestConfig {
         cases,
         rng_seed: RngSeed::Fixed(seed),
-        // A seed is enough.
+        // The seed is enough to repeat a case.
         failure_persistence: None,
         ..from_environment
     }
@@ -222,12 +224,12 @@ fn mapping() -> impl Strategy<Value = Mapping> {
         )
 }
 
-/// Records of a few subjects, each subject's revisions in order; `true` makes a poison row.
+/// Records of a few subjects, with the revisions of each subject in order. `true` makes a poison row.
 fn stream() -> impl Strategy<Value = Vec<(u8, bool)>> {
     vec((0..6_u8, prop::bool::weighted(0.03)), 1..60)
 }
 
-/// Runs it in virtual time, on this thread, with the same jitter each time.
+/// Runs a future in virtual time, on this thread, with the same jitter each time.
 fn in_virtual_time<T>(future: impl Future<Output = T>) -> T {
     fastrand::seed(0);
     let runtime =
@@ -288,7 +290,7 @@ proptest! {
             if !poison {
                 continue;
             }
-            // Until Lambda has given up on it, it holds back what comes behind it.
+            // Until Lambda has given up on it, it holds back the later events of its subject.
             let Some(&by_then) = given_up else { panic!("{position} isn't given up") };
             for (behind, other) in stream.iter().enumerate().skip(position + 1) {
                 let overtakes = other.0 == subject
@@ -310,7 +312,7 @@ proptest! {
                 event_record(position, &format!("book:{}", revision % 3), revision / 3 + 1)
             })
             .collect();
-        // The failures stop before the model gives up, which would tear the batch apart.
+        // The failures stop before the model gives up and splits the batch.
         let script: VecDeque<_> = script.into_iter().filter(|step| *step != Step::Deny).collect();
         let topic = ScriptedTopic { script: Mutex::new(script), ..ScriptedTopic::default() };
         let deadline = Duration::from_secs(30);
@@ -319,7 +321,7 @@ proptest! {
         });
         let accepted = topic.accepted();
         assert_first_copies_in_order(&accepted);
-        // What comes before the checkpoint is done, also where it stands behind it by revision.
+        // Records before the checkpoint are done, even if their revision is later.
         let answer = answer.unwrap();
         let done = records.iter().take_while(|record| {
             record["dynamodb"]["SequenceNumber"].as_str() != answer.sequence_number()

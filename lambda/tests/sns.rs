@@ -1,4 +1,4 @@
-//! The client against a stand-in for SNS: what is sent, and what becomes of each answer.
+//! The client with a substitute for SNS: the requests, and the results of each answer.
 
 #![allow(
     clippy::expect_used,
@@ -6,7 +6,7 @@
     clippy::panic,
     clippy::unwrap_used,
     missing_docs,
-    reason = "a test that panics has done its work"
+    reason = "a test fails by a panic"
 )]
 
 mod common;
@@ -15,7 +15,7 @@ use common::event_record;
 use eventdb_publisher::configuration::Configuration;
 use eventdb_publisher::record::{self, Record};
 use eventdb_publisher::sns::SnsTopic;
-use eventdb_publisher::topic::{Answer, Entry, Fault, FaultKind, Topic};
+use eventdb_publisher::topic::{Answer, Entry, FailureKind, PublishFailure, Topic};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -31,7 +31,7 @@ fn entry(position: usize, subject: &str) -> Entry {
     }
 }
 
-/// Answers one request and returns what it was.
+/// Answers one request and returns it.
 async fn answering(status: u16, body: &'static str) -> (String, JoinHandle<String>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -67,8 +67,12 @@ fn topic(arn: &str, endpoint: &str) -> SnsTopic {
     SnsTopic::new(&configuration.unwrap())
 }
 
-/// What becomes of three entries, and the request that was made.
-async fn publish(arn: &str, status: u16, body: &'static str) -> (Result<Answer, Fault>, String) {
+/// Publishes three entries, and returns the results and the request.
+async fn publish(
+    arn: &str,
+    status: u16,
+    body: &'static str,
+) -> (Result<Answer, PublishFailure>, String) {
     let (endpoint, request) = answering(status, body).await;
     let entries = [entry(0, "book:1"), entry(1, "book:2"), entry(2, "a book, with spaces")];
     let answer = topic(arn, &endpoint).publish_batch(&entries).await;
@@ -89,14 +93,14 @@ const PARTIAL: &str = r#"<PublishBatchResponse xmlns="http://sns.amazonaws.com/d
 #[tokio::test]
 async fn a_partial_answer_is_read_entry_by_entry() {
     let (answer, _) = publish(STANDARD, 200, PARTIAL).await;
-    let fault = |kind, code: &str| Fault { kind, code: code.to_owned() };
+    let failure = |kind, code: &str| PublishFailure { kind, code: code.to_owned() };
     assert_eq!(
         answer.unwrap(),
         Answer {
             accepted: vec![1],
             failed: vec![
-                (0, fault(FaultKind::Sender, "InvalidParameter")),
-                (2, fault(FaultKind::Passing, "Throttling")),
+                (0, failure(FailureKind::InvalidEntry, "InvalidParameter")),
+                (2, failure(FailureKind::Transient, "Throttling")),
             ],
         }
     );
@@ -145,20 +149,20 @@ async fn a_failed_request_is_told_by_what_can_be_done() {
         };
     }
     let cases = [
-        (400, error!("InvalidParameter"), FaultKind::Sender, "InvalidParameter"),
-        (400, error!("BatchRequestTooLong"), FaultKind::Sender, "BatchRequestTooLong"),
-        (400, error!("Throttling"), FaultKind::Passing, "Throttling"),
-        (400, error!("KMSThrottling"), FaultKind::Passing, "KMSThrottling"),
-        (500, error!("InternalError"), FaultKind::Passing, "InternalError"),
-        (503, "not even XML", FaultKind::Passing, "Unknown"),
-        (403, error!("AuthorizationError"), FaultKind::Denied, "AuthorizationError"),
-        (404, error!("NotFound"), FaultKind::Denied, "NotFound"),
+        (400, error!("InvalidParameter"), FailureKind::InvalidEntry, "InvalidParameter"),
+        (400, error!("BatchRequestTooLong"), FailureKind::InvalidEntry, "BatchRequestTooLong"),
+        (400, error!("Throttling"), FailureKind::Transient, "Throttling"),
+        (400, error!("KMSThrottling"), FailureKind::Transient, "KMSThrottling"),
+        (500, error!("InternalError"), FailureKind::Transient, "InternalError"),
+        (503, "not even XML", FailureKind::Transient, "Unknown"),
+        (403, error!("AuthorizationError"), FailureKind::Denied, "AuthorizationError"),
+        (404, error!("NotFound"), FailureKind::Denied, "NotFound"),
     ];
     for (status, body, kind, code) in cases {
         let (answer, _) = publish(STANDARD, status, body).await;
-        assert_eq!(answer, Err(Fault { kind, code: code.to_owned() }), "{body}");
+        assert_eq!(answer, Err(PublishFailure { kind, code: code.to_owned() }), "{body}");
     }
     let topic = topic(STANDARD, "http://127.0.0.1:9");
-    let fault = topic.publish_batch(&[entry(0, "book:1")]).await.unwrap_err();
-    assert_eq!(fault.kind, FaultKind::Passing, "{fault:?}");
+    let failure = topic.publish_batch(&[entry(0, "book:1")]).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Transient, "{failure:?}");
 }

@@ -198,14 +198,14 @@ fn decoding() {
                 .data(crate::contestants::data(HALF_A_KB))
                 .build();
             event.revision = Some(revision);
-            eventdb::item::encode(&event)
+            eventdb::internals::item::encode(&event)
         })
         .collect();
     let mut rates: [Vec<f64>; 2] = Default::default();
     for _ in 0..ROUNDS {
         let (copy, began) = (items.clone(), ProcessTime::now());
         let events: Vec<_> =
-            copy.into_iter().map(|item| eventdb::item::decode(item).unwrap()).collect();
+            copy.into_iter().map(|item| eventdb::internals::item::decode(item).unwrap()).collect();
         rates[0].push(events.len() as f64 / began.elapsed().as_secs_f64());
         let (copy, began) = (items.clone(), ProcessTime::now());
         let rows: Vec<Row> =

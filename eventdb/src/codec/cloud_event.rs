@@ -1,4 +1,4 @@
-//! CloudEvents 1.0 JSON, structured mode: how an [`Event`] is serialized and read.
+//! Serializing an [`Event`] to CloudEvents 1.0 JSON (structured mode), and reading it.
 //!
 //! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>
 
@@ -12,11 +12,11 @@ use crate::codec::store_id::StoreId;
 use crate::event::{self, Event, ExtensionValue};
 use crate::schema::extension::{SEQUENCE, STORE};
 
-/// The one version of the specification that there is.
+/// The only supported version of the specification.
 const SPECVERSION: &str = "1.0";
 
-/// Names that an extension can't have: those of CloudEvents' own attributes, of the members of its
-/// JSON format, and of what the store adds.
+/// Names that an extension can't have: those of the CloudEvents attributes, of the members of the
+/// JSON format, and of the attributes that the store adds.
 pub(crate) const RESERVED_NAMES: [&str; 11] = [
     "specversion",
     "id",
@@ -31,7 +31,7 @@ pub(crate) const RESERVED_NAMES: [&str; 11] = [
     STORE,
 ];
 
-/// Whether an extension can have this name: `a`–`z` and `0`–`9`, and no name that is taken.
+/// Whether an extension can have this name: only `a`–`z` and `0`–`9`, and not a reserved name.
 /// <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md#naming-conventions>
 pub(crate) fn is_extension_name(name: &str) -> bool {
     is_attribute_name(name) && !RESERVED_NAMES.contains(&name)
@@ -59,13 +59,13 @@ pub(crate) fn is_writable(time: DateTime<Utc>) -> bool {
 /// The time of a timestamp, in whole milliseconds of UTC.
 fn read_timestamp(text: &str) -> Result<DateTime<Utc>, String> {
     let time = DateTime::parse_from_rfc3339(text)
-        .map_err(|error| format!("`time` is no RFC 3339 timestamp: {error}"))?;
-    // Its offset may lead out of the years that it can be written with.
+        .map_err(|error| format!("`time` isn't an RFC 3339 timestamp: {error}"))?;
+    // The offset can move a time out of the years that RFC 3339 can write in UTC.
     let time = event::whole_milliseconds(time.to_utc());
     if is_writable(time) {
         Ok(time)
     } else {
-        Err("`time` lies outside the years 0000 to 9999 in UTC".to_owned())
+        Err("`time` is outside the years 0000 to 9999 in UTC".to_owned())
     }
 }
 
@@ -75,7 +75,7 @@ impl Serialize for Event {
     }
 }
 
-/// An event as it is published: it says which store it comes from.
+/// An event as it is published, with the store that it comes from.
 pub(crate) struct Published<'event> {
     pub(crate) event: &'event Event,
     pub(crate) store: Option<&'event StoreId>,
@@ -130,7 +130,7 @@ impl<'de> Deserialize<'de> for Event {
 
 fn read(mut members: Map<String, Value>) -> Result<Event, String> {
     if required(&mut members, "specversion")? != SPECVERSION {
-        return Err(format!("`specversion` is not supported; allowed is {SPECVERSION:?}"));
+        return Err(format!("`specversion` isn't supported; it must be {SPECVERSION:?}"));
     }
     let time = read_timestamp(&required(&mut members, "time")?)?;
     let revision = match optional(&mut members, SEQUENCE)? {
@@ -141,18 +141,18 @@ fn read(mut members: Map<String, Value>) -> Result<Event, String> {
                 .then(|| text.parse::<u64>().ok())
                 .flatten()
                 .filter(|revision| *revision >= 1)
-                .ok_or("`sequence` is no revision; allowed is a whole number from 1, as text")?,
+                .ok_or("`sequence` isn't a revision; it must be text with a whole number from 1")?,
         ),
     };
-    // Where a message comes from is no part of the event: `ReceivedMessage` keeps it.
+    // The store isn't part of the event: `ReceivedMessage` keeps it.
     members.remove(STORE);
     if members.contains_key("data_base64") {
-        return Err("`data_base64` is not supported; allowed is `data` with an object".to_owned());
+        return Err("`data_base64` isn't supported; use `data` with an object".to_owned());
     }
     let data = match members.remove("data") {
         Some(data @ Value::Object(_)) => data,
-        Some(_) => return Err("`data` is no object".to_owned()),
-        None => return Err("`data` is missing; allowed is an object".to_owned()),
+        Some(_) => return Err("`data` isn't an object".to_owned()),
+        None => return Err("`data` is missing; it must be an object".to_owned()),
     };
     Ok(Event {
         id: required(&mut members, "id")?,
@@ -166,7 +166,7 @@ fn read(mut members: Map<String, Value>) -> Result<Event, String> {
         dataschema: optional(&mut members, "dataschema")?,
         extensions: members
             .into_iter()
-            // The format lets a member be null, which is the same as leaving it out.
+            // In the JSON format, a null member is the same as a missing one.
             .filter(|(_, value)| !value.is_null())
             .map(|(name, value)| extension(&name, value).map(|value| (name, value)))
             .collect::<Result<_, _>>()?,
@@ -178,7 +178,7 @@ fn optional(members: &mut Map<String, Value>, name: &str) -> Result<Option<Strin
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.is_empty() => Err(format!("`{name}` is empty")),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(format!("`{name}` is no text")),
+        Some(_) => Err(format!("`{name}` isn't text")),
     }
 }
 
@@ -187,10 +187,10 @@ fn required(members: &mut Map<String, Value>, name: &str) -> Result<String, Stri
 }
 
 fn extension(name: &str, value: Value) -> Result<ExtensionValue, String> {
-    // Names that are taken have been read by now.
+    // The reserved names have been removed before, so only the characters are left to check.
     if !is_attribute_name(name) {
         return Err(format!(
-            "the name {name:?} is no name of an attribute; allowed are a-z and 0-9"
+            "{name:?} isn't a valid attribute name; it must have only a-z and 0-9"
         ));
     }
     match value {
@@ -200,7 +200,7 @@ fn extension(name: &str, value: Value) -> Result<ExtensionValue, String> {
             .as_i64()
             .and_then(|number| i32::try_from(number).ok())
             .map(ExtensionValue::Integer)
-            .ok_or_else(|| format!("`{name}` is no whole number of 32 bits")),
-        _ => Err(format!("`{name}` is neither text, true or false, nor a number")),
+            .ok_or_else(|| format!("`{name}` isn't a whole number of 32 bits")),
+        _ => Err(format!("`{name}` must be text, true or false, or a whole number of 32 bits")),
     }
 }

@@ -16,10 +16,10 @@ impl TryFrom<Event> for cloudevents::Event {
 impl TryFrom<cloudevents::Event> for Event {
     type Error = serde_json::Error;
 
-    /// The same event for the store. It must have a subject, a time, and a JSON object as its data.
+    /// The same event for the store. It must have a subject, a time and a JSON object as its data.
     fn try_from(mut event: cloudevents::Event) -> Result<Self, Self::Error> {
         use serde::de::Error as _;
-        // The SDK keeps JSON that came as bytes or text; we need the object itself.
+        // The SDK may hold JSON data as bytes or text, but we need the object.
         let (media_type, schema, data) = event.take_data();
         let data: Value = match data {
             Some(data) => data.try_into()?,
@@ -27,7 +27,7 @@ impl TryFrom<cloudevents::Event> for Event {
         };
         let mut members = match serde_json::to_value(&event)? {
             Value::Object(members) => members,
-            _ => return Err(serde_json::Error::custom("the event is no object")),
+            _ => return Err(serde_json::Error::custom("the event isn't an object")),
         };
         members.insert("data".to_owned(), data);
         if let Some(media_type) = media_type {
@@ -36,7 +36,7 @@ impl TryFrom<cloudevents::Event> for Event {
         if let Some(schema) = schema {
             members.insert("dataschema".to_owned(), schema.to_string().into());
         }
-        // A whole number has 64 bits in the SDK, 32 in CloudEvents: what doesn't fit is refused here.
+        // The SDK's integers have 64 bits, those of CloudEvents 32. Larger ones are refused here.
         serde_json::from_value(Value::Object(members))
     }
 }

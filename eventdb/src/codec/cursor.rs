@@ -1,4 +1,4 @@
-//! [`Cursor`]: where a read stopped, as text that can be kept and given back.
+//! [`Cursor`]: where a read stopped, as text that a caller can keep and pass to a later read.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,20 +6,21 @@ use std::str::FromStr;
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Longest text of a cursor: the longest keys, and what encoding adds to them.
+/// Longest text of a cursor: enough for the longest keys after encoding.
 const LONGEST_TEXT: usize = 32 * 1024;
 
 /// The position of the last row that a read returned.
 ///
-/// It is opaque: keep its text as it is, and give it to `.after(..)` of the same kind of read of
-/// the same subject. The text is URL-safe, holds keys but no data, and isn't secret.
+/// Keep its text unchanged and pass it to `.after(..)` of the same kind of read of the same subject.
+/// The text is URL-safe. It contains keys of the table, but no event data.
 ///
-/// ```
-/// # fn example(history: &eventdb::History) -> Result<(), Box<dyn std::error::Error>> {
-/// if let Some(cursor) = &history.cursor {
-///     let kept: String = cursor.to_string();
-///     let again: eventdb::Cursor = kept.parse()?;
-///     assert_eq!(&again, cursor);
+/// ```no_run
+/// # async fn next_page(db: &eventdb::EventDb) -> Result<(), Box<dyn std::error::Error>> {
+/// let page = db.fetch_events_for_subject("book:123").limit(50).await?;
+/// let text = page.cursor.map(|cursor| cursor.to_string()); // for example, in a link
+///
+/// if let Some(text) = text {
+///     let next = db.fetch_events_for_subject("book:123").limit(50).after(text.parse()?).await?;
 /// }
 /// # Ok(())
 /// # }
@@ -40,9 +41,6 @@ pub(crate) enum RowKeys {
 
 /// A text that isn't a cursor, or a cursor of another read.
 ///
-/// ```
-/// assert!("no cursor".parse::<eventdb::Cursor>().is_err());
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CursorError {

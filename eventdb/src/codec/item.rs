@@ -1,11 +1,11 @@
 //! The codec between an [`Event`] and its item in the table.
 //!
-//! It works on [`serde_dynamo`]'s item, which is what Lambda's stream records hold and what the AWS
-//! client's items convert from, so it needs no DynamoDB client.
+//! It works on [`serde_dynamo`]'s item, so it doesn't need a DynamoDB client: Lambda's stream
+//! records hold such items, and the AWS client's items can be converted to and from them.
 //!
 //! It also reads the items of the original library: rows without a revision, sort keys whose time
-//! isn't padded, times from the year 0000 to 9999, and sets or binary values inside `data` (read as
-//! arrays and Base64 text).
+//! isn't padded, times from the year 0000 to 9999, and sets or binary values in `data`, which become
+//! arrays and Base64 text.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,46 +21,26 @@ use crate::event::path::Path;
 use crate::event::{Event, ExtensionValue};
 use crate::schema::{self, attribute, limit};
 
-/// A row of the table that can't be read as an event, handed back whole.
+/// A row of the table that can't be read as an event.
 ///
-/// Its [`Display`](fmt::Display) and [`Debug`](fmt::Debug) forms name the key and the reason, never
-/// the contents, so that they may be logged.
-///
-/// ```
-/// use eventdb::item;
-///
-/// let mut row = serde_dynamo::Item::default();
-/// row.insert("subject".into(), serde_dynamo::AttributeValue::S("book:123".into()));
-/// let invalid = item::decode(row).unwrap_err();
-/// assert_eq!(invalid.subject(), Some("book:123"));
-/// assert!(invalid.to_string().contains("`time_type` is missing"));
-/// ```
+/// The row is unchanged in [`item`](Self::item). The [`Display`](fmt::Display) and
+/// [`Debug`](fmt::Debug) forms name only the key and the reason, so they are safe to log.
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct InvalidItem {
     /// The row as it is in the table.
     pub item: Item,
-    /// What is wrong with it: the attribute and what was expected there.
+    /// What is wrong: the attribute, its problem, and what it must be.
     pub reason: String,
 }
 
 impl InvalidItem {
     /// The row's partition key, if it is text.
-    ///
-    /// ```
-    /// # let row = serde_dynamo::Item::default();
-    /// assert_eq!(eventdb::item::decode(row).unwrap_err().subject(), None);
-    /// ```
     pub fn subject(&self) -> Option<&str> {
         text(&self.item, attribute::SUBJECT)
     }
 
     /// The row's sort key, if it is text.
-    ///
-    /// ```
-    /// # let row = serde_dynamo::Item::default();
-    /// assert_eq!(eventdb::item::decode(row).unwrap_err().time_type(), None);
-    /// ```
     pub fn time_type(&self) -> Option<&str> {
         text(&self.item, attribute::TIME_TYPE)
     }
@@ -70,7 +50,7 @@ impl fmt::Display for InvalidItem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "the row with the key ({:?}, {:?}) is no event: {}",
+            "the row with the key ({:?}, {:?}) isn't a valid event: {}",
             self.subject().unwrap_or("?"),
             self.time_type().unwrap_or("?"),
             self.reason
@@ -91,22 +71,16 @@ impl fmt::Debug for InvalidItem {
 
 impl std::error::Error for InvalidItem {}
 
-/// The sort key of an event: its time in milliseconds, padded to 13 digits, `_`, and its type.
-///
-/// ```
-/// use chrono::{TimeZone, Utc};
-/// let time = Utc.timestamp_millis_opt(12).unwrap();
-/// assert_eq!(eventdb::item::time_type(time, "book.lost"), "0000000000012_book.lost");
-/// ```
+/// The sort key of an event: its time in milliseconds, padded to 13 digits, then `_` and its type.
 pub fn time_type(time: DateTime<Utc>, ty: &str) -> String {
     format!("{:0TIME_DIGITS$}_{ty}", time.timestamp_millis())
 }
 
-/// Digits of a time that sorts as text, until the year 2286.
+/// Number of digits to which times are padded so that they sort as text, until the year 2286.
 const TIME_DIGITS: usize = 13;
 
-/// Where a row belongs among those of its subject, as far as its sort key tells: by its time, then
-/// by its type. Rows whose sort key doesn't begin with a time come last.
+/// The place of a row among the rows of its subject, according to its sort key: by time, then by
+/// type. Rows whose sort key doesn't begin with a time come last.
 #[cfg(feature = "dynamodb")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place<'key> {
@@ -129,20 +103,20 @@ impl<'key> Place<'key> {
         }
     }
 
-    /// Milliseconds, if the sort key begins with a time.
+    /// The time in milliseconds, if the sort key begins with one.
     pub(crate) fn time(&self) -> Option<i64> {
         (!self.has_no_time).then_some(self.time)
     }
 
-    /// The sort key under which a row stands where it belongs, if there is one.
+    /// The padded sort key that would put the row in its right place, if there is one.
     pub(crate) fn sort_key(&self) -> Option<String> {
         let time = self.time().filter(|time| (0..=limit::TIME_MILLISECONDS).contains(time))?;
         Some(format!("{time:0TIME_DIGITS$}_{}", self.rest))
     }
 }
 
-/// Whether a sort key sorts by its time among the others: that is so with 13 digits. The original
-/// library pads no time, so its events of before 2001-09-09T01:46:40Z have fewer.
+/// Whether a sort key sorts by its time. It does if the time has 13 digits. The original library
+/// doesn't pad times, so its events from before 2001-09-09T01:46:40Z have fewer.
 #[cfg(feature = "dynamodb")]
 pub(crate) fn sorts_by_time(time_type: &str) -> bool {
     time_type.split_once('_').is_some_and(|(time, _)| {
@@ -150,24 +124,15 @@ pub(crate) fn sorts_by_time(time_type: &str) -> bool {
     })
 }
 
-/// Bytes of the sort key of an event of this type.
+/// Size in bytes of the sort key of an event of this type.
 pub(crate) fn time_type_size(ty: &str) -> usize {
     TIME_DIGITS + 1 + ty.len()
 }
 
-/// The item of an event, every attribute of the article's schema included.
+/// The item of an event.
 ///
-/// The event should have passed the store's validation: a number in its data which DynamoDB can't
-/// hold is written as it stands, for DynamoDB to refuse.
-///
-/// ```
-/// # let event: eventdb::Event = serde_json::from_str(r#"{"specversion":"1.0","id":"evt-1",
-/// #   "source":"https://library.example.com","type":"book.returned","subject":"book:123",
-/// #   "time":"2025-01-28T14:30:00.000Z","data":{"userId":"user:456"}}"#)?;
-/// let item = eventdb::item::encode(&event);
-/// assert_eq!(eventdb::item::decode(item).as_ref(), Ok(&event));
-/// # Ok::<(), serde_json::Error>(())
-/// ```
+/// The event should have passed the validation. A number in its data that DynamoDB can't hold is
+/// written unchanged, and DynamoDB refuses it.
 pub fn encode(event: &Event) -> Item {
     let string = |value: &str| AttributeValue::S(value.to_owned());
     let mut item = Item::default();
@@ -200,18 +165,13 @@ pub fn encode(event: &Event) -> Item {
     item
 }
 
-/// The event of an item, ours or the ancestor's; unknown attributes are left out.
+/// The event of an item, whether this crate or the original library wrote it. Unknown attributes
+/// are ignored.
 ///
 /// # Errors
-/// The row itself and the reason, when it can't be read as an event without loss.
-///
-/// ```
-/// # let row = serde_dynamo::Item::default();
-/// let invalid = eventdb::item::decode(row).unwrap_err();
-/// assert_eq!(invalid.reason, "`subject` is missing; allowed is text");
-/// ```
+/// The row and the reason, if the row can't be read as an event without loss.
 pub fn decode(mut item: Item) -> Result<Event, InvalidItem> {
-    // Nothing is taken out of a row before all of it can be read, for otherwise it is handed back.
+    // An invalid row is returned whole, so check all of it before taking anything out.
     let checked = match check(&item) {
         Ok(checked) => checked,
         Err(reason) => return Err(InvalidItem { item, reason }),
@@ -236,16 +196,16 @@ pub fn decode(mut item: Item) -> Result<Event, InvalidItem> {
     })
 }
 
-/// Partition key of the item that guards an id of a caller's own against being stored twice.
+/// Partition key of the id guard: the item that prevents a caller's id from being stored twice.
 #[cfg(feature = "dynamodb")]
 pub(crate) fn id_guard_partition_key(source: &str, id: &str) -> String {
-    // A source may hold a `#` of its own; escaped, the first one always separates.
+    // A source may contain `#`. It is escaped, so the first `#` always separates source and id.
     let source = source.replace('%', "%25").replace('#', "%23");
     format!("{}{source}#{id}", schema::ID_GUARD_PREFIX)
 }
 
-/// Bytes of the item of an event as DynamoDB counts them, without its copies in the indexes, and
-/// with whatever revision it may get.
+/// Size in bytes of an event's item as DynamoDB counts it, without the copies in the indexes, and
+/// with the largest revision.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>
 pub(crate) fn largest_size(event: &Event) -> usize {
     let number = |digits: usize| digits.div_ceil(2) + 1;
@@ -281,7 +241,7 @@ fn number_size(text: &str) -> usize {
     Decimal::parse(text).map_or(text.len(), |decimal| decimal.size())
 }
 
-/// Bytes of a JSON value as an attribute's.
+/// Size in bytes of a JSON value that is stored as an attribute.
 fn json_size(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) => 1,
@@ -294,7 +254,7 @@ fn json_size(value: &Value) -> usize {
     }
 }
 
-/// What is read from an item other than its texts and its data, which can be taken as they are.
+/// The parts of an item that had to be parsed to check them.
 struct Checked {
     time: DateTime<Utc>,
     revision: Option<u64>,
@@ -305,7 +265,7 @@ fn check(item: &Item) -> Result<Checked, String> {
     check_required(item, attribute::SUBJECT)?;
     check_required(item, attribute::TIME_TYPE)?;
     if check_required(item, attribute::PK_ALL)? != schema::ALL_EVENTS {
-        return Err(wrong(attribute::PK_ALL, "is something else", "the text `all`"));
+        return Err(wrong(attribute::PK_ALL, "is other text", "`all`"));
     }
     match item.get(attribute::DATA) {
         Some(data @ AttributeValue::M(_)) => check_value(data, &Path::new(attribute::DATA))?,
@@ -320,11 +280,11 @@ fn check(item: &Item) -> Result<Checked, String> {
     Ok(Checked { time: time(item)?, revision: revision(item)?, extensions: extensions(item)? })
 }
 
-fn wrong(name: &str, problem: &str, allowed: &str) -> String {
-    format!("`{name}` {problem}; allowed is {allowed}")
+fn wrong(name: &str, problem: &str, expected: &str) -> String {
+    format!("`{name}` {problem}; it must be {expected}")
 }
 
-fn mismatch(name: &str, value: &AttributeValue, allowed: &str) -> String {
+fn mismatch(name: &str, value: &AttributeValue, expected: &str) -> String {
     let kind = match value {
         AttributeValue::S(_) => "text",
         AttributeValue::N(_) => "a number",
@@ -335,7 +295,7 @@ fn mismatch(name: &str, value: &AttributeValue, allowed: &str) -> String {
         AttributeValue::M(_) => "a map",
         AttributeValue::Ss(_) | AttributeValue::Ns(_) | AttributeValue::Bs(_) => "a set",
     };
-    wrong(name, &format!("is {kind}"), allowed)
+    wrong(name, &format!("is {kind}"), expected)
 }
 
 fn text<'item>(item: &'item Item, name: &str) -> Option<&'item str> {
@@ -359,48 +319,51 @@ fn check_required<'item>(item: &'item Item, name: &str) -> Result<&'item str, St
 }
 
 fn time(item: &Item) -> Result<DateTime<Utc>, String> {
-    let allowed = "a whole number of milliseconds, from the year 0000 to 9999";
-    let wrong_time = || wrong(attribute::TIME, "is out of range or no whole number", allowed);
+    let expected = "a whole number of milliseconds, from the year 0000 to 9999";
+    let wrong_time = || wrong(attribute::TIME, "is out of range or not a whole number", expected);
     match item.get(attribute::TIME) {
-        // The original library stores any time that a calendar of JavaScript has.
+        // The original library stores any time that a JavaScript `Date` can hold.
         Some(AttributeValue::N(text)) => decimal::to_json(text)
             .and_then(|number| number.as_i64())
             .and_then(DateTime::from_timestamp_millis)
             .filter(|time| cloud_event::is_writable(*time))
             .ok_or_else(wrong_time),
-        Some(other) => Err(mismatch(attribute::TIME, other, allowed)),
-        None => Err(wrong(attribute::TIME, "is missing", allowed)),
+        Some(other) => Err(mismatch(attribute::TIME, other, expected)),
+        None => Err(wrong(attribute::TIME, "is missing", expected)),
     }
 }
 
 pub(crate) fn revision(item: &Item) -> Result<Option<u64>, String> {
-    let allowed = "a whole number from 1";
+    let expected = "a whole number of at least 1";
     match item.get(attribute::REVISION) {
         None => Ok(None),
         Some(AttributeValue::N(text)) => decimal::to_json(text)
             .and_then(|number| number.as_u64())
             .filter(|revision| *revision >= 1)
             .map(Some)
-            .ok_or_else(|| wrong(attribute::REVISION, "is no revision", allowed)),
-        Some(other) => Err(mismatch(attribute::REVISION, other, allowed)),
+            .ok_or_else(|| wrong(attribute::REVISION, &format!("is {text}"), expected)),
+        Some(other) => Err(mismatch(attribute::REVISION, other, expected)),
     }
 }
 
 fn extensions(item: &Item) -> Result<BTreeMap<String, ExtensionValue>, String> {
-    let allowed = "a map of text, true or false, and whole numbers of 32 bits";
+    let expected = "a map of text, true or false, and whole numbers of 32 bits";
     let map = match item.get(attribute::EXTENSIONS) {
         None => return Ok(BTreeMap::new()),
         Some(AttributeValue::M(map)) => map,
-        Some(other) => return Err(mismatch(attribute::EXTENSIONS, other, allowed)),
+        Some(other) => return Err(mismatch(attribute::EXTENSIONS, other, expected)),
     };
     map.iter()
         .map(|(name, value)| {
             let path = format!("{}.{name}", attribute::EXTENSIONS);
-            // It would stand beside the attribute of that name in the published JSON.
+            // In the published JSON, it would duplicate the attribute with that name.
             if !cloud_event::is_extension_name(name) {
-                let allowed = "a name of a-z and 0-9 that is no other attribute's";
-                return Err(wrong(&path, "is no name of an extension", allowed));
+                return Err(format!(
+                    "`{path}` isn't a valid extension name; it must have only a-z and 0-9 and not \
+                     be the name of another attribute"
+                ));
             }
+            let expected = "text, true or false, or a whole number of 32 bits";
             let value = match value {
                 AttributeValue::S(text) => ExtensionValue::String(text.clone()),
                 AttributeValue::Bool(value) => ExtensionValue::Boolean(*value),
@@ -408,8 +371,8 @@ fn extensions(item: &Item) -> Result<BTreeMap<String, ExtensionValue>, String> {
                     .and_then(|number| number.as_i64())
                     .and_then(|number| i32::try_from(number).ok())
                     .map(ExtensionValue::Integer)
-                    .ok_or_else(|| wrong(&path, "is no whole number of 32 bits", allowed))?,
-                other => return Err(mismatch(&path, other, allowed)),
+                    .ok_or_else(|| wrong(&path, &format!("is {text}"), expected))?,
+                other => return Err(mismatch(&path, other, expected)),
             };
             Ok((name.clone(), value))
         })
@@ -439,11 +402,14 @@ fn to_attribute(value: &Value) -> AttributeValue {
     }
 }
 
-/// Whether [`take_value`] can take a value without loss.
+/// Checks that [`take_value`] can convert a value without loss.
 fn check_value(value: &AttributeValue, path: &Path<'_>) -> Result<(), String> {
-    // DynamoDB itself nests no deeper; a stream record made elsewhere must not exhaust the stack.
+    // DynamoDB doesn't store deeper nesting, but a forged stream record must not overflow the stack.
     if path.depth() > limit::NESTING_LEVELS {
-        return Err(format!("`data` nests deeper than {} levels", limit::NESTING_LEVELS));
+        return Err(format!(
+            "`data` is nested too deeply; it must have at most {} levels",
+            limit::NESTING_LEVELS
+        ));
     }
     let check_number = |text: &String, path: &Path<'_>| match decimal::to_json(text) {
         Some(_) => Ok(()),
@@ -475,7 +441,7 @@ fn check_value(value: &AttributeValue, path: &Path<'_>) -> Result<(), String> {
     }
 }
 
-/// The JSON of a value that [`check_value`] has found to have one.
+/// The JSON of a value that has passed [`check_value`].
 fn take_value(value: AttributeValue) -> Value {
     let number = |text: String| decimal::to_json(&text).map_or(Value::Null, Value::Number);
     let binary = |bytes: Vec<u8>| Value::String(BASE64.encode(&bytes));
@@ -521,7 +487,7 @@ mod tests {
                     .map(|(name, value)| 1 + name.len() + value_size(value))
                     .sum::<usize>()
             }
-            other => panic!("no event is encoded with {other:?}"),
+            other => panic!("`encode` never writes {other:?}"),
         }
     }
 
@@ -544,7 +510,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_event_is_counted_as_its_item_is(
+        fn the_computed_size_is_that_of_the_item(
             (id, ty, subject) in (".{3,9}", ".{3,9}", ".{3,9}"),
             milliseconds in 0..=limit::TIME_MILLISECONDS,
             schema in option::of(".{3,9}"),

@@ -1,7 +1,6 @@
-//! The message under which an event is published, and how large it is.
+//! The message in which an event is published, and its size.
 //!
-//! The publisher sends it, the store refuses events whose message would be too large: both take it
-//! from here.
+//! The publisher sends it, and the store refuses events whose message would be too large.
 
 use std::borrow::Cow;
 use std::io;
@@ -11,73 +10,59 @@ use crate::codec::store_id::StoreId;
 use crate::event::Event;
 use crate::schema::{extension, limit, message_attribute};
 
-/// An event as subscribers get it: CloudEvents JSON, and attributes for their filters.
+/// The message in which the publisher sends an event: CloudEvents JSON, and attributes for filters.
+///
+/// The publisher builds it. In tests of a subscriber, it gives you the messages that the subscriber
+/// will receive:
 ///
 /// ```
-/// use eventdb::Message;
 /// # let event: eventdb::Event = serde_json::from_str(r#"{"specversion":"1.0","id":"evt-1",
 /// #   "source":"https://library.example.com","type":"book.returned","subject":"book:123",
 /// #   "time":"2025-01-28T14:30:00.000Z","sequence":"7","data":{"userId":"user:456"}}"#)?;
-/// let message = Message::new(&event);
-/// assert!(message.attributes.contains(&("sequence", "00000000000000000007".to_owned())));
-/// assert!(message.size() < eventdb::schema::limit::MESSAGE_BYTES);
-/// # Ok::<(), serde_json::Error>(())
+/// use eventdb::{Message, ReceivedMessage, StoreId};
+///
+/// let store: StoreId = "library".parse()?;
+/// let message = Message::of_store(&event, &store);
+/// let received = ReceivedMessage::read(&message.body)?;
+/// assert_eq!(received.event, event);
+/// assert_eq!(received.store, Some(store));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Message {
     /// The event in CloudEvents 1.0 JSON, structured mode.
     pub body: String,
-    /// Names and values of the message attributes, each of the type [`ATTRIBUTE_TYPE`].
+    /// Names and values of the message attributes, each of the SNS data type `String`.
     pub attributes: Vec<(&'static str, String)>,
 }
 
 /// The SNS data type of every message attribute.
 pub const ATTRIBUTE_TYPE: &str = "String";
 
-/// Characters of JSON that a message can't have, and what stands for them.
+/// Characters that JSON text may have but a message may not, and their escapes.
 const ESCAPED: [(char, &str); 2] = [('\u{FFFE}', "\\ufffe"), ('\u{FFFF}', "\\uffff")];
 
-/// With which few characters begin next to them, so that mostly it tells that there are none.
+/// The first byte of both. Few other characters begin with it, so text without it is the usual case.
 const FIRST_BYTE_OF_ESCAPED: u8 = 0xEF;
 
 impl Message {
-    /// The message of an event, without the store that it comes from.
-    ///
-    /// ```
-    /// # let event: eventdb::Event = serde_json::from_str(r#"{"specversion":"1.0","id":"evt-1",
-    /// #   "source":"https://library.example.com","type":"book.returned","subject":"book:123",
-    /// #   "time":"2025-01-28T14:30:00.000Z","data":{"userId":"user:456"}}"#)?;
-    /// let message = eventdb::Message::new(&event);
-    /// assert_eq!(serde_json::from_str::<eventdb::Event>(&message.body)?, event);
-    /// # Ok::<(), serde_json::Error>(())
-    /// ```
+    /// The message of an event, without the id of its store.
     pub fn new(event: &Event) -> Self {
         Self::published(event, None)
     }
 
-    /// The message of an event of the given store, which its body says in the attribute
-    /// `eventstore`. So the publisher makes it.
-    ///
-    /// ```
-    /// # let event: eventdb::Event = serde_json::from_str(r#"{"specversion":"1.0","id":"evt-1",
-    /// #   "source":"https://library.example.com","type":"book.returned","subject":"book:123",
-    /// #   "time":"2025-01-28T14:30:00.000Z","data":{"userId":"user:456"}}"#)?;
-    /// let store: eventdb::StoreId =
-    ///     "arn:aws:dynamodb:eu-west-1:111111111111:table/Events/stream/2025-01-28T14:00:00.000".parse()?;
-    /// let message = eventdb::Message::of_store(&event, &store);
-    /// assert_eq!(eventdb::ReceivedMessage::read(&message.body)?.store, Some(store));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// The message of an event of the given store, as the publisher sends it. The body names the
+    /// store in the attribute `eventstore`.
     pub fn of_store(event: &Event, store: &StoreId) -> Self {
         Self::published(event, Some(store))
     }
 
     fn published(event: &Event, store: Option<&StoreId>) -> Self {
-        // Writing to memory can't fail, and every key of an event is text.
+        // Can't fail: it writes to memory, and all keys are strings.
         let mut body = serde_json::to_string(&Published { event, store }).unwrap_or_default();
-        // SNS and SQS take the characters of XML 1.0, which these two are not. In JSON they only
-        // stand inside strings, where an escape means the same.
+        // SNS and SQS accept only the characters of XML 1.0, which excludes these two. In JSON they
+        // occur only in strings, where the escape means the same.
         // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
         if body.as_bytes().contains(&FIRST_BYTE_OF_ESCAPED) {
             for (character, escape) in ESCAPED {
@@ -90,17 +75,8 @@ impl Message {
         Self { body, attributes }
     }
 
-    /// Bytes that SNS counts: the body and the name, type and value of each attribute.
+    /// Size in bytes as SNS counts it: the body, and the name, type and value of each attribute.
     /// <https://docs.aws.amazon.com/sns/latest/dg/sns-message-attributes.html>
-    ///
-    /// ```
-    /// # let event: eventdb::Event = serde_json::from_str(r#"{"specversion":"1.0","id":"evt-1",
-    /// #   "source":"https://library.example.com","type":"book.returned","subject":"book:123",
-    /// #   "time":"2025-01-28T14:30:00.000Z","data":{"userId":"user:456"}}"#)?;
-    /// let message = eventdb::Message::new(&event);
-    /// assert!(message.size() > message.body.len());
-    /// # Ok::<(), serde_json::Error>(())
-    /// ```
     pub fn size(&self) -> usize {
         let attributes = self.attributes.iter();
         self.body.len() + attributes.map(|(name, value)| attribute_size(name, value)).sum::<usize>()
@@ -127,11 +103,11 @@ fn attribute_size(name: &str, value: &str) -> usize {
     name.len() + ATTRIBUTE_TYPE.len() + value.len()
 }
 
-/// Bytes of the message of an event, with whatever revision it may get and of whatever store it
-/// may be: [`Message::size`] without the message.
+/// The largest size that the message of an event can have, whatever its revision and store. It is
+/// computed without building the message.
 pub(crate) fn largest_size(event: &Event) -> usize {
     let mut body = Counter(0);
-    // Counting can't fail.
+    // Counting bytes can't fail.
     let _ = serde_json::to_writer(&mut body, event);
     if event.revision.is_none() {
         body.0 += member_size(extension::SEQUENCE, cloud_event::sequence(u64::MAX).len());
@@ -141,18 +117,17 @@ pub(crate) fn largest_size(event: &Event) -> usize {
     body.0 + attributes.map(|(name, value)| attribute_size(name, &value)).sum::<usize>()
 }
 
-/// Bytes of a further member of an object whose value is a text of so many.
+/// Size in bytes of another member of an object, whose value is text of `value` bytes.
 fn member_size(name: &str, value: usize) -> usize {
     ",\"\":\"\"".len() + name.len() + value
 }
 
-/// Counts the bytes of JSON, with those characters as long as they are once escaped that a message
-/// can't have.
+/// Counts the bytes of JSON. Characters that a message can't have count as their escapes.
 struct Counter(usize);
 
 impl io::Write for Counter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Text is written in one piece up to the next escape, so no character is divided.
+        // serde_json writes a string in pieces between its escapes, so no character is split.
         let escaped = if bytes.contains(&FIRST_BYTE_OF_ESCAPED) {
             bytes.windows(3).filter(|bytes| matches!(bytes, [0xEF, 0xBF, 0xBE | 0xBF])).count()
         } else {
@@ -177,7 +152,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_message_is_counted_as_it_will_be(
+        fn the_computed_size_is_that_of_the_message(
             id in ".{3,9}",
             texts in proptest::collection::vec(
                 "[\u{FFFE}\u{FFFF}\u{FFFD}\u{1}\"\\\\\n/a-zäß\u{10FFFF}]*", 0..4),

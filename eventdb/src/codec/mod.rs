@@ -1,4 +1,4 @@
-//! Events as something else holds them: an item of the table, CloudEvents JSON, a message.
+//! The other forms of an event: an item of the table, CloudEvents JSON, a message.
 
 pub(crate) mod cloud_event;
 #[cfg(feature = "cloudevents-sdk")]

@@ -1,4 +1,4 @@
-//! What a subscriber receives: the body of a message, read as an event.
+//! Reading the body of a message that a subscriber receives.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -9,8 +9,8 @@ use crate::schema::extension;
 
 /// A published event as it arrives in a subscriber's queue.
 ///
-/// The body is the event in CloudEvents JSON where the subscription has raw message delivery, else
-/// that within [SNS's envelope]; both are recognised.
+/// With raw message delivery, the body is the event in CloudEvents JSON. Otherwise, that JSON is in
+/// [SNS's envelope]. Both are recognised.
 ///
 /// [SNS's envelope]: https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html
 ///
@@ -33,14 +33,14 @@ use crate::schema::extension;
 pub struct ReceivedMessage {
     /// The event. Its revision is the message's `sequence`.
     pub event: Event,
-    /// The store that the event comes from, by the message's `eventstore`; `None` where another
-    /// publisher sent it.
+    /// The store that the event comes from: the message's `eventstore`. `None` if another publisher
+    /// sent the message.
     pub store: Option<StoreId>,
     /// ARN of the topic that sent it, as the envelope says; `None` with raw message delivery.
     pub topic_arn: Option<String>,
 }
 
-/// A message that holds no event. Its text quotes nothing of the message's data.
+/// A message that doesn't contain an event. The error text doesn't quote the message's data.
 ///
 /// ```
 /// let error = eventdb::ReceivedMessage::read("{}").unwrap_err();
@@ -53,10 +53,10 @@ pub struct ReceivedMessage {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MessageError {
-    /// The body is something else.
+    /// The body is neither a CloudEvent nor an SNS notification.
     #[error("the message is neither a CloudEvent in JSON nor an SNS notification: {0}")]
     Foreign(String),
-    /// It is a CloudEvent that no event of this store can be, or a broken one.
+    /// It is an invalid CloudEvent, or one that this store can't hold, such as one without a subject.
     #[error("the message isn't an event that this store can hold: {0}")]
     Event(#[source] serde_json::Error),
 }
@@ -73,16 +73,8 @@ struct Envelope {
 }
 
 impl ReceivedMessage {
-    /// An event that was read from a store directly, as
-    /// [`EventDb::store_id`](crate::EventDb::store_id) names it, for a
-    /// [`Projection`](crate::Projection).
-    ///
-    /// ```
-    /// # use eventdb::{Event, ReceivedMessage, StoreId};
-    /// # fn example(event: Event, store: &StoreId) {
-    /// let message = ReceivedMessage::of_store(event, store.clone());
-    /// # }
-    /// ```
+    /// A message for a [`Projection`](crate::Projection), from an event that was read directly from
+    /// the given store: see [`EventDb::store_id`](crate::EventDb::store_id).
     pub fn of_store(event: Event, store: StoreId) -> Self {
         Self { event, store: Some(store), topic_arn: None }
     }
@@ -105,10 +97,11 @@ impl ReceivedMessage {
         Ok(Self { event, store, topic_arn })
     }
 
-    /// Reads the body of a message from SQS or, without checking its signature, from HTTPS.
+    /// Reads the body of a message from SQS or HTTPS. It doesn't check the signature of an HTTPS
+    /// message.
     ///
     /// # Errors
-    /// [`MessageError`] when the body is something else.
+    /// [`MessageError`] if the body doesn't contain an event.
     ///
     /// ```
     /// # use eventdb::ReceivedMessage;
@@ -122,8 +115,8 @@ impl ReceivedMessage {
     /// ```
     pub fn read(body: &str) -> Result<Self, MessageError> {
         let foreign = |reason: String| MessageError::Foreign(reason);
-        let value: Value =
-            serde_json::from_str(body).map_err(|error| foreign(format!("no JSON, {error}")))?;
+        let value: Value = serde_json::from_str(body)
+            .map_err(|error| foreign(format!("it isn't JSON: {error}")))?;
         if value.get("specversion").is_some() {
             return Self::published(value, None);
         }
@@ -131,21 +124,21 @@ impl ReceivedMessage {
             return Err(foreign("it has neither `specversion` nor `Type`".to_owned()));
         }
         let envelope: Envelope = serde_json::from_value(value)
-            .map_err(|_| foreign("a member of the envelope is no text".to_owned()))?;
+            .map_err(|_| foreign("a member of the envelope isn't text".to_owned()))?;
         match (envelope.ty.as_str(), envelope.message) {
             ("Notification", Some(message)) => {
                 let value = serde_json::from_str(&message).map_err(MessageError::Event)?;
                 Self::published(value, envelope.topic_arn)
             }
             ("Notification", None) => Err(foreign("the envelope has no `Message`".to_owned())),
-            // Such as a request to confirm a subscription.
-            _ => Err(foreign("the envelope's `Type` is not `Notification`".to_owned())),
+            // For example, a request to confirm a subscription.
+            _ => Err(foreign("the envelope's `Type` isn't `Notification`".to_owned())),
         }
     }
 }
 
 impl From<Event> for ReceivedMessage {
-    /// An event of which it isn't known which store it comes from.
+    /// A message for an event whose store isn't known.
     fn from(event: Event) -> Self {
         Self { event, store: None, topic_arn: None }
     }

@@ -1,4 +1,4 @@
-//! Which store an event comes from.
+//! The id of the store that an event comes from.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,18 +6,17 @@ use std::sync::Arc;
 
 use crate::schema::limit;
 
-/// Which store an event comes from: every published message says it, as the CloudEvents attribute
-/// `eventstore`, and every [`Position`](crate::Position) keeps it.
+/// The id of the store that an event comes from. Every published message has it as the CloudEvents
+/// attribute `eventstore`, and every [`Position`](crate::Position) keeps it.
 ///
-/// It is the ARN of the table's stream, which holds account, region, table, and the time at which
-/// the stream was switched on. So it stays the same over redeployments, and it is another one for
-/// another table, for a table that was removed and made again under the same name, and for a table
-/// that was restored from a backup. It changes too when the stream of a table is switched off and on
-/// again, which no deployment does by itself.
+/// It is the ARN of the table's stream, which contains the account, the region, the table and the
+/// time at which the stream was enabled. So it stays the same when the stack is deployed again. It
+/// differs for another table, for a table that was deleted and created again with the same name, and
+/// for a table that was restored from a backup. It also changes if somebody disables and enables the
+/// stream of a table, which a deployment doesn't do by itself.
 ///
-/// It is compared as a whole. A store that isn't published from a DynamoDB stream may use any text of
-/// printable ASCII characters but `"` and `\`, of at most
-/// [`STORE_ID_BYTES`](limit::STORE_ID_BYTES) bytes.
+/// Ids are compared as a whole. A store that isn't published from a DynamoDB stream may use any text
+/// of 1 to 384 printable ASCII characters other than `"` and `\`.
 ///
 /// ```
 /// use eventdb::StoreId;
@@ -40,42 +39,30 @@ pub struct StoreId(Arc<str>);
 #[error(
     "the id of a store has {bytes} bytes{}; it must be the ARN of a table's stream, or 1 to {most} \
      printable ASCII characters other than quotation marks and backslashes",
-    if *.has_other_characters { " and other characters than it may" } else { "" },
+    if *.has_other_characters { " and characters that aren't allowed" } else { "" },
     most = limit::STORE_ID_BYTES
 )]
 #[non_exhaustive]
 pub struct InvalidStoreId {
-    /// How long the text is.
+    /// Length of the text in bytes.
     pub bytes: usize,
     /// Whether it has characters that aren't allowed.
     pub has_other_characters: bool,
 }
 
-/// What stands in the ARN of a stream between the table's ARN and the time.
+/// The part of a stream's ARN between the table's ARN and the time.
 const STREAM: &str = "/stream/";
 
 impl StoreId {
-    /// The text.
-    ///
-    /// ```
-    /// # let store: eventdb::StoreId = "library".parse()?;
-    /// assert_eq!(store.as_str(), "library");
-    /// # Ok::<(), eventdb::InvalidStoreId>(())
-    /// ```
+    /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The ARN of the table; of a text that isn't the ARN of a stream, the text.
+    /// The ARN of the table. If the id isn't the ARN of a stream, it is the whole id.
     ///
-    /// Where two ids differ but their tables don't, the table was removed and made again, or its
-    /// stream was switched off and on.
-    ///
-    /// ```
-    /// # let store: eventdb::StoreId = "library".parse()?;
-    /// assert_eq!(store.table(), "library");
-    /// # Ok::<(), eventdb::InvalidStoreId>(())
-    /// ```
+    /// If two ids differ but their tables are equal, the table was deleted and created again, or its
+    /// stream was disabled and enabled.
     pub fn table(&self) -> &str {
         self.0.split_once(STREAM).map_or(&self.0, |(table, _)| table)
     }
@@ -85,7 +72,7 @@ impl FromStr for StoreId {
     type Err = InvalidStoreId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // So that it is as long in JSON as it is here.
+        // JSON escapes none of these characters, so the id has the same length there.
         let is_allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
         let has_other_characters = !text.bytes().all(is_allowed);
         if has_other_characters || text.is_empty() || text.len() > limit::STORE_ID_BYTES {
@@ -123,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_json_would_escape_is_no_store_id() {
+    fn text_that_json_would_escape_is_not_a_store_id() {
         for text in ["", "a\"b", "a\\b", "a b", "a\nb", "ä", &"a".repeat(385)] {
             assert!(text.parse::<StoreId>().is_err(), "{text:?}");
         }

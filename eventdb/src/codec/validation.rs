@@ -1,4 +1,5 @@
-//! What an event must be like to be stored and published; every fault is reported at once.
+//! The rules that an event must follow to be stored and published. All errors of a call are reported
+//! together.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,28 +15,24 @@ use crate::event::path::Path;
 use crate::event::{Event, ExtensionValue};
 use crate::schema::{self, attribute, limit};
 
-/// Most characters of an extension's name. CloudEvents recommends at most 20; this is the room that
-/// everyone else's names seem to need, and a bound.
+/// Most characters of an extension's name. CloudEvents recommends at most 20, but some names in use
+/// are longer.
 pub const EXTENSION_NAME_CHARACTERS: usize = 64;
 
-/// One fault of one event or argument.
-///
-/// ```
-/// # let faults = eventdb::validation::check_subject("$x").unwrap_err();
-/// assert_eq!(faults.as_slice()[0].attribute, "subject");
-/// ```
+/// One error of one event or argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Fault {
-    /// Which of the given events it is, from 0; `None` for an argument that belongs to no event.
+pub struct ValidationError {
+    /// The position of the event in the call, from 0. `None` for an argument that isn't part of an
+    /// event, such as the subject of a read.
     pub index: Option<usize>,
     /// The attribute, such as `subject` or `data.amount`.
     pub attribute: String,
-    /// What is wrong and what is allowed.
+    /// What is wrong, and what the attribute must be.
     pub problem: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ValidationError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(index) = self.index {
             write!(formatter, "event {index}: ")?;
@@ -44,122 +41,76 @@ impl fmt::Display for Fault {
     }
 }
 
-/// All faults of the events of one call; never empty.
-///
-/// ```
-/// let faults = eventdb::validation::check_subject("x").unwrap_err();
-/// assert_eq!(
-///     faults.to_string(),
-///     "`subject` has 1 character; allowed are at least 3"
-/// );
-/// ```
+/// All errors that one call has found in its arguments: at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Faults(Vec<Fault>);
+pub struct ValidationErrors(Vec<ValidationError>);
 
-impl Faults {
-    /// The faults in the order of the events.
-    ///
-    /// ```
-    /// # let faults = eventdb::validation::check_subject("x").unwrap_err();
-    /// assert_eq!(faults.as_slice().len(), 1);
-    /// ```
-    pub fn as_slice(&self) -> &[Fault] {
+impl ValidationErrors {
+    /// The errors in the order of the events.
+    pub fn as_slice(&self) -> &[ValidationError] {
         &self.0
     }
 }
 
-impl fmt::Display for Faults {
+impl fmt::Display for ValidationErrors {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, fault) in self.0.iter().enumerate() {
+        for (position, error) in self.0.iter().enumerate() {
             if position > 0 {
                 formatter.write_str("; ")?;
             }
-            fault.fmt(formatter)?;
+            error.fmt(formatter)?;
         }
         Ok(())
     }
 }
 
-impl std::error::Error for Faults {}
+impl std::error::Error for ValidationErrors {}
 
-/// Collects faults, remembering which event is looked at.
+/// The errors found so far, and the position of the event that is being checked.
 #[derive(Default)]
 struct Findings {
-    faults: Vec<Fault>,
+    errors: Vec<ValidationError>,
     index: Option<usize>,
 }
 
 impl Findings {
     fn add(&mut self, attribute: impl Into<String>, problem: impl Into<String>) {
-        self.faults.push(Fault {
+        self.errors.push(ValidationError {
             index: self.index,
             attribute: attribute.into(),
             problem: problem.into(),
         });
     }
 
-    fn into_result(mut self) -> Result<(), Faults> {
-        self.faults.sort_by_key(|fault| fault.index);
-        if self.faults.is_empty() { Ok(()) } else { Err(Faults(self.faults)) }
+    fn into_result(mut self) -> Result<(), ValidationErrors> {
+        self.errors.sort_by_key(|error| error.index);
+        if self.errors.is_empty() { Ok(()) } else { Err(ValidationErrors(self.errors)) }
     }
 }
 
-/// Checks complete events as one append would store them.
+/// Checks complete events that one append is to store.
 ///
 /// # Errors
-/// Every fault of every event.
-///
-/// ```
-/// # let event: eventdb::Event = serde_json::from_str(r#"{"specversion":"1.0","id":"evt-1",
-/// #   "source":"https://library.example.com","type":"book.returned","subject":"book:123",
-/// #   "time":"2025-01-28T14:30:00.000Z","data":{"userId":"user:456"}}"#)?;
-/// use eventdb::validation::check_events;
-///
-/// assert!(check_events(&[event.clone()]).is_ok());
-/// let faults = check_events(&[event.clone(), event]).unwrap_err();
-/// assert!(faults.to_string().starts_with("event 1: `id` is also that of event 0"));
-/// # Ok::<(), serde_json::Error>(())
-/// ```
-pub fn check_events(events: &[Event]) -> Result<(), Faults> {
+/// All errors of all events.
+pub fn check_events(events: &[Event]) -> Result<(), ValidationErrors> {
     check_events_within(events, limit::MESSAGE_BYTES)
 }
 
-/// [`check_events`] for a store whose topic takes larger messages: see `EventDb::with_message_limit`.
+/// [`check_events`] for a store whose topic accepts larger messages: see
+/// `EventDb::with_message_limit`.
 ///
 /// # Errors
-/// Every fault of every event, and a message limit outside 262,144 to 1,048,576 bytes.
-///
-/// ```
-/// # let event: eventdb::Event = serde_json::from_str(r#"{"specversion":"1.0","id":"evt-1",
-/// #   "source":"https://library.example.com","type":"book.returned","subject":"book:123",
-/// #   "time":"2025-01-28T14:30:00.000Z","data":{"userId":"user:456"}}"#)?;
-/// use eventdb::{schema::limit, validation};
-///
-/// assert!(validation::check_events_within(&[event], limit::LARGEST_MESSAGE_BYTES).is_ok());
-/// # Ok::<(), serde_json::Error>(())
-/// ```
-pub fn check_events_within(events: &[Event], message_bytes: usize) -> Result<(), Faults> {
+/// All errors of all events, or a message limit that isn't from 262,144 to 1,048,576 bytes.
+pub fn check_events_within(events: &[Event], message_bytes: usize) -> Result<(), ValidationErrors> {
     check_message_limit(message_bytes)?;
     check(events, true, message_bytes, Findings::default())
 }
 
-/// Checks whether a topic can be told to take messages of at most so many bytes.
+/// Checks the message limit of a store, which must be one that a topic can have.
 ///
 /// # Errors
-/// It is less than SNS's default (262,144) or more than SNS allows (1,048,576).
-///
-/// ```
-/// use eventdb::validation::check_message_limit;
-///
-/// assert!(check_message_limit(1_048_576).is_ok());
-/// let faults = check_message_limit(2_000_000).unwrap_err();
-/// assert_eq!(
-///     faults.to_string(),
-///     "`message limit` is 2000000 bytes; it must be from 262144 to 1048576 bytes, the \
-///      `MaximumMessageSize` of the topic"
-/// );
-/// ```
-pub fn check_message_limit(bytes: usize) -> Result<(), Faults> {
+/// If it is less than SNS's default (262,144) or more than SNS allows (1,048,576).
+pub fn check_message_limit(bytes: usize) -> Result<(), ValidationErrors> {
     let mut findings = Findings::default();
     if !(limit::MESSAGE_BYTES..=limit::LARGEST_MESSAGE_BYTES).contains(&bytes) {
         findings.add(
@@ -175,14 +126,14 @@ pub fn check_message_limit(bytes: usize) -> Result<(), Faults> {
     findings.into_result()
 }
 
-/// Checks events whose time the store has yet to give, and which of them have an id of the caller's
-/// own.
+/// Checks events to which the store will assign times. `own_ids` says for each event whether the
+/// caller chose its id.
 #[cfg(feature = "dynamodb")]
 pub(crate) fn check_new_events(
     events: &[Event],
     own_ids: &[bool],
     message_bytes: usize,
-) -> Result<(), Faults> {
+) -> Result<(), ValidationErrors> {
     let mut findings = Findings::default();
     let some_have_one = own_ids.contains(&true);
     for (index, (event, own_id)) in events.iter().zip(own_ids).enumerate() {
@@ -190,8 +141,8 @@ pub(crate) fn check_new_events(
         if some_have_one && !own_id {
             findings.add(
                 attribute::ID,
-                "is missing while other events of the append have one; give one to all or to none, \
-                 or a repetition could not be recognised",
+                "is missing, but other events of the append have one; give an id to all events or \
+                 to none, so that a repeated append can be recognised",
             );
         }
         let guard = item::id_guard_partition_key(&event.source, &event.id).len();
@@ -199,8 +150,8 @@ pub(crate) fn check_new_events(
             findings.add(
                 attribute::ID,
                 format!(
-                    "is too long to be guarded together with its source: the key has {guard} \
-                     bytes, allowed are {}",
+                    "is too long together with its source: the key that guards them has {guard} \
+                     bytes; it must have at most {}",
                     limit::PARTITION_KEY_BYTES
                 ),
             );
@@ -214,7 +165,7 @@ fn check(
     times_are_given: bool,
     message_bytes: usize,
     mut findings: Findings,
-) -> Result<(), Faults> {
+) -> Result<(), ValidationErrors> {
     let mut positions = HashMap::new();
     let mut last_of_subject: HashMap<&str, (usize, &Event)> = HashMap::new();
     for (index, event) in events.iter().enumerate() {
@@ -223,7 +174,7 @@ fn check(
         if let Some(first) = positions.insert((&event.source, &event.id), index) {
             findings.add(
                 attribute::ID,
-                format!("is also that of event {first}; allowed is each id once per source"),
+                format!("is also that of event {first}; an id must be unique per source"),
             );
         }
         if !times_are_given {
@@ -246,49 +197,42 @@ fn check(
     findings.into_result()
 }
 
-/// Checks whether a subject can be one: see [`Event::subject`].
-///
-/// # Errors
-/// The faults of the subject.
-///
-/// ```
-/// assert!(eventdb::validation::check_subject("book:123").is_ok());
-/// assert!(eventdb::validation::check_subject("$head/book:123").is_err());
-/// ```
-pub fn check_subject(subject: &str) -> Result<(), Faults> {
+/// Checks a subject that is to be written, or of a precondition: see [`Event::subject`].
+#[cfg(feature = "dynamodb")]
+pub(crate) fn check_subject(subject: &str) -> Result<(), ValidationErrors> {
     let mut findings = Findings::default();
     subject_findings(subject, &mut findings);
     findings.into_result()
 }
 
-/// Checks whether a subject can be read. What other writers have stored may break the rules for new
-/// events; only what no table holds, and the store's own items, are refused.
+/// Checks the subject of a read. Other writers may have stored events that break the rules for new
+/// events, so it refuses only subjects that no table can hold and those of the store's own items.
 #[cfg(feature = "dynamodb")]
-pub(crate) fn check_stored_subject(subject: &str) -> Result<(), Faults> {
+pub(crate) fn check_stored_subject(subject: &str) -> Result<(), ValidationErrors> {
     let mut findings = Findings::default();
     stored_text_findings(attribute::SUBJECT, subject, limit::PARTITION_KEY_BYTES, &mut findings);
     for prefix in [schema::HEAD_PREFIX, schema::ID_GUARD_PREFIX] {
         if subject.starts_with(prefix) {
             findings.add(
                 attribute::SUBJECT,
-                format!("begins with `{prefix}`, under which the store keeps its own items"),
+                format!("begins with `{prefix}`, which is reserved for the store's own items"),
             );
         }
     }
     findings.into_result()
 }
 
-/// Checks whether events of a type can be read, whoever has stored them.
+/// Checks the type of a read, like [`check_stored_subject`].
 #[cfg(feature = "dynamodb")]
-pub(crate) fn check_stored_type(ty: &str) -> Result<(), Faults> {
+pub(crate) fn check_stored_type(ty: &str) -> Result<(), ValidationErrors> {
     let mut findings = Findings::default();
     stored_text_findings(attribute::TYPE, ty, limit::SORT_KEY_BYTES, &mut findings);
     findings.into_result()
 }
 
-/// Checks whether an event of an id can be read, whoever has stored it.
+/// Checks the id of a read, like [`check_stored_subject`].
 #[cfg(feature = "dynamodb")]
-pub(crate) fn check_stored_id(id: &str) -> Result<(), Faults> {
+pub(crate) fn check_stored_id(id: &str) -> Result<(), ValidationErrors> {
     let mut findings = Findings::default();
     stored_text_findings(attribute::ID, id, limit::PARTITION_KEY_BYTES, &mut findings);
     findings.into_result()
@@ -297,48 +241,15 @@ pub(crate) fn check_stored_id(id: &str) -> Result<(), Faults> {
 #[cfg(feature = "dynamodb")]
 fn stored_text_findings(name: &str, text: &str, most_bytes: usize, findings: &mut Findings) {
     if text.is_empty() {
-        findings.add(name, "is empty; no row has such a key");
+        findings.add(name, "is empty; it must have at least 1 character");
     }
     if text.len() > most_bytes {
-        findings.add(
-            name,
-            format!("has {} bytes; a key of the table has at most {most_bytes}", text.len()),
-        );
+        findings.add(name, format!("has {} bytes; it must have at most {most_bytes}", text.len()));
     }
-}
-
-/// Checks whether an id can be one: see [`Event::id`].
-///
-/// # Errors
-/// The faults of the id.
-///
-/// ```
-/// assert!(eventdb::validation::check_id("evt-abc-123").is_ok());
-/// assert!(eventdb::validation::check_id("").is_err());
-/// ```
-pub fn check_id(id: &str) -> Result<(), Faults> {
-    let mut findings = Findings::default();
-    text_findings(attribute::ID, id, limit::PARTITION_KEY_BYTES, &mut findings);
-    findings.into_result()
-}
-
-/// Checks whether a type can be one: see [`Event::ty`].
-///
-/// # Errors
-/// The faults of the type.
-///
-/// ```
-/// assert!(eventdb::validation::check_type("book.borrowed").is_ok());
-/// assert!(eventdb::validation::check_type("a\u{7}b").is_err());
-/// ```
-pub fn check_type(ty: &str) -> Result<(), Faults> {
-    let mut findings = Findings::default();
-    text_findings(attribute::TYPE, ty, limit::TYPE_BYTES, &mut findings);
-    findings.into_result()
 }
 
 fn check_event(event: &Event, message_bytes: usize, findings: &mut Findings) {
-    let before = findings.faults.len();
+    let before = findings.errors.len();
     text_findings(attribute::ID, &event.id, limit::PARTITION_KEY_BYTES, findings);
     text_findings(attribute::TYPE, &event.ty, limit::TYPE_BYTES, findings);
     subject_findings(&event.subject, findings);
@@ -346,7 +257,7 @@ fn check_event(event: &Event, message_bytes: usize, findings: &mut Findings) {
     if UriRef::parse(event.source.as_str()).is_err() {
         findings.add(
             attribute::SOURCE,
-            "is no URI-reference (RFC 3986); other characters must be percent-encoded",
+            "isn't a URI-reference (RFC 3986); percent-encode the characters that it can't have",
         );
     }
     if let Some(media_type) = &event.datacontenttype
@@ -354,21 +265,21 @@ fn check_event(event: &Event, message_bytes: usize, findings: &mut Findings) {
     {
         findings.add(
             attribute::DATACONTENTTYPE,
-            "is no media type of JSON; allowed are application/json and those ending in +json",
+            "isn't a JSON media type; it must be application/json or end in +json",
         );
     }
     if let Some(uri) = &event.dataschema
         && Uri::parse(uri.as_str()).is_err()
     {
-        findings.add(attribute::DATASCHEMA, "is no absolute URI (RFC 3986)");
+        findings.add(attribute::DATASCHEMA, "isn't an absolute URI (RFC 3986)");
     }
     check_extensions(event, findings);
     match &event.data {
         Value::Object(_) => check_value(&event.data, &Path::new(attribute::DATA), findings),
-        _ => findings.add(attribute::DATA, "is no JSON object"),
+        _ => findings.add(attribute::DATA, "isn't a JSON object"),
     }
-    // Sizes mean something only once the parts are right.
-    if findings.faults.len() == before {
+    // The size of an event with other errors would only distract from them.
+    if findings.errors.len() == before {
         check_sizes(event, message_bytes, findings);
     }
 }
@@ -392,14 +303,14 @@ fn text_findings(name: &str, text: &str, most_bytes: usize, findings: &mut Findi
         findings.add(
             name,
             format!(
-                "has {characters} character{}; allowed are at least {}",
+                "has {characters} character{}; it must have at least {}",
                 if characters == 1 { "" } else { "s" },
                 limit::MINIMUM_CHARACTERS
             ),
         );
     }
     if text.len() > most_bytes {
-        findings.add(name, format!("has {} bytes; allowed are at most {most_bytes}", text.len()));
+        findings.add(name, format!("has {} bytes; it must have at most {most_bytes}", text.len()));
     }
     check_characters(name, text, findings);
 }
@@ -417,8 +328,8 @@ fn check_characters(name: &str, text: &str, findings: &mut Findings) {
         findings.add(
             name,
             format!(
-                "has the character U+{:04X} at byte {position}; control characters and \
-                 noncharacters are not allowed",
+                "has the character U+{:04X} at byte {position}; it must not have control \
+                 characters or noncharacters",
                 u32::from(character)
             ),
         );
@@ -447,12 +358,12 @@ fn check_extensions(event: &Event, findings: &mut Findings) {
             findings.add(
                 &path,
                 format!(
-                    "is no name of an extension; allowed are 1 to {EXTENSION_NAME_CHARACTERS} of \
-                     a-z and 0-9"
+                    "isn't a valid extension name; it must have 1 to {EXTENSION_NAME_CHARACTERS} \
+                     characters, each a-z or 0-9"
                 ),
             );
         } else if !cloud_event::is_extension_name(name) {
-            findings.add(&path, "has the name of an attribute that is set elsewhere");
+            findings.add(&path, "isn't an extension: the name belongs to another attribute");
         }
         if let ExtensionValue::String(text) = value {
             if text.is_empty() {
@@ -464,12 +375,13 @@ fn check_extensions(event: &Event, findings: &mut Findings) {
 }
 
 fn check_value(value: &Value, path: &Path<'_>, findings: &mut Findings) {
-    // A leaf may be wrapped in one level less than the limit.
+    // The innermost value counts as a level, so objects and arrays get one level less.
     if path.depth() >= limit::NESTING_LEVELS && (value.is_object() || value.is_array()) {
         findings.add(
             path.to_string(),
             format!(
-                "nests deeper than DynamoDB stores; allowed are {} levels",
+                "is nested deeper than DynamoDB can store; objects and arrays must have at most {} \
+                 levels",
                 limit::NESTING_LEVELS - 1
             ),
         );
@@ -481,7 +393,10 @@ fn check_value(value: &Value, path: &Path<'_>, findings: &mut Findings) {
                 if name.is_empty() || name.len() > 65_535 {
                     findings.add(
                         path.to_string(),
-                        format!("has a name of {} bytes; DynamoDB allows 1 to 65535", name.len()),
+                        format!(
+                            "has a member whose name has {} bytes; it must have 1 to 65535",
+                            name.len()
+                        ),
                     );
                 }
                 check_value(value, &path.name(name), findings);
@@ -494,8 +409,8 @@ fn check_value(value: &Value, path: &Path<'_>, findings: &mut Findings) {
         }
         Value::Number(number) if decimal::from_json(number).is_none() => findings.add(
             path.to_string(),
-            "is a number that DynamoDB can't hold exactly; allowed are at most 38 digits and \
-             magnitudes from 1e-130 to 9.99e125, as a whole number of 64 bits or a double",
+            "is a number that DynamoDB can't hold exactly; it must be a whole number of 64 bits or a \
+             double, with at most 38 digits and a magnitude from 1e-130 to 9.99e125",
         ),
         _ => {}
     }
@@ -521,11 +436,11 @@ fn check_sizes(event: &Event, message_bytes: usize, findings: &mut Findings) {
             attribute::DATA,
             format!(
                 "makes the event too large to publish: its message has {size} bytes with \
-                 attributes, the store's message limit is {message_bytes} bytes"
+                 attributes; it must have at most {message_bytes}, the store's message limit"
             ),
         );
     }
-    // The local index repeats the three keys, and counts.
+    // The copies of the three keys in the local index count.
     let keys = [attribute::SUBJECT, attribute::TIME_TYPE, attribute::TYPE];
     let key_bytes: usize = keys.iter().map(|name| name.len()).sum::<usize>()
         + event.subject.len()
@@ -537,7 +452,7 @@ fn check_sizes(event: &Event, message_bytes: usize, findings: &mut Findings) {
             attribute::DATA,
             format!(
                 "makes the event too large to store: its item has {size} bytes with its index \
-                 entries, DynamoDB allows {}",
+                 entries; it must have at most {}",
                 limit::ITEM_BYTES
             ),
         );

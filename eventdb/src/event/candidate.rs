@@ -1,4 +1,4 @@
-//! What a caller gives: an event that the store has yet to complete.
+//! The event as a caller gives it, before the store completes it.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use crate::event::ExtensionValue;
 
-/// An event to be: the store gives it a time, a revision and, unless it has one, an id.
+/// A new event. The store adds the time, the revision and, if there is none yet, the id.
 ///
-/// The limits of each attribute are those of [`Event`](crate::Event)'s.
+/// The attributes have the same limits as those of an [`Event`](crate::Event).
 ///
 /// ```
 /// use eventdb::EventCandidate;
@@ -27,19 +27,19 @@ use crate::event::ExtensionValue;
 #[builder(on(String, into))]
 #[non_exhaustive]
 pub struct EventCandidate {
-    /// Further CloudEvents attributes by name, `traceparent` among them.
+    /// CloudEvents extension attributes by name, such as `traceparent`.
     #[builder(field)]
     pub extensions: BTreeMap<String, ExtensionValue>,
-    /// An id of the caller's own, such as that of the command which led to the event. The store
-    /// then recognises a repetition of the append for ever, at the price of 2 write units and one
-    /// transaction action per event. Give one to every candidate of an append or to none.
-    /// Without one, a UUID of version 7 is made.
+    /// An id that you choose, such as the id of the command that led to the event. The store then
+    /// recognises a repeated append permanently. This costs 2 write units and one transaction
+    /// action per event. Give an id to every candidate of an append or to none. Without one, the
+    /// store generates a UUID of version 7.
     pub id: Option<String>,
     /// Where the event comes from: a URI-reference.
     pub source: String,
     /// What happened (`type` in CloudEvents), such as `book.borrowed`.
     pub ty: String,
-    /// The entity it happened to, such as `book:123`.
+    /// The entity that it happened to, such as `book:123`.
     pub subject: String,
     /// The payload: a JSON object.
     pub data: Value,
@@ -50,12 +50,20 @@ pub struct EventCandidate {
 }
 
 impl<S: event_candidate_builder::State> EventCandidateBuilder<S> {
-    /// Adds a CloudEvents extension attribute; a second one of the same name replaces the first.
+    /// Adds a CloudEvents extension attribute. A second one with the same name replaces the first.
     ///
     /// ```
-    /// # use eventdb::EventCandidate;
-    /// # let builder = EventCandidate::builder();
-    /// let builder = builder.extension("correlationid", "order-77");
+    /// use eventdb::EventCandidate;
+    /// use serde_json::json;
+    ///
+    /// let candidate = EventCandidate::builder()
+    ///     .extension("correlationid", "order-77")
+    ///     .source("https://library.example.com")
+    ///     .ty("book.borrowed")
+    ///     .subject("book:123")
+    ///     .data(json!({ "userId": "user:456" }))
+    ///     .build();
+    /// assert_eq!(candidate.extensions["correlationid"], "order-77".into());
     /// ```
     pub fn extension(mut self, name: impl Into<String>, value: impl Into<ExtensionValue>) -> Self {
         self.extensions.insert(name.into(), value.into());

@@ -1,10 +1,11 @@
-//! Decimal numbers as text: which ones DynamoDB and a JSON number both hold exactly.
+//! Decimal numbers as text, and which of them both DynamoDB and a JSON number can hold exactly.
 
 use serde_json::Number;
 
 use crate::schema::limit;
 
-/// A number as `0.{digits} × 10^exponent`, without needless zeros, so that equal numbers are equal.
+/// A number as `0.{digits} × 10^exponent`, without leading or trailing zeros, so that equal numbers
+/// compare equal.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Decimal {
     negative: bool,
@@ -13,7 +14,7 @@ pub(crate) struct Decimal {
 }
 
 impl Decimal {
-    /// Reads what JSON and DynamoDB write: `-12`, `0.5`, `1e-7`, `1.5E+30`.
+    /// Reads numbers as JSON and DynamoDB write them: `-12`, `0.5`, `1e-7`, `1.5E+30`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (negative, unsigned) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
@@ -38,16 +39,16 @@ impl Decimal {
         Some(Self { negative, digits, exponent: exponent.checked_add(position)? })
     }
 
-    /// Whether DynamoDB takes the number without rounding: at most 38 digits, magnitude from
-    /// 1E-130 to 9.99…E+125.
+    /// Whether DynamoDB stores the number without rounding: it has at most 38 digits and a magnitude
+    /// from 1E-130 to 9.99…E+125.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html#HowItWorks.DataTypes.Number>
     fn fits_dynamodb(&self) -> bool {
         self.digits.is_empty()
             || (self.digits.len() <= limit::NUMBER_DIGITS && (-129..=126).contains(&self.exponent))
     }
 
-    /// Bytes that the number takes in an item: one for each two digits before and after the point,
-    /// one more, and one for a minus.
+    /// Bytes that the number takes in an item: one for every two digits before the point, one for
+    /// every two digits after it, one more, and one for a minus sign.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>
     pub(crate) fn size(&self) -> usize {
         let whole = usize::try_from(self.exponent).unwrap_or(0).min(self.digits.len());
@@ -56,10 +57,10 @@ impl Decimal {
     }
 }
 
-/// The JSON number that is exactly the given decimal text, or `None` when there is none: whole
-/// numbers of 64 bits, and fractions of at most about 17 digits.
+/// The JSON number that equals the decimal text exactly, or `None` if there is none. JSON numbers
+/// here are whole numbers of 64 bits, and fractions of about 17 digits at most.
 pub(crate) fn to_json(text: &str) -> Option<Number> {
-    // What nearly all numbers are, and every time and revision.
+    // The fast path: nearly all numbers, including every time and revision.
     if let Ok(whole) = text.parse::<i64>() {
         return Some(whole.into());
     }
@@ -68,8 +69,8 @@ pub(crate) fn to_json(text: &str) -> Option<Number> {
     (Decimal::parse(&number.to_string())? == decimal).then_some(number)
 }
 
-/// The text under which DynamoDB stores a JSON number exactly, or `None` when it can't, or when
-/// reading it back would give another number.
+/// The text that DynamoDB stores for a JSON number, or `None` if DynamoDB can't hold the number
+/// exactly or reading it back would give a different number.
 pub(crate) fn from_json(number: &Number) -> Option<String> {
     let text = number.to_string();
     let decimal = Decimal::parse(&text)?;
@@ -79,7 +80,7 @@ pub(crate) fn from_json(number: &Number) -> Option<String> {
     to_json(&text).map(|number| number.to_string())
 }
 
-/// Makes every number of a payload the one that will be read back: `1.0` is stored as `1`.
+/// Replaces every number of a payload by the one that will be read back: `1.0` becomes `1`.
 pub(crate) fn make_canonical(value: &mut serde_json::Value) {
     use serde_json::Value;
     match value {
@@ -99,7 +100,7 @@ fn whole(decimal: &Decimal) -> Option<Number> {
         return Some(Number::from(0));
     }
     let length = i64::try_from(decimal.digits.len()).ok()?;
-    // 20 digits hold every u64.
+    // Every u64 has at most 20 digits.
     if decimal.exponent < length || decimal.exponent > 20 {
         return None;
     }
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_none() {
+    fn text_that_is_not_a_number_is_not_read() {
         for text in ["", "-", ".", "1.2.3", "1e", "e1", "NaN", "１", "1e99999999999999999999"] {
             assert_eq!(Decimal::parse(text), None, "{text}");
             assert_eq!(to_json(text), None, "{text}");

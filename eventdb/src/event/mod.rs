@@ -1,4 +1,4 @@
-//! What is stored: [`Event`], and its extension attributes.
+//! The stored [`Event`] and its extension attributes.
 
 pub(crate) mod candidate;
 pub(crate) mod decimal;
@@ -18,9 +18,9 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A domain event as it is stored: a [CloudEvent] with a JSON object as its data.
 ///
 /// Events come from the store, from CloudEvents JSON (`serde_json::from_str::<Event>`) or from
-/// [`Event::builder`], which asks for every required attribute at compile time. Serializing an
-/// event gives CloudEvents 1.0 JSON (structured mode), in which the revision is the extension
-/// [`sequence`], padded with zeros to 20 digits so that it sorts as text.
+/// [`Event::builder`], which compiles only if every required attribute is set. Serializing an event
+/// gives CloudEvents 1.0 JSON (structured mode). There, the revision is the extension [`sequence`],
+/// padded with zeros to 20 digits so that it sorts as text.
 ///
 /// [CloudEvent]: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
 /// [`sequence`]: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/extensions/sequence.md
@@ -47,9 +47,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[builder(on(String, into))]
 #[non_exhaustive]
 pub struct Event {
-    /// Further CloudEvents attributes by name: lower-case letters and digits, at most
-    /// [`NAME_CHARACTERS`](crate::validation::EXTENSION_NAME_CHARACTERS) of them; no name of an
-    /// attribute above, and not `sequence`.
+    /// CloudEvents extension attributes by name. A name has 1 to 64 lower-case letters and digits,
+    /// and can't be the name of another attribute of this struct or `sequence`.
     #[builder(field)]
     pub extensions: BTreeMap<String, ExtensionValue>,
     /// Identifies the event together with `source`. At least 3 characters, at most 2,048 bytes.
@@ -61,22 +60,22 @@ pub struct Event {
     /// What happened (`type` in CloudEvents), such as `book.borrowed`. At least 3 characters, at
     /// most 1,010 bytes.
     pub ty: String,
-    /// The entity it happened to, such as `book:123`. At least 3 characters, at most 2,042 bytes;
-    /// never begins with `$`.
+    /// The entity that it happened to, such as `book:123`. At least 3 characters, at most 2,042
+    /// bytes. It can't begin with `$`.
     pub subject: String,
     /// When it happened, in whole milliseconds of UTC.
     ///
-    /// However an event is made (from CloudEvents JSON, by the builder, from the event of the SDK,
-    /// or with a time that was set here and given to `add_events`), finer digits are cut off, and a
-    /// leap second is the first second of the next minute, as in Unix time: `23:59:60.5Z` becomes
-    /// `00:00:00.500Z`. Stored are times from 1970 to 2286-11-20T17:46:39.999Z.
+    /// Finer digits are cut off, however an event is made: from CloudEvents JSON, by the builder,
+    /// from an event of the CloudEvents SDK, or with a time that is set here before `add_events`.
+    /// A leap second counts as the first second of the next minute, as in Unix time: `23:59:60.5Z`
+    /// becomes `00:00:00.500Z`. The store holds times from 1970 to 2286-11-20T17:46:39.999Z.
     #[builder(with = |time: impl Into<DateTime<Utc>>| whole_milliseconds(time.into()))]
     pub time: DateTime<Utc>,
     /// The payload: always a JSON object.
     pub data: Value,
-    /// Position in the subject: 1, 2, 3, … without a gap. `None` on legacy rows that were written
-    /// without one, and mostly before the event is stored: given to
-    /// `EventDb::add_events`, it is the only one that the event may get.
+    /// Position in the subject: 1, 2, 3, … without a gap. `None` on legacy rows, which were written
+    /// without one, and usually before the event is stored. If you set it before
+    /// `EventDb::add_events`, the append succeeds only if the event gets exactly this revision.
     #[builder(skip)]
     pub revision: Option<u64>,
     /// Media type of the payload: `application/json` or one that ends in `+json`. Absent means
@@ -86,20 +85,16 @@ pub struct Event {
     pub dataschema: Option<String>,
 }
 
-/// The one representation of a time, in which times are compared, stored and returned.
+/// A time in the precision in which times are compared, stored and returned.
 pub(crate) fn whole_milliseconds(time: DateTime<Utc>) -> DateTime<Utc> {
-    // Counted in milliseconds, a leap second is the second after it. All times have their number.
+    // In Unix milliseconds, a leap second equals the second that follows it. The conversion back
+    // can't fail, because the number comes from a valid time.
     DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or(time)
 }
 
 impl<S: event_builder::State> EventBuilder<S> {
-    /// Adds a CloudEvents extension attribute; a second one of the same name replaces the first.
-    ///
-    /// ```
-    /// # use eventdb::{Event, ExtensionValue};
-    /// # let builder = Event::builder();
-    /// let builder = builder.extension("correlationid", "order-77").extension("attempt", 2);
-    /// ```
+    /// Adds a CloudEvents extension attribute. A second one with the same name replaces the first.
+    /// See the example at [`Event`].
     pub fn extension(mut self, name: impl Into<String>, value: impl Into<ExtensionValue>) -> Self {
         self.extensions.insert(name.into(), value.into());
         self
@@ -107,7 +102,7 @@ impl<S: event_builder::State> EventBuilder<S> {
 }
 
 impl Event {
-    /// The payload as a type of yours.
+    /// The payload, deserialized into your type.
     ///
     /// # Errors
     /// When the payload doesn't have the shape of `T`.
@@ -129,14 +124,14 @@ impl Event {
         T::deserialize(&self.data)
     }
 
-    /// The first attribute in which another event is not a repetition of this one, if any.
+    /// The first attribute that shows that another event isn't a repetition of this one, if any.
     ///
-    /// Time and revision are the store's to give, and a repeated call usually runs in another
-    /// trace, so these aren't compared, nor is what tells of the request: `traceparent`,
-    /// `tracestate`, `correlationid` and `causationid`.
+    /// Time and revision aren't compared, because the store assigns them. The attributes of the
+    /// request (`traceparent`, `tracestate`, `correlationid` and `causationid`) aren't either,
+    /// because a repeated call usually runs in another trace.
     #[cfg(feature = "dynamodb")]
     pub(crate) fn difference(&self, other: &Self) -> Option<&'static str> {
-        /// Extensions that tell of the request which caused the event, and not of the event.
+        /// Extensions that describe the request that caused the event, not the event itself.
         const OF_THE_REQUEST: [&str; 4] =
             ["traceparent", "tracestate", "correlationid", "causationid"];
         let without_trace = |event: &Self| {
@@ -159,7 +154,8 @@ impl Event {
     }
 }
 
-/// The value of a CloudEvents extension attribute, of the types that the [JSON format] tells apart.
+/// The value of a CloudEvents extension attribute: one of the types that the [JSON format]
+/// distinguishes.
 ///
 /// [JSON format]: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md#22-type-system-mapping
 ///
@@ -172,7 +168,7 @@ impl Event {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExtensionValue {
-    /// Text; also times, URIs and Base64, which CloudEvents writes as text.
+    /// Text, including times, URIs and Base64, which CloudEvents writes as text.
     String(String),
     /// True or false.
     Boolean(bool),

@@ -1,8 +1,8 @@
-//! Where in a payload we are, for messages: it costs nothing until one is written.
+//! The path to a value in a payload, for error messages. It allocates only when it is written.
 
 use std::fmt;
 
-/// The way from the root of a payload to a value in it, as `data.items.0.price`.
+/// The path from the root of a payload to a value in it, such as `data.items.0.price`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Path<'path> {
     parent: Option<&'path Path<'path>>,
@@ -17,17 +17,17 @@ enum Part<'path> {
 }
 
 impl<'path> Path<'path> {
-    /// The payload itself.
+    /// The path of the payload itself.
     pub(crate) fn new(root: &'path str) -> Self {
         Self { parent: None, part: Part::Name(root), depth: 1 }
     }
 
-    /// The member of an object.
+    /// The path of a member of this object.
     pub(crate) fn name(&'path self, name: &'path str) -> Self {
         self.child(Part::Name(name))
     }
 
-    /// The element of an array.
+    /// The path of an element of this array.
     pub(crate) fn index(&'path self, index: usize) -> Self {
         self.child(Part::Index(index))
     }
@@ -36,7 +36,7 @@ impl<'path> Path<'path> {
         Self { parent: Some(self), part, depth: self.depth + 1 }
     }
 
-    /// Levels down to here, the root being the first.
+    /// Number of levels down to this value; the root has 1.
     pub(crate) fn depth(&self) -> usize {
         self.depth
     }

@@ -1,4 +1,4 @@
-//! What operations consume, as DynamoDB reports it.
+//! The capacity that operations consume, as DynamoDB reports it.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -8,12 +8,7 @@ use aws_sdk_dynamodb::types;
 
 /// Capacity units and requests, as DynamoDB reports them in its answers.
 ///
-/// A request that fails is counted, but DynamoDB doesn't say what it consumed.
-///
-/// ```
-/// let total = eventdb::CapacityMeter::new().total();
-/// assert_eq!((total.read_units, total.requests), (0.0, 0));
-/// ```
+/// Failed requests are counted, but DynamoDB doesn't report their units.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ConsumedCapacity {
@@ -22,11 +17,11 @@ pub struct ConsumedCapacity {
     pub read_units: f64,
     /// Write units, of 1 KB each.
     pub write_units: f64,
-    /// The part of all units that fell on the table itself.
+    /// The units, both read and write, that the table itself consumed.
     pub table_units: f64,
-    /// The part of all units that fell on each index.
+    /// The units, both read and write, that each index consumed.
     pub index_units: BTreeMap<String, f64>,
-    /// Requests sent, those that failed included.
+    /// Number of requests, including failed ones.
     pub requests: u64,
 }
 
@@ -42,7 +37,7 @@ impl AddAssign<&Self> for ConsumedCapacity {
     }
 }
 
-/// Whether a request's units are for reading or writing.
+/// Whether the units of a request are read or write units.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
     Read,
@@ -50,12 +45,12 @@ pub(crate) enum Kind {
 }
 
 impl ConsumedCapacity {
-    /// What is known of a request that failed.
+    /// A failed request, whose units aren't known.
     pub(crate) fn unanswered() -> Self {
         Self { requests: 1, ..Self::default() }
     }
 
-    /// What one answered request consumed.
+    /// The capacity that one answered request consumed.
     pub(crate) fn of_request(kind: Kind, parts: &[types::ConsumedCapacity]) -> Self {
         let mut total = Self { requests: 1, ..Self::default() };
         let units = |capacity: &types::Capacity| capacity.capacity_units.unwrap_or_default();
@@ -63,7 +58,7 @@ impl ConsumedCapacity {
             let part_units = part.capacity_units.unwrap_or_default();
             match kind {
                 Kind::Read => total.read_units += part_units,
-                // A repeated transaction is answered, and billed, as a read.
+                // DynamoDB answers and bills a repeated transaction as a read.
                 Kind::Write => match part.read_capacity_units {
                     Some(read) if part.write_capacity_units.is_none() => total.read_units += read,
                     _ => total.write_units += part_units,
@@ -79,42 +74,25 @@ impl ConsumedCapacity {
     }
 }
 
-/// Adds up what the operations of a store consume: see
+/// Adds up the capacity that the operations of a store consume: see
 /// [`EventDb::metered_by`](crate::EventDb::metered_by).
 ///
 /// Clones share one sum.
-///
-/// ```
-/// let meter = eventdb::CapacityMeter::new();
-/// assert_eq!(meter.take(), meter.total());
-/// ```
 #[derive(Debug, Clone, Default)]
 pub struct CapacityMeter(Arc<Mutex<ConsumedCapacity>>);
 
 impl CapacityMeter {
-    /// A meter that stands at zero.
-    ///
-    /// ```
-    /// let meter = eventdb::CapacityMeter::new();
-    /// ```
+    /// A meter at zero.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The sum so far.
-    ///
-    /// ```
-    /// assert_eq!(eventdb::CapacityMeter::new().total().write_units, 0.0);
-    /// ```
     pub fn total(&self) -> ConsumedCapacity {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The sum so far; the meter stands at zero again.
-    ///
-    /// ```
-    /// assert_eq!(eventdb::CapacityMeter::new().take().requests, 0);
-    /// ```
+    /// Returns the sum so far and resets the meter to zero.
     pub fn take(&self) -> ConsumedCapacity {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

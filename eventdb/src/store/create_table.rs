@@ -1,4 +1,4 @@
-//! Creating the table, for local work and tests; the CDK construct deploys the real one.
+//! Creating a table for local work and tests. The CDK construct deploys tables for production.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,15 +23,15 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 impl EventDb {
     /// Creates the table with its indexes and its stream, and waits until it is ready.
     ///
-    /// It is meant for local work and tests: the CDK construct `EventDB` deploys the table with
-    /// backups and protection. A table of that name which is there already is left as it is.
+    /// Use it for local work and tests. For production, the CDK construct `EventDB` deploys the table
+    /// with backups and deletion protection. If a table with this name exists, it isn't changed.
     ///
     /// # Errors
-    /// [`Error::Refused`] when the database refuses it, when it isn't ready within a minute, or
-    /// when a table of that name has other keys or indexes; [`Error::Unavailable`].
+    /// [`Error::Refused`] if the database refuses the request, if the table isn't ready within a
+    /// minute, or if a table with this name has other keys or indexes. [`Error::Unavailable`].
     ///
     /// ```no_run
-    /// # async fn example(client: aws_sdk_dynamodb::Client) -> Result<(), eventdb::Error> {
+    /// # async fn example(client: eventdb::aws_sdk_dynamodb::Client) -> Result<(), eventdb::Error> {
     /// eventdb::EventDb::create_table(&client, "TestEvents").await?;
     /// # Ok(())
     /// # }
@@ -125,12 +125,12 @@ fn keys(names: &[&str]) -> Result<Vec<KeySchemaElement>, BuildError> {
         .collect()
 }
 
-/// Whether a table that was there already can hold events.
+/// Checks whether the table, which may have existed before, can hold events.
 fn check(table: &TableDescription) -> Result<(), String> {
     let keys: Vec<_> = table.key_schema().iter().map(KeySchemaElement::attribute_name).collect();
     if keys != [attribute::SUBJECT, attribute::TIME_TYPE] {
         return Err(format!(
-            "the table exists with the keys {keys:?}; needed are {:?}",
+            "a table with this name exists, but its keys are {keys:?}; they must be {:?}",
             [attribute::SUBJECT, attribute::TIME_TYPE]
         ));
     }
@@ -141,6 +141,8 @@ fn check(table: &TableDescription) -> Result<(), String> {
         [index::ALL_EVENTS_BY_TIME, index::ALL_EVENTS_BY_ID, index::SUBJECT_EVENTS_BY_TYPE];
     match needed.into_iter().find(|name| !found.contains(name)) {
         None => Ok(()),
-        Some(name) => Err(format!("the table exists without the index `{name}`")),
+        Some(name) => {
+            Err(format!("a table with this name exists, but it lacks the index `{name}`"))
+        }
     }
 }

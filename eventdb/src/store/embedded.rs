@@ -1,4 +1,4 @@
-//! DynamoDB inside the process, for trying things out and for tests.
+//! A DynamoDB emulator in the process, for experiments and tests.
 
 use std::path::Path;
 
@@ -9,10 +9,12 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// A DynamoDB that runs in this process, on a free port of 127.0.0.1, for the unmodified AWS client.
+/// A DynamoDB emulator that runs in this process on a free port of 127.0.0.1. The AWS client uses it
+/// like the real DynamoDB.
 ///
-/// It is [dynoxide](https://docs.rs/dynoxide-rs), an emulator on SQLite, and not the real thing: it
-/// never throttles, its indexes are never late, and it takes any credentials. It stops when dropped.
+/// The emulator is [dynoxide](https://docs.rs/dynoxide-rs), which is built on SQLite. Unlike the real
+/// DynamoDB, it never throttles, updates its indexes immediately, and accepts any credentials. It
+/// stops when the value is dropped.
 ///
 /// ```
 /// use eventdb::{EmbeddedDynamoDb, EventDb};
@@ -45,37 +47,29 @@ pub struct EmbeddedDynamoDb {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EmbeddedError {
-    /// The file can't be opened as a database, or the one in memory can't be made.
+    /// The database can't be opened or created.
     #[error("the embedded database {place} can't be opened: {reason}")]
     Open {
         /// The file, or `in memory`.
         place: String,
-        /// What the database says.
+        /// The reason that the database gives.
         reason: String,
     },
-    /// No port of 127.0.0.1 can be listened on.
+    /// The emulator can't listen on a port of 127.0.0.1.
     #[error("the embedded database can't listen on 127.0.0.1")]
     Listen(#[from] std::io::Error),
 }
 
 impl EmbeddedDynamoDb {
-    /// An empty database that is gone when it stops.
+    /// Starts with an empty database in memory, which is lost when it stops.
     ///
     /// # Errors
     /// See [`EmbeddedError`].
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), eventdb::EmbeddedError> {
-    /// let dynamodb = eventdb::EmbeddedDynamoDb::in_memory().await?;
-    /// # Ok(())
-    /// # }
-    /// ```
     pub async fn in_memory() -> Result<Self, EmbeddedError> {
         Self::serve("in memory".to_owned(), Database::memory()).await
     }
 
-    /// The database in a file, made if it isn't there.
+    /// Starts with the database in a file, which is created if it doesn't exist.
     ///
     /// # Errors
     /// See [`EmbeddedError`].
@@ -91,7 +85,10 @@ impl EmbeddedDynamoDb {
         let path = path.as_ref();
         let place = path.display().to_string();
         let Some(text) = path.to_str() else {
-            return Err(EmbeddedError::Open { place, reason: "its name is no Unicode".to_owned() });
+            return Err(EmbeddedError::Open {
+                place,
+                reason: "its name isn't valid Unicode".to_owned(),
+            });
         };
         Self::serve(place, Database::new(text)).await
     }
@@ -107,7 +104,7 @@ impl EmbeddedDynamoDb {
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(async move {
             let stopped = async {
-                // An error means that the handle was dropped, which stops the server as well.
+                // An error means that the value was dropped, which also stops the server.
                 let _ = stopped.await;
             };
             if let Err(reason) =
@@ -119,30 +116,12 @@ impl EmbeddedDynamoDb {
         Ok(Self { endpoint, stop, server })
     }
 
-    /// Where it listens, such as `http://127.0.0.1:40123`.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), eventdb::EmbeddedError> {
-    /// let dynamodb = eventdb::EmbeddedDynamoDb::in_memory().await?;
-    /// assert!(dynamodb.endpoint().starts_with("http://127.0.0.1:"));
-    /// # Ok(())
-    /// # }
-    /// ```
+    /// The URL at which it listens, such as `http://127.0.0.1:40123`.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// A client for it, with made-up credentials and region.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let dynamodb = eventdb::EmbeddedDynamoDb::in_memory().await?;
-    /// assert!(dynamodb.client().list_tables().send().await?.table_names().is_empty());
-    /// # Ok(())
-    /// # }
-    /// ```
+    /// A client that is connected to it, with placeholder credentials and region.
     pub fn client(&self) -> Client {
         let credentials = Credentials::new("embedded", "embedded", None, None, "embedded");
         Client::from_conf(
@@ -155,17 +134,8 @@ impl EmbeddedDynamoDb {
         )
     }
 
-    /// Stops it and waits until requests under way have ended and a file is closed. Drop the
-    /// clients first: an idle connection ends at once, a busy one when its request does.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), eventdb::EmbeddedError> {
-    /// let dynamodb = eventdb::EmbeddedDynamoDb::in_memory().await?;
-    /// dynamodb.stop().await;
-    /// # Ok(())
-    /// # }
-    /// ```
+    /// Stops it, and waits until running requests have ended and the file is closed. Drop the
+    /// clients first, so that their idle connections close immediately.
     pub async fn stop(self) {
         let _ = self.stop.send(());
         let _ = self.server.await;

@@ -1,18 +1,18 @@
-//! What can go wrong in the store, by what the caller can do about it.
+//! The errors of the store, classified by what the caller can do about them.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::codec::cursor::CursorError;
 use crate::codec::item::InvalidItem;
-use crate::codec::validation::Faults;
+use crate::codec::validation::ValidationErrors;
 use crate::event::Event;
 use crate::store::precondition::{ExpectedState, Precondition, SubjectState};
 
 /// The failure of an operation of the store.
 ///
-/// For an append every variant but [`OutcomeUnknown`](Self::OutcomeUnknown) means that nothing was
-/// stored.
+/// After a failed append, nothing was stored, except that [`OutcomeUnknown`](Self::OutcomeUnknown)
+/// leaves this open.
 ///
 /// ```
 /// use eventdb::Error;
@@ -21,21 +21,21 @@ use crate::store::precondition::{ExpectedState, Precondition, SubjectState};
 ///     if error.is_conflict() {
 ///         "load the subject again and decide again"
 ///     } else if error.is_retryable() {
-///         "send the same again, later"
+///         "call again later"
 ///     } else {
-///         "look at the message"
+///         "read the message"
 ///     }
 /// }
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The given events or arguments can't be used: correct what the faults name.
-    Invalid(Faults),
+    /// The given events or arguments are invalid. Correct the errors that it lists.
+    Invalid(ValidationErrors),
 
-    /// The append doesn't fit in one transaction: split it, giving up that it is atomic.
+    /// The append doesn't fit in one transaction. Split it, if it needn't be atomic.
     TooLarge {
-        /// What there is too much of: `actions` or `bytes`.
+        /// What exceeds the limit: `actions` or `bytes`.
         what: &'static str,
         /// How many the append needs.
         actual: usize,
@@ -43,18 +43,18 @@ pub enum Error {
         allowed: usize,
     },
 
-    /// A precondition doesn't hold: load the subject again and decide again.
+    /// A precondition doesn't hold. Load the subject again and decide again.
     ///
-    /// Where it may come true later (a subject gets populated, or reaches the revision) and an
-    /// earlier attempt of this append got no answer, that attempt may still be under way. AWS
-    /// takes it [within five minutes][1], and stores the events if the precondition is true by then.
+    /// In rare cases, the append can still happen: an earlier attempt of it got no answer, AWS
+    /// accepts this attempt [within five minutes][1], and the precondition holds by then, for example
+    /// because the subject has been populated.
     ///
     /// [1]: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html
     Conflict(Box<Conflict>),
 
-    /// Other writers of the same subjects were first, again and again, until the
-    /// [time limit](crate::TimeLimits): the database is well, and the subject is in demand. The
-    /// same call may succeed later.
+    /// Other writers of the same subjects were first in every attempt until the
+    /// [time limit](crate::TimeLimits). The database is healthy, but the subject is in high demand.
+    /// The same call may succeed later.
     Contended {
         /// The table.
         table: String,
@@ -66,8 +66,8 @@ pub enum Error {
         source: BoxError,
     },
 
-    /// A complete event isn't newer than what its subject holds already: the history of a subject
-    /// only grows at its end.
+    /// A complete event isn't newer than the last event of its subject. A history grows only at its
+    /// end.
     NotNewer {
         /// Which of the given events it is, from 0.
         index: usize,
@@ -77,8 +77,8 @@ pub enum Error {
         last_time: chrono::DateTime<chrono::Utc>,
     },
 
-    /// The subject's last event is so late that no time is left for another: append to another
-    /// subject. A table can hold times up to 2286-11-20T17:46:39.999Z.
+    /// The subject's last event has the latest possible time, so no event can follow it. Append to
+    /// another subject. A table can hold times up to 2286-11-20T17:46:39.999Z.
     NoLaterTime {
         /// Which of the given events it is, from 0.
         index: usize,
@@ -89,23 +89,23 @@ pub enum Error {
     },
 
     /// A subject that only the original library has written can't be continued yet, because the sort
-    /// keys of some of its rows don't sort by their time: those of events before
-    /// 2001-09-09T01:46:40Z, whose time has fewer than 13 digits, and of events after
-    /// 2286-11-20T17:46:39.999Z or before 1970. It can be read, in the right order; to continue it,
-    /// move these rows, as the guide to migrating describes.
+    /// keys of some rows don't sort by time. These rows have times before 2001-09-09T01:46:40Z,
+    /// which have fewer than 13 digits, or times before 1970 or after 2286-11-20T17:46:39.999Z. The
+    /// subject can be read in the right order. To continue it, move these rows as the migration
+    /// guide describes.
     OutOfOrder {
         /// The subject.
         subject: String,
         /// The sort key of the first such row.
         sort_key: String,
-        /// The sort key under which that row would stand where it belongs, if there is one.
+        /// The sort key to which that row should be moved, if there is one.
         belongs: Option<String>,
         /// How many such rows there are.
         rows: u64,
     },
 
-    /// A complete event states a revision that it doesn't get: leave the revision out, or append
-    /// what is missing before it.
+    /// A complete event states a revision that it can't get. Leave the revision out, or append the
+    /// events that are missing before it.
     OtherRevision {
         /// Which of the given events it is, from 0.
         index: usize,
@@ -113,11 +113,11 @@ pub enum Error {
         subject: String,
         /// The revision that it states.
         stated: u64,
-        /// The revision that it would get, or has where it is stored already.
+        /// The revision that it would get, or that it has if it is stored already.
         assigned: u64,
     },
 
-    /// The id of a given event is in use for something else.
+    /// The id of a given event is already in use.
     IdReused {
         /// Which of the given events it is, from 0.
         index: usize,
@@ -125,7 +125,7 @@ pub enum Error {
         id: String,
         /// How the stored event and the given one disagree.
         reason: IdReuse,
-        /// The event that is stored with this id, where it was read.
+        /// The event that is stored with this id, if the store has read it.
         stored: Option<StoredEvent>,
     },
 
@@ -135,27 +135,26 @@ pub enum Error {
     /// The event was found, but its row can't be read.
     InvalidItem(Box<InvalidItem>),
 
-    /// The database was busy or out of reach, for longer than the store kept trying. Nothing was
-    /// stored, and sending the same again, later, is harmless.
+    /// The database was busy or unreachable for longer than the store kept trying. Nothing was
+    /// stored. It is safe to repeat the call later.
     Unavailable {
-        /// The operation of DynamoDB that failed, such as `Query`.
+        /// The DynamoDB operation that failed, such as `Query`.
         operation: &'static str,
         /// The table.
         table: String,
-        /// How often the request was sent, or tried to be.
+        /// How often the request was attempted.
         attempts: u32,
-        /// Whether any request left the process; `false` without credentials or a connection.
+        /// Whether any request was sent. `false` if there were no credentials or no connection.
         sent: bool,
         /// The last failure.
         source: BoxError,
     },
 
-    /// No answer came that tells whether the append happened. Its events are here as they would be
-    /// stored: `db.add_events(events)` finds them, or stores them under the preconditions that the
-    /// append had, and so settles it. An append whose candidates had ids of their own may as well
-    /// be repeated as it was.
+    /// The store got no answer that says whether the append happened. To settle it, call
+    /// `db.add_events(events)`: it finds the events, or stores them with the preconditions of the
+    /// append. If you chose the ids of all candidates, you can also repeat the original call.
     OutcomeUnknown {
-        /// The events, complete but for their revisions.
+        /// The events as they would be stored, without their revisions.
         events: UnsettledEvents,
         /// How often the transaction was sent.
         attempts: u32,
@@ -163,53 +162,55 @@ pub enum Error {
         source: BoxError,
     },
 
-    /// The database refuses the request, or it can't even be sent: somebody has to repair the
-    /// deployment, such as a missing table, permission or credentials. The source says what.
+    /// The database refuses the request, or the request can't be sent. Somebody has to repair the
+    /// deployment: for example, a missing table, missing permissions or missing credentials. The
+    /// source says what is wrong.
     Refused {
         /// The table.
         table: String,
-        /// Its reason.
+        /// The reason.
         source: BoxError,
     },
 }
 
 impl fmt::Display for Error {
-    /// Says what happened; with `{:#}` also what caused it, as its sources say.
+    /// Writes what happened. `{:#}` also writes the causes.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Invalid(faults) => write!(formatter, "{faults}"),
+            Self::Invalid(errors) => write!(formatter, "{errors}"),
             Self::TooLarge { what, actual, allowed } => write!(
                 formatter,
-                "the append needs {actual} {what}; one transaction holds at most {allowed}"
+                "the append needs {actual} {what}; it must need at most {allowed} to fit in one \
+                 transaction; split it"
             ),
             Self::Conflict(conflict) => write!(formatter, "conflict: {conflict}"),
             Self::Contended { table, subject, attempts, .. } => write!(
                 formatter,
-                "the subject `{subject}` on the table `{table}` is in demand: other writers were \
-                 first in all of {attempts} attempts; nothing was stored"
+                "the subject `{subject}` in the table `{table}` is in high demand: other writers \
+                 were first in all {attempts} attempts; nothing was stored; try again later"
             ),
             Self::NotNewer { index, subject, last_time } => write!(
                 formatter,
-                "event {index} isn't newer than the last event of its subject `{subject}`, which \
-                 is of {last_time}; it must be later, by at least 1 ms"
+                "event {index} isn't newer than the last event of its subject `{subject}`, whose \
+                 time is {last_time}; it must be at least 1 ms later"
             ),
             Self::NoLaterTime { index, subject, last_time } => write!(
                 formatter,
-                "event {index} can't follow the last event of its subject `{subject}`, which is \
-                 of {last_time}: its time must be later, and the latest that a table can hold is \
-                 2286-11-20T17:46:39.999Z; append to another subject"
+                "event {index} can't follow the last event of its subject `{subject}`, whose time \
+                 is {last_time}: its time must be later, but the latest time that a table can hold \
+                 is 2286-11-20T17:46:39.999Z; append to another subject"
             ),
             Self::OutOfOrder { subject, sort_key, belongs, rows } => write!(
                 formatter,
-                "the subject `{subject}` can't be continued: the sort key `{sort_key}`{} doesn't \
-                 sort by its time; {}",
+                "the subject `{subject}` can't be continued, because the sort key `{sort_key}`{} \
+                 doesn't sort by time; {}",
                 more(*rows),
                 moving(belongs.as_deref())
             ),
             Self::OtherRevision { index, subject, stated, assigned } => write!(
                 formatter,
-                "event {index} states the revision {stated}, but the next of its subject \
-                 `{subject}` is {assigned}; state that one, or none"
+                "event {index} states the revision {stated}, but its revision in the subject \
+                 `{subject}` is {assigned}; state that revision or none"
             ),
             Self::IdReused { index, id, reason, .. } => {
                 write!(formatter, "event {index} has the id `{id}`, which is in use: {reason}")
@@ -218,24 +219,25 @@ impl fmt::Display for Error {
             Self::InvalidItem(item) => write!(formatter, "{item}"),
             Self::Unavailable { operation, table, attempts, sent, .. } => write!(
                 formatter,
-                "{operation} on the table `{table}` failed in {attempts} attempt{}; the database \
-                 is {}",
+                "{operation} on the table `{table}` failed after {attempts} attempt{}: the \
+                 database is {}; try again later",
                 if *attempts == 1 { "" } else { "s" },
                 match (sent, *operation) {
-                    (false, _) => "out of reach: nothing was sent",
-                    (true, "GetItem" | "Query" | "DescribeTable") => "busy or out of reach",
-                    (true, _) => "busy or out of reach, and nothing was stored",
+                    (false, _) => "unreachable, and nothing was sent",
+                    (true, "GetItem" | "Query" | "DescribeTable") => "busy or unreachable",
+                    (true, _) => "busy or unreachable, and nothing was stored",
                 }
             ),
             Self::OutcomeUnknown { events, attempts, .. } => write!(
                 formatter,
-                "no answer in {attempts} attempt{}: it is unknown whether the append of {} events \
-                 happened; give them to add_events to settle it",
+                "no answer after {attempts} attempt{}: it is unknown whether the append of {} \
+                 event{} happened; pass the events to add_events to settle it",
                 if *attempts == 1 { "" } else { "s" },
-                events.as_slice().len()
+                events.as_slice().len(),
+                if events.as_slice().len() == 1 { "" } else { "s" }
             ),
             Self::Refused { table, .. } => {
-                write!(formatter, "the request on the table `{table}` was refused")
+                write!(formatter, "the request to the table `{table}` was refused")
             }
         }?;
         if formatter.alternate() {
@@ -256,7 +258,7 @@ impl std::error::Error for Error {
             | Self::Unavailable { source, .. }
             | Self::OutcomeUnknown { source, .. }
             | Self::Refused { source, .. } => Some(&**source),
-            // These say it all themselves.
+            // Their text already contains the cause.
             Self::Invalid(_)
             | Self::TooLarge { .. }
             | Self::Conflict(_)
@@ -271,9 +273,9 @@ impl std::error::Error for Error {
     }
 }
 
-impl From<Faults> for Error {
-    fn from(faults: Faults) -> Self {
-        Self::Invalid(faults)
+impl From<ValidationErrors> for Error {
+    fn from(errors: ValidationErrors) -> Self {
+        Self::Invalid(errors)
     }
 }
 
@@ -285,7 +287,7 @@ impl From<CursorError> for Error {
 
 /// The event that an [`Error`] found in the table.
 ///
-/// Errors are logged, so its debug form says which event it is and nothing of what it holds.
+/// Because errors are logged, the debug form contains only the event's id.
 #[derive(Clone, PartialEq)]
 pub struct StoredEvent(Box<Event>);
 
@@ -295,14 +297,6 @@ impl StoredEvent {
     }
 
     /// The event as it is stored.
-    ///
-    /// ```
-    /// # fn example(error: eventdb::Error) {
-    /// if let eventdb::Error::IdReused { stored: Some(stored), .. } = error {
-    ///     let event = stored.into_event();
-    /// }
-    /// # }
-    /// ```
     pub fn into_event(self) -> Event {
         *self.0
     }
@@ -325,23 +319,24 @@ impl fmt::Debug for StoredEvent {
 fn more(rows: u64) -> String {
     match rows.saturating_sub(1) {
         0 => String::new(),
-        more => format!(", and that of {more} more of its rows,"),
+        1 => " (and that of 1 more row)".to_owned(),
+        more => format!(" (and those of {more} more rows)"),
     }
 }
 
 fn moving(belongs: Option<&str>) -> String {
     match belongs {
         Some(key) => format!("move the row to the sort key `{key}` (see docs/migrating.md)"),
-        None => "a table can hold times from 1970 to 2286-11-20T17:46:39.999Z; go on with another \
+        None => "its time must be from 1970 to 2286-11-20T17:46:39.999Z; continue with another \
                  subject (see docs/migrating.md)"
             .to_owned(),
     }
 }
 
-/// The events of an append whose outcome is unknown, for `db.add_events(events)`; they bring the
-/// preconditions of the append with them.
+/// The events of an append whose outcome is unknown, for `db.add_events(events)`. They carry the
+/// preconditions of the append.
 ///
-/// Errors are logged, so its debug form says how many they are and nothing of what they hold.
+/// Because errors are logged, the debug form contains only the number of events.
 ///
 /// ```no_run
 /// # async fn example(db: eventdb::EventDb, error: eventdb::Error) -> Result<(), eventdb::Error> {
@@ -360,19 +355,13 @@ pub struct UnsettledEvents {
 /// What the events of an unsettled append have in common.
 #[derive(PartialEq)]
 pub(crate) struct UnsettledAppend {
-    /// Whether the ids are the caller's own, by which the events are recognised at any time.
+    /// Whether the caller chose the ids. Then their guards identify the events permanently.
     pub(crate) ids_are_guarded: bool,
     pub(crate) preconditions: Vec<Precondition>,
 }
 
 impl UnsettledEvents {
-    /// The events in the order in which they were given.
-    ///
-    /// ```
-    /// # fn example(events: eventdb::UnsettledEvents) {
-    /// let ids: Vec<&str> = events.as_slice().iter().map(|event| event.id.as_str()).collect();
-    /// # }
-    /// ```
+    /// The events in the order of the append.
     pub fn as_slice(&self) -> &[Event] {
         &self.events
     }
@@ -390,19 +379,12 @@ impl IntoIterator for UnsettledEvents {
     }
 }
 
-/// What [`EventDb::add_events`](crate::EventDb::add_events) takes: an [`Event`], or one of the
-/// [`UnsettledEvents`] of an append, which brings the append's preconditions, and is recognised by
-/// its id where the append's ids were the caller's own.
-///
-/// ```
-/// # fn example(event: eventdb::Event) {
-/// let complete: eventdb::CompleteEvent = event.into();
-/// # }
-/// ```
+/// The argument of [`EventDb::add_events`](crate::EventDb::add_events): an [`Event`], or one of the
+/// [`UnsettledEvents`] of an append. You don't need to name this type: both convert into it.
 #[derive(Clone, PartialEq)]
 pub struct CompleteEvent {
     pub(crate) event: Event,
-    /// The append that it is of, if that is unsettled.
+    /// The unsettled append that the event is part of, if any.
     pub(crate) append: Option<Arc<UnsettledAppend>>,
 }
 
@@ -426,20 +408,13 @@ impl fmt::Debug for UnsettledEvents {
 
 pub(crate) use crate::event::BoxError;
 
-/// A precondition that didn't hold: what was expected, and what is there.
-///
-/// ```
-/// # use eventdb::{Conflict, Error};
-/// fn revision_of_the_winner(error: &Error) -> Option<u64> {
-///     error.conflict().map(|conflict| conflict.actual.revision())
-/// }
-/// ```
+/// A precondition that didn't hold: the expected and the actual state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Conflict {
     /// The subject of the precondition.
     pub subject: String,
-    /// The state that was asked for.
+    /// The state that the precondition requires.
     pub expected: ExpectedState,
     /// The state that the subject is in.
     pub actual: SubjectState,
@@ -451,24 +426,18 @@ impl fmt::Display for Conflict {
     }
 }
 
-/// How the id of a given event is in use.
-///
-/// ```
-/// # use eventdb::IdReuse;
-/// let reuse = IdReuse::OtherContent { attribute: "data" };
-/// assert_eq!(reuse.to_string(), "the stored event differs in `data`");
-/// ```
+/// How the id of a given event is already in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IdReuse {
-    /// The stored event with this id is another one.
+    /// A different event is stored with this id.
     OtherContent {
         /// The first attribute in which they differ.
         attribute: &'static str,
     },
-    /// Of this append some events are stored and others aren't, so it is no repetition.
+    /// Some events of this append are stored and others aren't, so it isn't a repetition.
     PartOfAppend,
-    /// The id was used by an event that has been removed from the table since.
+    /// The event with this id was removed from the table.
     EventRemoved,
 }
 
@@ -479,7 +448,7 @@ impl fmt::Display for IdReuse {
                 write!(formatter, "the stored event differs in `{attribute}`")
             }
             Self::PartOfAppend => formatter.write_str(
-                "it is stored, but not all events of the append are; an append is repeated whole",
+                "it is stored, but other events of the append aren't; repeat exactly the same events",
             ),
             Self::EventRemoved => formatter.write_str("its event was removed from the table"),
         }
@@ -488,35 +457,17 @@ impl fmt::Display for IdReuse {
 
 impl Error {
     /// Whether a precondition didn't hold, so that the caller should load and decide again.
-    ///
-    /// ```
-    /// # fn example(error: eventdb::Error) {
-    /// if error.is_conflict() { /* load and decide again */ }
-    /// # }
-    /// ```
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Conflict(_))
     }
 
-    /// Whether the very same call may succeed later and can do no harm.
-    ///
-    /// ```
-    /// # fn example(error: eventdb::Error) {
-    /// if error.is_retryable() { /* wait, then call again */ }
-    /// # }
-    /// ```
+    /// Whether the same call may succeed later and is safe to repeat.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::Contended { .. })
     }
 
-    /// Whether other writers of the same subject were first: a precondition of the caller's didn't
-    /// hold, or an append without one ran out of time.
-    ///
-    /// ```
-    /// # fn example(error: eventdb::Error) {
-    /// if error.is_contention() { /* the subject is in demand; the database is well */ }
-    /// # }
-    /// ```
+    /// Whether other writers of the same subject were first: a precondition didn't hold, or an append
+    /// without a precondition reached its time limit. The database is healthy then.
     pub fn is_contention(&self) -> bool {
         matches!(self, Self::Conflict(_) | Self::Contended { .. })
     }

@@ -1,4 +1,4 @@
-//! What the failure of a request says about the request.
+//! Classifying the failure of a request: whether it was carried out and may be repeated.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -12,20 +12,20 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
 use crate::store::error::BoxError;
 
-/// What the failure of a request says about the request.
+/// Whether a failed request was carried out and may be repeated.
 #[derive(Debug)]
 pub(crate) enum Failure<E> {
     /// It wasn't carried out and may be sent again.
     Busy(BoxError),
     /// No answer came: it may have been carried out.
     Unanswered(BoxError),
-    /// It wasn't carried out, and never will be as it is.
+    /// It wasn't carried out, and repeating it won't help.
     Refused(BoxError),
-    /// The service's own word, for the caller to look into.
+    /// The service returned an error that the caller has to interpret.
     Service(E),
 }
 
-/// Codes with which DynamoDB asks to be asked again.
+/// Error codes of requests that may be repeated.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>
 const BUSY_CODES: [&str; 7] = [
     "ProvisionedThroughputExceededException",
@@ -37,7 +37,7 @@ const BUSY_CODES: [&str; 7] = [
     "TransactionConflictException",
 ];
 
-/// Codes of requests that were signed with something that isn't valid, or not any more.
+/// Error codes of requests whose credentials are invalid or have expired.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/CommonErrors.html>
 const CREDENTIALS_CODES: [&str; 6] = [
     "ExpiredTokenException",
@@ -48,8 +48,8 @@ const CREDENTIALS_CODES: [&str; 6] = [
     "InvalidSignatureException",
 ];
 
-/// Whether one request was handed to the network. The client tells just before it does so, when
-/// the endpoint, the credentials and the signature are there.
+/// Whether a request was passed to the network. The client reports it just before, once it has the
+/// endpoint, the credentials and the signature.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Transmission(Arc<AtomicBool>);
 
@@ -75,7 +75,7 @@ impl Intercept for Transmission {
     }
 }
 
-/// A request that never left the process, and what to do about it.
+/// A request that wasn't sent, and what to do about it.
 #[derive(Debug)]
 pub(crate) struct NeverSent {
     advice: &'static str,
@@ -100,7 +100,7 @@ impl StdError for NeverSent {
     }
 }
 
-/// The service doesn't accept who asks.
+/// DynamoDB doesn't accept the credentials.
 #[derive(Debug, thiserror::Error)]
 #[error("DynamoDB doesn't accept the credentials: renew them, or check which ones the client uses")]
 struct CredentialsNotAccepted(#[source] BoxError);
@@ -116,7 +116,8 @@ impl<E> Failure<E> {
         if transmission.has_begun() {
             Self::Unanswered(Box::new(NoAnswer))
         } else {
-            let advice = "the credentials didn't come within the time limit";
+            let advice = "the client got no credentials within the time limit; check its \
+                          credentials provider";
             Self::Busy(Box::new(NeverSent { advice, source: None }))
         }
     }
@@ -137,14 +138,17 @@ where
                         Self::Refused(Box::new(CredentialsNotAccepted(Box::new(error))))
                     }
                     Some("TransactionInProgressException") => Self::Unanswered(Box::new(error)),
-                    // An answer of 5xx doesn't tell how far the service had come.
+                    // A 5xx answer doesn't say whether the request was carried out.
                     _ if status >= 500 => Self::Unanswered(Box::new(error)),
                     _ => Self::Service(error),
                 }
             }
             error if !transmission.has_begun() => {
-                if credentials_may_come(&error) {
-                    Self::Busy(NeverSent::new("the credentials didn't come", error))
+                if credentials_may_arrive(&error) {
+                    Self::Busy(NeverSent::new(
+                        "the client got no credentials in time; check its credentials provider",
+                        error,
+                    ))
                 } else {
                     Self::Refused(NeverSent::new(repair(&error), error))
                 }
@@ -163,7 +167,7 @@ where
     }
 }
 
-/// An error, what caused it, and so on; also what an [`std::io::Error`] wraps.
+/// An error and all its causes, including the errors that an [`std::io::Error`] wraps.
 fn chain<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
@@ -173,8 +177,8 @@ fn chain<'a>(
     })
 }
 
-/// Whether the credentials are only late, or their provider can't be reached for the moment.
-fn credentials_may_come(error: &(dyn StdError + 'static)) -> bool {
+/// Whether the credentials are only late, or their provider is temporarily unreachable.
+fn credentials_may_arrive(error: &(dyn StdError + 'static)) -> bool {
     chain(error).filter_map(|error| error.downcast_ref::<CredentialsError>()).any(|error| {
         matches!(
             error,
@@ -185,24 +189,25 @@ fn credentials_may_come(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
-/// What to do about a request that the client couldn't even make.
+/// What to repair if the client couldn't build the request.
 fn repair(error: &(dyn StdError + 'static)) -> &'static str {
     if chain(error).any(|error| error.is::<CredentialsError>()) {
-        return "there are no credentials; give the client a provider of credentials";
+        return "there are no credentials; configure a credentials provider for the client";
     }
     let text = |word: &str| chain(error).any(|error| error.to_string().contains(word));
     if text("egion") {
-        "the client has no region; set one, such as by AWS_REGION"
+        "the client has no region; set one, for example with AWS_REGION"
     } else if text("ndpoint") {
-        "the client has no usable endpoint; correct its endpoint URL, or leave it out"
+        "the client has no usable endpoint; correct its endpoint URL, or remove it"
     } else if text("auth") || text("identity") {
-        "there are no credentials; give the client a provider of credentials"
+        "there are no credentials; configure a credentials provider for the client"
     } else {
         "the client's configuration is incomplete"
     }
 }
 
-/// Whether the connection ended before anything was sent, for want of trust in the other side.
+/// Whether the connection was closed before anything was sent, because the client doesn't trust the
+/// server's certificate.
 fn is_about_trust(error: &(dyn StdError + 'static)) -> bool {
     chain(error).any(|error| {
         matches!(
@@ -216,7 +221,8 @@ fn is_about_trust(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
-/// Whether no connection came about: an unknown name, or nobody listening. Nothing was sent then.
+/// Whether no connection was established (an unknown host name, or nothing listens there). Nothing
+/// was sent then.
 fn no_connection(error: &(dyn StdError + 'static)) -> bool {
     use hyper_util::client::legacy::Error as ClientError;
     chain(error).any(|error| {

@@ -12,7 +12,7 @@ use crate::store::precondition::SubjectState;
 use crate::store::read::query::{Query, number, string};
 use crate::store::table::Table;
 
-/// The attributes of an item as the client has them.
+/// The attributes of an item in the form of the AWS client.
 pub(crate) type SdkItem = HashMap<String, AttributeValue>;
 
 /// The end of a subject's history.
@@ -22,7 +22,8 @@ pub(crate) struct Head {
     /// Milliseconds.
     pub(crate) last_time: i64,
     pub(crate) last_id: String,
-    /// How many events had been stored when the head was made; they have no revision.
+    /// The number of events that were stored before the head was created. Their rows have no
+    /// revision.
     pub(crate) legacy_events: u64,
 }
 
@@ -43,12 +44,12 @@ impl Head {
     }
 }
 
-/// The time of a head, or one after it. What no calendar has is later than any time of an event.
+/// Converts milliseconds to a time. Values out of range become the latest time.
 pub(crate) fn time(milliseconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(milliseconds).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// The key of a subject's head item. It has no attribute of an index, so that no index holds it.
+/// The key of a subject's head item. The item has no index attributes, so it isn't in any index.
 pub(crate) fn key(subject: &str) -> SdkItem {
     HashMap::from([
         (attribute::SUBJECT.to_owned(), string(format!("{}{subject}", schema::HEAD_PREFIX))),
@@ -56,7 +57,7 @@ pub(crate) fn key(subject: &str) -> SdkItem {
     ])
 }
 
-/// The rows of a subject that don't stand where their times belong.
+/// The rows of a subject whose sort keys don't sort by time.
 #[derive(Debug, Default)]
 pub(crate) struct OutOfOrder {
     /// The sort key of the first one.
@@ -79,7 +80,7 @@ impl OutOfOrder {
 }
 
 impl Table {
-    /// The head of a subject as it is, strongly consistent.
+    /// The stored head of a subject, strongly consistent.
     pub(crate) async fn stored_head(&self, subject: &str) -> Result<Option<Head>, Error> {
         match self.get(key(subject)).await? {
             Some(item) => self.readable(subject, &item).map(Some),
@@ -87,7 +88,8 @@ impl Table {
         }
     }
 
-    /// The head of a subject, strongly consistent; one that is missing is made from legacy events.
+    /// The head of a subject, strongly consistent. If a subject with legacy events has no head, it is
+    /// created.
     pub(crate) async fn head(&self, subject: &str) -> Result<Option<Head>, Error> {
         match self.stored_head(subject).await? {
             Some(head) => Ok(Some(head)),
@@ -106,8 +108,8 @@ impl Table {
         Head::read(item).ok_or_else(|| {
             self.refused(
                 format!(
-                    "the head item of the subject {subject:?} is damaged: it needs `{}` and `{}` \
-                     (numbers) and `{}` (text)",
+                    "the head item of the subject {subject:?} is damaged: it must have the numbers \
+                     `{}` and `{}` and the text `{}`",
                     attribute::REVISION,
                     attribute::LAST_TIME,
                     attribute::LAST_ID
@@ -117,14 +119,14 @@ impl Table {
         })
     }
 
-    /// Makes the head of a subject that has events but no head, as the ancestor left them.
+    /// Creates the head of a subject that has events but no head, as the original library leaves it.
     ///
-    /// Their revisions are their places in the history: the next event continues the count. So all
-    /// must stand where they belong, or the history is refused.
+    /// The position of an event in the history counts as its revision, and the next event continues
+    /// the count. So all events must be in the order of their times, or the subject is refused.
     pub(crate) async fn adopt_legacy_events(&self, subject: &str) -> Result<Option<Head>, Error> {
         let mut query = Query::of_subject(subject).keys_of_events();
-        // A single row tells whether there is a history, and mostly that has its head: it would be
-        // a pity to read it all for a precondition that fails anyway.
+        // Read a single row first. Most subjects with rows have a head, and then there is no need to
+        // read the whole history.
         let first = self.query(&query.clone().limited_to(Some(1))).await?;
         if first.items.is_empty() && first.next.is_none() {
             return Ok(None);
@@ -172,7 +174,7 @@ impl Table {
         if self.put_if_absent(item).await? {
             return Ok(Some(head));
         }
-        // Somebody else was first.
+        // Another writer was first.
         self.stored_head(subject).await
     }
 }

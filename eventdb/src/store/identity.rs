@@ -1,29 +1,30 @@
-//! Which store it is.
+//! The id of a store.
 
 use crate::codec::store_id::{InvalidStoreId, StoreId};
 use crate::store::EventDb;
 use crate::store::error::Error;
 
 impl EventDb {
-    /// The id of this store, as its published messages say it: for events that are read here and
-    /// given to a [`Projection`](crate::Projection), as a new read model needs them.
+    /// The id of this store, as in its published messages. Use it to pass events that you read from
+    /// the store to a [`Projection`](crate::Projection), for example to fill a new read model.
     ///
-    /// It stays the same while the table exists and its stream isn't switched off: ask once.
+    /// It stays the same as long as the table exists and its stream stays enabled, so one call is
+    /// enough.
     ///
     /// # Cost
     /// One `DescribeTable`, which takes no units. The caller needs the permission
     /// `dynamodb:DescribeTable` on the table.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] and [`Error::Refused`], also when the table has no stream: nothing
-    /// is published from it, so nothing says which store it is.
+    /// [`Error::Unavailable`] and [`Error::Refused`]. A table without a stream has no id, because
+    /// nothing is published from it.
     ///
     /// ```no_run
     /// use eventdb::{Projection, ReadModel, ReceivedMessage};
     /// use futures_util::TryStreamExt;
     ///
-    /// /// Fills a new read model with all that is stored. Run it when messages are delivered to its
-    /// /// queue already: what is stored meanwhile comes by the queue.
+    /// /// Fills a new read model with all stored events. Subscribe its queue first, so that the queue
+    /// /// receives the events that are stored in the meantime.
     /// async fn fill<Loans: ReadModel>(loans: Loans, db: eventdb::EventDb)
     /// -> Result<(), Box<dyn std::error::Error>> {
     ///     let store = db.store_id().await?;
@@ -42,7 +43,7 @@ impl EventDb {
         let arn = table.describe().await?.and_then(|table| table.latest_stream_arn);
         let Some(arn) = arn else {
             return Err(
-                table.refused("the table has no stream, so nothing says which store it is".into())
+                table.refused("the table has no stream, so the store has no id; enable it".into())
             );
         };
         arn.parse().map_err(|error: InvalidStoreId| table.refused(Box::new(error)))

@@ -1,4 +1,4 @@
-//! The store itself. Only this folder knows the DynamoDB client.
+//! The store. It reads and writes the table with the DynamoDB client.
 
 pub(crate) mod append;
 pub(crate) mod capacity;
@@ -33,14 +33,14 @@ use crate::store::table::Table;
 
 /// An event store in one DynamoDB table.
 ///
-/// It is cheap to clone; make one per table and share it. Every operation returns a request that
-/// can be refined before it is awaited, and sends nothing until then.
+/// It is cheap to clone, so create one per table and share it. Every operation returns a request. You
+/// can refine the request before you await it, and nothing is sent before that.
 ///
 /// ```no_run
 /// use eventdb::{EventCandidate, EventDb, Precondition};
-/// use serde_json::json;
+/// use eventdb::serde_json::json;
 ///
-/// # async fn example(client: aws_sdk_dynamodb::Client) -> Result<(), eventdb::Error> {
+/// # async fn example(client: eventdb::aws_sdk_dynamodb::Client) -> Result<(), eventdb::Error> {
 /// let db = EventDb::new(client, "LibraryEvents");
 /// let events = db
 ///     .add_new_events([EventCandidate::builder()
@@ -67,26 +67,18 @@ impl fmt::Debug for EventDb {
 }
 
 impl EventDb {
-    /// The store in the table of the given name, which should exist: [`create_table`] makes one for
-    /// local work, the CDK construct `EventDB` deploys one.
+    /// The store in the table with the given name. The table should exist: [`create_table`] creates
+    /// one for local work, and the CDK construct `EventDB` deploys one.
     ///
-    /// The store repeats its requests itself, within its [`TimeLimits`]; the client's own retries
-    /// and time-outs aren't used. New events get their times from the client's time source, the
-    /// system's clock unless
-    /// [`Config::time_source`](aws_sdk_dynamodb::config::Builder::time_source) is set.
+    /// The store retries requests within its [`TimeLimits`] and doesn't use the client's retries and
+    /// time-outs. New events get their times from the client's time source. That is the system clock
+    /// unless [`Config::time_source`](aws_sdk_dynamodb::config::Builder::time_source) is set.
     ///
     /// [`create_table`]: Self::create_table
-    ///
-    /// ```no_run
-    /// # async fn example(client: aws_sdk_dynamodb::Client) {
-    /// let db = eventdb::EventDb::new(client, "LibraryEvents");
-    /// # }
-    /// ```
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self { table: Table::new(client, table) }
     }
 
-    /// The table that the store is in.
     pub(crate) fn table(&self) -> &Table {
         &self.table
     }
@@ -106,25 +98,22 @@ impl EventDb {
         Self { table: self.table.within(limits) }
     }
 
-    /// The same store, which takes events whose messages have up to so many bytes, attributes
-    /// included: from 262,144 ([`MESSAGE_BYTES`], the default) to 1,048,576
-    /// ([`LARGEST_MESSAGE_BYTES`]).
+    /// The same store with another size limit for the messages of events, including their
+    /// attributes: from 262,144 bytes (the default) to 1,048,576 bytes.
     ///
-    /// Give what the store was deployed with (`maxMessageBytes` of the CDK construct `EventDB`). An
-    /// append refuses an event that the topic couldn't take. With a higher limit here than there,
-    /// such an event is stored and never published: it ends up in the failure bucket.
+    /// Use the value with which the store is deployed (`maxMessageBytes` of the CDK construct
+    /// `EventDB`). An append refuses events that the topic wouldn't accept. If the limit here is
+    /// higher than that of the topic, larger events are stored but never published: they go to the
+    /// failure bucket.
     ///
-    /// An item of DynamoDB still has at most 400 KB. Text that JSON escapes, such as quotation marks
-    /// and line breaks, takes two bytes or more in the message and fewer in the item.
-    ///
-    /// [`MESSAGE_BYTES`]: crate::schema::limit::MESSAGE_BYTES
-    /// [`LARGEST_MESSAGE_BYTES`]: crate::schema::limit::LARGEST_MESSAGE_BYTES
+    /// A DynamoDB item still has at most 400 KB. Characters that JSON escapes, such as quotation
+    /// marks and line breaks, take more bytes in the message than in the item.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) for any other number.
     ///
     /// ```no_run
-    /// # fn example(client: aws_sdk_dynamodb::Client) -> Result<(), eventdb::Error> {
+    /// # fn example(client: eventdb::aws_sdk_dynamodb::Client) -> Result<(), eventdb::Error> {
     /// let db = eventdb::EventDb::new(client, "LibraryEvents").with_message_limit(1_048_576)?;
     /// # Ok(())
     /// # }
@@ -134,7 +123,7 @@ impl EventDb {
         Ok(Self { table: self.table.with_message_bytes(bytes) })
     }
 
-    /// The same store, whose operations also add what they consume to the given meter.
+    /// The same store, but its operations also add their consumed capacity to the given meter.
     ///
     /// ```no_run
     /// # async fn example(db: eventdb::EventDb) -> Result<(), eventdb::Error> {
@@ -149,29 +138,31 @@ impl EventDb {
         Self { table: self.table.metered_by(meter) }
     }
 
-    /// Appends events, giving each a time, its subject's next revision and, unless it has one, an
-    /// id; the request yields them in the given order, as they are stored.
+    /// Appends new events. Each gets a time, the next revision of its subject and, if it has none, an
+    /// id. The request returns the stored events in the given order.
     ///
-    /// All of them are stored or none, over any number of subjects. The times are those of the
-    /// client's clock, and a subject's strictly increase by at least 1 ms, so a burst runs a little
-    /// ahead of it. An empty append succeeds.
+    /// Either all events are stored or none, for any number of subjects. Times come from the client's
+    /// clock. Within a subject, they increase by at least 1 ms, so the times of a burst can run
+    /// slightly ahead of the clock. An append without events succeeds.
     ///
-    /// Where other writers are first on a subject without a precondition, the append waits, learns
-    /// where the subject stands now, and tries again, as long as its [`TimeLimits`] allow. Dropping
-    /// the request while it runs is safe, but leaves open whether the append happens.
+    /// If other writers are first on a subject without a precondition, the append waits, reads where
+    /// the subject ends now, and tries again until its [`TimeLimits`] are reached. It is safe to drop
+    /// the request while it runs, but then the append may or may not happen.
     ///
     /// # Cost
-    /// One transaction of one action per subject and one per event, at most 100 actions and 4 MB:
-    /// 3 write units for each KB of an event and 2 more for its other index entries, and 2 per
-    /// subject; an id of the caller's own takes one action and 2 units more, and so does a
-    /// precondition on a subject that isn't written, but for a read unit where it is pristine. One
-    /// read unit per subject, unless its revision is stated by a precondition, and one more each
-    /// time that others are first; one more for a subject's first event, which looks for legacy
-    /// rows.
+    /// One transaction with one action per subject and one per event, at most 100 actions and 4 MB.
+    ///
+    /// - Per event: 3 write units for each KB, and 2 write units for the other index entries.
+    /// - Per subject: 2 write units. 1 read unit, unless a precondition states its revision, and 1
+    ///   more each time that other writers are first. 1 read unit for the first event of a subject,
+    ///   to look for legacy rows.
+    /// - Per id that you choose: 1 action and 2 write units.
+    /// - Per precondition on a subject that isn't written: 1 action and 2 write units, and 1 read unit
+    ///   if the subject must be pristine.
     ///
     /// # Errors
-    /// All but [`Error::NotNewer`], [`Error::OtherRevision`], [`Error::Cursor`] and
-    /// [`Error::InvalidItem`]. [`Error::OutOfOrder`] only where the original library wrote the
+    /// All except [`Error::NotNewer`], [`Error::OtherRevision`], [`Error::Cursor`] and
+    /// [`Error::InvalidItem`]. [`Error::OutOfOrder`] occurs only if the original library wrote the
     /// subject first.
     ///
     /// [`Error::NotNewer`]: crate::Error::NotNewer
@@ -194,27 +185,28 @@ impl EventDb {
         AddNewEvents::new(self.table.clone(), candidates.into_iter().collect())
     }
 
-    /// Appends complete events, whose id and time are given; the request yields them with their
-    /// revisions, in the given order.
+    /// Appends complete events, which already have an id and a time. The request returns the stored
+    /// events with their revisions, in the given order.
     ///
-    /// They must be newer than the last event of their subject and, within a subject, in the order
-    /// of their times. Sending the same events again finds them and stores no second copy, whenever
-    /// it happens.
+    /// The events must be newer than the last event of their subject and, within a subject, in the
+    /// order of their times. If you send the same events again, at any time, the store finds them
+    /// and doesn't store a second copy.
     ///
-    /// An event that states a revision, as those read from another store do, is stored at that
-    /// revision or not at all. A copied history therefore keeps its revisions, or the copy stops.
+    /// If an event states a revision, as events from another store do, it is stored at that revision
+    /// or not at all. So a copied history keeps its revisions, or the copy stops.
     ///
     /// # Cost
-    /// As [`add_new_events`](Self::add_new_events).
+    /// As for [`add_new_events`](Self::add_new_events).
     ///
     /// # Errors
-    /// As [`add_new_events`](Self::add_new_events), [`Error::NotNewer`](crate::Error::NotNewer) and
+    /// As for [`add_new_events`](Self::add_new_events), and
+    /// [`Error::NotNewer`](crate::Error::NotNewer) and
     /// [`Error::OtherRevision`](crate::Error::OtherRevision).
     ///
     /// ```no_run
     /// # use eventdb::{Event, EventDb};
-    /// use chrono::Utc;
-    /// use serde_json::json;
+    /// use eventdb::chrono::Utc;
+    /// use eventdb::serde_json::json;
     ///
     /// # async fn example(db: EventDb) -> Result<(), eventdb::Error> {
     /// let event = Event::builder()
@@ -236,19 +228,18 @@ impl EventDb {
         AddEvents::new(self.table.clone(), events.into_iter().map(Into::into).collect())
     }
 
-    /// Reads one event by its id; the request yields `None` when there is none.
+    /// Reads one event by its id. The request returns `None` if there is no such event.
     ///
-    /// The index that finds it is updated a moment after the table, so an event that was stored
-    /// just now may not be found yet. Ids are unique only within a source; where several sources
-    /// use the same one, the oldest event is returned unless
-    /// [`from_source`](FetchEvent::from_source) chooses.
+    /// It uses an index that is updated shortly after the table, so an event that has just been
+    /// stored may not be found yet. Ids are unique only within a source. If several sources use the
+    /// same id, the request returns the oldest event, unless you choose one with
+    /// [`from_source`](FetchEvent::from_source).
     ///
     /// # Cost
-    /// Half a read unit for the index and, for each event with the id that is looked at, 1 read
-    /// unit per 4 KB.
+    /// Half a read unit for the index, and 1 read unit per 4 KB of each event that has the id.
     ///
     /// # Errors
-    /// [`Error::InvalidItem`] when its row can't be read; [`Error::Invalid`] when the id is empty or
+    /// [`Error::InvalidItem`] if the row can't be read; [`Error::Invalid`] if the id is empty or
     /// longer than 2,048 bytes; [`Error::Unavailable`] and [`Error::Refused`].
     ///
     /// [`Error::Invalid`]: crate::Error::Invalid
@@ -270,18 +261,18 @@ impl EventDb {
 
     /// Reads the events of a subject in the order of their revisions, strongly consistent.
     ///
-    /// Any subject that is in the table can be read, also one that new events can't have. Events
-    /// that another writer stored without a revision stand among the others in the order of their
-    /// sort keys; a subject that has only such events is read in the order of their times.
+    /// You can read any subject in the table, even one that new events can't have. Events that
+    /// another writer stored without a revision appear among the others in the order of their sort
+    /// keys. If a subject has only such events, they are read in the order of their times.
     ///
     /// # Cost
-    /// 1 read unit per 4 KB, summed over each page of at most 1 MB. Where the first page holds no
-    /// revision and isn't the whole subject, 1 read unit more for the subject's head; without a
-    /// head the keys of the whole subject are read, too, which costs as much as the subject.
+    /// 1 read unit per 4 KB, summed over each page of at most 1 MB. If the first page contains no
+    /// revision and isn't the whole subject, 1 more read unit for the subject's head. If there is no
+    /// head either, the keys of the whole subject are read, which costs as much as the subject.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the subject is empty, longer than 2,048 bytes or one of the store's
-    /// own items; [`Error::Cursor`], [`Error::Unavailable`] and [`Error::Refused`].
+    /// [`Error::Invalid`] if the subject is empty, longer than 2,048 bytes or reserved for the
+    /// store's own items; [`Error::Cursor`], [`Error::Unavailable`] and [`Error::Refused`].
     ///
     /// [`Error::Invalid`]: crate::Error::Invalid
     /// [`Error::Cursor`]: crate::Error::Cursor
@@ -305,14 +296,14 @@ impl EventDb {
     /// Reads the events of one type of a subject in the order of their revisions, strongly
     /// consistent.
     ///
-    /// Every event of the type is read whatever the refinements, because the index promises no
-    /// order: they are sorted here, and held in memory meanwhile.
+    /// The index doesn't guarantee an order. So the request always reads all events of the type,
+    /// holds them in memory and sorts them, even if it has a limit or a cursor.
     ///
     /// # Cost
     /// 1 read unit per 4 KB of the index's keys, and 1 per 4 KB of each event, rounded up for each.
     ///
     /// # Errors
-    /// As [`fetch_events_for_subject`](Self::fetch_events_for_subject).
+    /// As for [`fetch_events_for_subject`](Self::fetch_events_for_subject).
     ///
     /// ```no_run
     /// # async fn example(db: eventdb::EventDb) -> Result<(), eventdb::Error> {
@@ -330,21 +321,22 @@ impl EventDb {
 
     /// Reads the events of all subjects in the order of their times.
     ///
-    /// The index is updated a moment after the table, and an event with an earlier time may appear
-    /// in it after one with a later time. Whoever follows the store this way should read again from
-    /// a little before the last time, or subscribe to the published events instead.
+    /// The index is updated shortly after the table, and an event with an earlier time can appear in
+    /// it after an event with a later time. If you poll for new events this way, start each read a
+    /// little before the last time. Or subscribe to the published events instead.
     ///
     /// # Cost
     /// Half a read unit per 4 KB, summed over each page of at most 1 MB.
     ///
     /// # Errors
-    /// As [`fetch_events_for_subject`](Self::fetch_events_for_subject).
+    /// As for [`fetch_events_for_subject`](Self::fetch_events_for_subject).
     ///
     /// ```no_run
+    /// use eventdb::chrono::{TimeDelta, Utc};
     /// use futures_util::TryStreamExt;
     ///
     /// # async fn example(db: eventdb::EventDb) -> Result<(), eventdb::Error> {
-    /// let yesterday = chrono::Utc::now() - chrono::TimeDelta::days(1);
+    /// let yesterday = Utc::now() - TimeDelta::days(1);
     /// let mut pages = db.fetch_all_events().since(yesterday).stream();
     /// while let Some(page) = pages.try_next().await? {
     ///     println!("{} events", page.events.len());

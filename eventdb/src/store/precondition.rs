@@ -1,29 +1,32 @@
-//! Conditions on the state of subjects, under which an append may happen.
+//! Conditions on the state of subjects that an append requires.
 
 use std::fmt;
 
-/// What must hold for an append to happen: the state of one subject, written by it or not.
+/// The state that one subject must be in for an append to succeed. The append may write the subject
+/// or only check it.
 ///
-/// ```
+/// ```no_run
+/// # async fn example(db: eventdb::EventDb, candidates: Vec<eventdb::EventCandidate>)
+/// # -> Result<(), eventdb::Error> {
 /// use eventdb::Precondition;
 ///
-/// let precondition = Precondition::subject_is_at_revision("book:123", 7);
-/// assert_eq!(precondition.to_string(), "`book:123` is at revision 7");
+/// db.add_new_events(candidates)
+///     .only_if(Precondition::subject_is_at_revision("book:123", 7))
+///     .only_if(Precondition::subject_is_populated("user:456"))
+///     .await?;
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Precondition {
-    /// The subject whose state counts.
+    /// The subject whose state is checked.
     pub subject: String,
-    /// The state it must be in.
+    /// The state that it must be in.
     pub expected: ExpectedState,
 }
 
-/// The state that a [`Precondition`] asks for.
-///
-/// ```
-/// assert_eq!(eventdb::ExpectedState::Pristine.to_string(), "has no events");
-/// ```
+/// The state that a [`Precondition`] requires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExpectedState {
@@ -38,10 +41,6 @@ pub enum ExpectedState {
 }
 
 /// The state that a subject is in.
-///
-/// ```
-/// assert_eq!(eventdb::SubjectState::Pristine.revision(), 0);
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SubjectState {
@@ -49,19 +48,15 @@ pub enum SubjectState {
     Pristine,
     /// It has events.
     Populated {
-        /// Revision of the last one, which is also how many there are.
+        /// Revision of the last event, which is also the number of events.
         revision: u64,
-        /// Id of the last one.
+        /// Id of the last event.
         last_event_id: String,
     },
 }
 
 impl SubjectState {
-    /// The revision of the last event, 0 without events.
-    ///
-    /// ```
-    /// assert_eq!(eventdb::SubjectState::Pristine.revision(), 0);
-    /// ```
+    /// The revision of the last event; 0 without events.
     pub fn revision(&self) -> u64 {
         match self {
             Self::Pristine => 0,
@@ -72,54 +67,29 @@ impl SubjectState {
 
 impl Precondition {
     /// The subject has no events.
-    ///
-    /// ```
-    /// # use eventdb::Precondition;
-    /// let precondition = Precondition::subject_is_pristine("book:123");
-    /// ```
     pub fn subject_is_pristine(subject: impl Into<String>) -> Self {
         Self { subject: subject.into(), expected: ExpectedState::Pristine }
     }
 
     /// The subject has at least one event.
-    ///
-    /// ```
-    /// # use eventdb::Precondition;
-    /// let precondition = Precondition::subject_is_populated("book:123");
-    /// ```
     pub fn subject_is_populated(subject: impl Into<String>) -> Self {
         Self { subject: subject.into(), expected: ExpectedState::Populated }
     }
 
-    /// The subject's last event has the given revision; 0 means that it has no events. An append
-    /// under this condition needs no read before it.
-    ///
-    /// ```
-    /// # use eventdb::Precondition;
-    /// let precondition = Precondition::subject_is_at_revision("book:123", 7);
-    /// ```
+    /// The subject's last event has the given revision; 0 means that it has no events. With this
+    /// precondition, an append doesn't need to read the subject first.
     pub fn subject_is_at_revision(subject: impl Into<String>, revision: u64) -> Self {
         Self { subject: subject.into(), expected: ExpectedState::Revision(revision) }
     }
 
     /// The subject's last event has the given id.
-    ///
-    /// ```
-    /// # use eventdb::Precondition;
-    /// let precondition = Precondition::subject_is_at_event_id("book:123", "evt-abc-123");
-    /// ```
     pub fn subject_is_at_event_id(subject: impl Into<String>, event_id: impl Into<String>) -> Self {
         Self { subject: subject.into(), expected: ExpectedState::EventId(event_id.into()) }
     }
 }
 
 impl ExpectedState {
-    /// Whether a subject in the given state is as expected.
-    ///
-    /// ```
-    /// use eventdb::{ExpectedState, SubjectState};
-    /// assert!(ExpectedState::Revision(0).is_met_by(&SubjectState::Pristine));
-    /// ```
+    /// Whether the given state meets the expectation.
     pub fn is_met_by(&self, actual: &SubjectState) -> bool {
         match (self, actual) {
             (Self::Pristine, state) => *state == SubjectState::Pristine,

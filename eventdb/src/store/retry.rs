@@ -1,4 +1,4 @@
-//! How long the store goes on trying: the one place that decides on repetitions and time limits.
+//! Retries and time limits: the only place in the store that decides about them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use tokio::time::Instant;
 use crate::store::error::{BoxError, Error};
 use crate::store::failure::NeverSent;
 
-/// How long the store waits: for the answer to one request, and for one operation as a whole.
+/// How long the store waits for the answer to one request, and for a whole operation.
 ///
-/// They hold whatever the client's configuration says; its own retries aren't used. A read of
-/// many pages counts as one operation per page. The limits end an operation, not what DynamoDB
-/// may still do with a request it has received.
+/// These limits replace the client's time-outs and retries. In a read of several pages, each page
+/// counts as one operation. A limit ends the operation, but DynamoDB may still carry out a request
+/// that it has received.
 ///
 /// ```
 /// use eventdb::TimeLimits;
@@ -27,9 +27,9 @@ use crate::store::failure::NeverSent;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TimeLimits {
-    /// For one request, from the look-up of credentials to the answer: 5 seconds.
+    /// For one request, from getting credentials to the answer. Default: 5 seconds.
     pub attempt: Duration,
-    /// For one operation with all its requests and pauses: 30 seconds.
+    /// For one operation with all its requests and pauses. Default: 30 seconds.
     pub operation: Duration,
 }
 
@@ -40,23 +40,13 @@ impl Default for TimeLimits {
 }
 
 impl TimeLimits {
-    /// The same with another limit for one request.
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// let limits = eventdb::TimeLimits::default().attempt(Duration::from_secs(1));
-    /// ```
+    /// Changes the limit for one request.
     #[must_use]
     pub fn attempt(self, attempt: Duration) -> Self {
         Self { attempt, ..self }
     }
 
-    /// The same with another limit for one operation.
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// let limits = eventdb::TimeLimits::default().operation(Duration::from_secs(10));
-    /// ```
+    /// Changes the limit for one operation.
     #[must_use]
     pub fn operation(self, operation: Duration) -> Self {
         Self { operation, ..self }
@@ -72,20 +62,21 @@ impl TimeLimits {
     }
 }
 
-/// A day at most: no clock can be overrun, and nobody waits longer.
+/// The instant after the given time. It is limited to a day, so the addition can't overflow.
 fn after(time: Duration) -> Instant {
     Instant::now() + time.min(Duration::from_secs(86_400))
 }
 
-/// Every attempt is ours, so that the outcome of each is known and errors count them truly.
+/// Disables the client's retries. The store must know the outcome of each attempt, and errors report
+/// the number of attempts.
 pub(crate) fn without_retries() -> aws_sdk_dynamodb::config::Builder {
     aws_sdk_dynamodb::Config::builder()
         .retry_config(RetryConfig::disabled())
         .timeout_config(TimeoutConfig::disabled())
 }
 
-/// The pauses between attempts: each random between one and two times a delay that doubles from
-/// 10 ms to 1 s.
+/// The pauses between attempts. The base delay doubles from 10 ms up to 1 s, and each pause is random
+/// between one and two times that delay.
 fn pauses() -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_jitter()
@@ -95,10 +86,10 @@ fn pauses() -> ExponentialBackoff {
         .build()
 }
 
-/// After so many attempts that failed, the database counts as unavailable.
+/// After this number of failed attempts, the database counts as unavailable.
 const MOST_ATTEMPTS: u32 = 16;
 
-/// From this attempt on a repetition is worth a warning.
+/// From this attempt on, a retry is logged as a warning.
 const WORTH_A_WARNING: u32 = 5;
 
 /// The attempts of one operation.
@@ -106,19 +97,19 @@ const WORTH_A_WARNING: u32 = 5;
 pub(crate) struct Attempts {
     operation: &'static str,
     table: Arc<str>,
-    /// What it is about, for the log.
+    /// The subject that the operation is about, for the log.
     subject: Option<String>,
     deadline: Instant,
     pauses: ExponentialBackoff,
-    /// How many were begun.
+    /// How many attempts were started.
     count: u32,
-    /// How many of them failed, contention not counted.
+    /// How many of them failed, without those that other writers caused.
     failed: u32,
-    /// Whether any request left the process.
+    /// Whether any request was sent.
     sent: bool,
 }
 
-/// Why there is no further attempt.
+/// The operation ends here, without another attempt.
 #[derive(Debug)]
 struct NoMoreAttempts {
     operation: &'static str,
@@ -165,7 +156,7 @@ impl Attempts {
         self.count
     }
 
-    /// Waits after a failure, unless there were too many or there is no time left.
+    /// Waits after a failure. It fails if there were too many failures or no time is left.
     pub(crate) async fn pause(&mut self, source: BoxError) -> Result<(), Error> {
         self.failed += 1;
         self.sent |= !source.is::<NeverSent>();
@@ -175,7 +166,7 @@ impl Attempts {
         Ok(self.wait(source).await?)
     }
 
-    /// Waits after another writer was first, unless there is no time left.
+    /// Waits after another writer was first. It fails if no time is left.
     pub(crate) async fn pause_after_conflict(
         &mut self,
         source: BoxError,

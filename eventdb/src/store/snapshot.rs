@@ -1,4 +1,4 @@
-//! The snapshot items of a subject: states that were folded already.
+//! The snapshot items of a subject: saved states of aggregates.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use crate::store::head::SdkItem;
 use crate::store::read::query::{number, string};
 use crate::store::table::Table;
 
-/// A state, and the event up to which it was folded.
+/// A state, and the last event that it includes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     pub(crate) revision: u64,
@@ -21,8 +21,8 @@ pub(crate) struct Snapshot {
     pub(crate) state: String,
 }
 
-/// It lies beside the subject's head, so whoever may move the head may write it. It has no
-/// attribute of an index, so no index holds it and it is never published.
+/// It has the partition key of the subject's head, so the permission to write the head includes it.
+/// It has no index attributes, so it isn't in any index and is never published.
 fn key(subject: &str, aggregate: &str) -> SdkItem {
     let partition = format!("{}{subject}", schema::HEAD_PREFIX);
     let sort = format!("{}{aggregate}", schema::SNAPSHOT_SORT_KEY_PREFIX);
@@ -45,9 +45,9 @@ fn read(item: &SdkItem) -> Option<Snapshot> {
 }
 
 impl Table {
-    /// The snapshot of a subject, if there is one that looks like one. It may be an older one, for
-    /// the read is eventually consistent: that is half the price, and the events after it are read
-    /// anyway.
+    /// The snapshot of a subject, if there is a readable one. The read is eventually consistent, so
+    /// it may return an older snapshot. It costs half as much, and the events after the snapshot are
+    /// read anyway.
     pub(crate) async fn snapshot(
         &self,
         subject: &str,
@@ -57,8 +57,8 @@ impl Table {
         Ok(item.as_ref().and_then(read))
     }
 
-    /// Writes the snapshot, whatever was there. An older one that overtakes a newer one costs the
-    /// next readers some events more, and is replaced in turn.
+    /// Writes the snapshot without a condition. If it replaces a newer one, the next readers read
+    /// a few more events, and a later snapshot replaces it.
     pub(crate) async fn put_snapshot(
         &self,
         subject: &str,

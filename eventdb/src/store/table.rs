@@ -1,5 +1,5 @@
-//! One table: the ground that every operation stands on. The only place that sends requests to
-//! DynamoDB, but for the creation of the table and read models.
+//! One table, which all operations use. Only this module, the creation of the table and read models
+//! send requests to DynamoDB.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::store::head::SdkItem;
 use crate::store::read::query::{Page, Query};
 use crate::store::retry::{Attempts, TimeLimits};
 
-/// One table, with the client that reaches it. Cheap to clone.
+/// A table and its client. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     client: Client,
@@ -32,11 +32,11 @@ pub(crate) struct Table {
     limits: TimeLimits,
     /// Most bytes of an event's message.
     message_bytes: usize,
-    /// When the operation under way must have ended.
+    /// When the running operation must have ended.
     deadline: Option<Instant>,
 }
 
-/// Customizes a request: one attempt is one request, and it tells whether it left the process.
+/// Sends a request without the client's retries, and observes whether it was passed to the network.
 macro_rules! send {
     ($table:ident, $operation:literal, $kind:expr, $request:expr, $consumed:expr) => {{
         let transmission = Transmission::default();
@@ -82,13 +82,13 @@ impl Table {
         self.message_bytes
     }
 
-    /// The table for one operation, all of whose requests share its time limit.
+    /// The table for one operation, whose requests share a time limit.
     pub(crate) fn begin(&self) -> Self {
         let deadline = self.deadline.unwrap_or_else(|| self.limits.deadline());
         Self { deadline: Some(deadline), ..self.clone() }
     }
 
-    /// The attempts of the operation that [`begin`](Self::begin) has begun, or of a new one.
+    /// The attempts of the operation that [`begin`](Self::begin) has started, or of a new one.
     pub(crate) fn attempts(&self, operation: &'static str) -> Attempts {
         let deadline = self.deadline.unwrap_or_else(|| self.limits.deadline());
         Attempts::until(deadline, operation, &self.name)
@@ -106,7 +106,7 @@ impl Table {
         self.get_item(key, true).await
     }
 
-    /// Reads one item for half the price; it may be that of a moment ago.
+    /// Reads one item, eventually consistent, at half the cost.
     pub(crate) async fn get_eventually(&self, key: SdkItem) -> Result<Option<SdkItem>, Error> {
         self.get_item(key, false).await
     }
@@ -179,8 +179,8 @@ impl Table {
         .map(|output| output.table)
     }
 
-    /// Puts an item whose key isn't taken; says whether it did. After silence the answer can be
-    /// `false` though it was this call that put it.
+    /// Puts an item if no item has its key, and returns whether it did. After an unanswered request,
+    /// it can return `false` although this call has put the item.
     pub(crate) async fn put_if_absent(&self, item: SdkItem) -> Result<bool, Error> {
         let mut attempts = self.attempts("PutItem");
         loop {
@@ -205,7 +205,7 @@ impl Table {
         }
     }
 
-    /// Writes attributes of an item, whatever was there.
+    /// Sets attributes of an item without a condition.
     pub(crate) async fn set(&self, key: SdkItem, values: SdkItem) -> Result<(), Error> {
         let assignments: Vec<_> =
             (0..values.len()).map(|index| format!("#a{index} = :v{index}")).collect();
@@ -247,7 +247,7 @@ impl Table {
         .map(|_| ())
     }
 
-    /// Sends a request that may be sent any number of times, until it is answered.
+    /// Sends an idempotent request until it is answered.
     async fn repeat<O, E, F>(
         &self,
         operation: &'static str,
@@ -266,7 +266,7 @@ impl Table {
         }
     }
 
-    /// Waits until the next attempt, unless the failure or the limits forbid one.
+    /// Waits before the next attempt. It fails if the failure is permanent or a limit is reached.
     async fn pause_after<E>(
         &self,
         failure: Failure<E>,
@@ -286,7 +286,7 @@ impl Table {
         Error::Refused { table: self.name.to_string(), source }
     }
 
-    /// Sends one request, inside a span with OpenTelemetry's names for databases, and meters it.
+    /// Sends one request in a span with OpenTelemetry's database attributes, and meters it.
     /// <https://opentelemetry.io/docs/specs/semconv/database/dynamodb/>
     async fn attempt<O, E>(
         &self,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
-use eventdb::schema::limit;
+use eventdb::internals::schema::limit;
 use eventdb::{
     Aggregate, CapacityMeter, DomainEvent, Error, Event, EventDb, ExecuteError, LoadError,
     Repository, Snapshots, TimeLimits, UnknownTypes,
@@ -27,7 +27,7 @@ fn books(store: &Store) -> Repository<Book> {
 }
 
 async fn remove(store: &Store, event: &Event) {
-    let time_type = eventdb::item::time_type(event.time, &event.ty);
+    let time_type = eventdb::internals::item::time_type(event.time, &event.ty);
     let key = [("subject", event.subject.clone()), ("time_type", time_type)]
         .map(|(name, value)| (name.to_owned(), AttributeValue::S(value)));
     let removal = store.client.delete_item().table_name(&store.table).set_key(Some(key.into()));
@@ -100,7 +100,7 @@ async fn a_repository_has_the_message_limit_of_its_store() {
     with_store(|store| async move {
         let user = "u".repeat(limit::MESSAGE_BYTES);
         let error = books(&store).execute("book:1", |book| book.borrow(&user)).await.unwrap_err();
-        assert!(error.to_string().contains("message limit is 262144 bytes"), "{error}");
+        assert!(error.to_string().contains("at most 262144, the store's message limit"), "{error}");
 
         let raised = store.db.with_message_limit(limit::LARGEST_MESSAGE_BYTES).unwrap();
         let books = Repository::<Book>::new(&raised, SOURCE).clone();

@@ -203,7 +203,7 @@ async fn the_id_of_an_event_that_was_removed_is_not_used_again() {
     with_store(|store| async move {
         let command = || [candidate_with_id("book:1", "command-7", json!({}))];
         let stored = store.db.add_new_events(command()).await.unwrap().remove(0);
-        let time_type = eventdb::item::time_type(stored.time, &stored.ty);
+        let time_type = eventdb::internals::item::time_type(stored.time, &stored.ty);
         let remove = store.client.delete_item().table_name(&store.table);
         remove
             .key("subject", aws_sdk_dynamodb::types::AttributeValue::S(stored.subject))

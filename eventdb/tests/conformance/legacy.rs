@@ -426,7 +426,7 @@ async fn a_legacy_subject_out_of_order_is_not_continued_until_its_rows_are_moved
                 }
                 other => panic!("{other:?}"),
             }
-            assert!(error.to_string().contains("and that of 1 more of its rows,"), "{error}");
+            assert!(error.to_string().contains("(and that of 1 more row)"), "{error}");
         }
         // As the guide describes it.
         for row in store.rows().await {

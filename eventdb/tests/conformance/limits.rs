@@ -1,6 +1,6 @@
 //! Sizes at their edges: the largest that is allowed works, one more is refused before it is sent.
 
-use eventdb::schema::limit;
+use eventdb::internals::schema::limit;
 use eventdb::{CapacityMeter, Error, EventCandidate, Message, Precondition, TimeLimits};
 use serde_json::{Value, json};
 

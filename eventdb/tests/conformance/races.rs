@@ -232,13 +232,13 @@ async fn any_number_of_writers_of_one_subject_all_win() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_others_prevent_is_contention_and_not_an_outage() {
+async fn losing_to_other_writers_is_contention_and_not_an_outage() {
     with_store(|store| async move {
         let limits = eventdb::TimeLimits::default().operation(std::time::Duration::from_millis(1));
         let hurried = store.db.with_time_limits(limits.operation(std::time::Duration::ZERO));
         let error = hurried.add_new_events([candidate("book:1", json!({}))]).await.unwrap_err();
         assert!(error.is_retryable() && !error.is_contention(), "{error:#}");
-        // Somebody is first in each of its attempts, of which there is time for a few.
+        // There is time for a few attempts, and another writer is first in each of them.
         let limits = limits.operation(std::time::Duration::from_millis(400));
         let patient = store.db.with_time_limits(limits);
         let others = store.db.clone();
@@ -249,7 +249,8 @@ async fn what_others_prevent_is_contention_and_not_an_outage() {
         });
         let error = loop {
             match patient.add_new_events([candidate("book:1", json!({}))]).await {
-                Ok(_) => {}
+                // On a busy machine, an answer can take longer than the limit.
+                Ok(_) | Err(Error::OutcomeUnknown { .. }) => {}
                 Err(error) => break error,
             }
         };

@@ -272,7 +272,7 @@ async fn what_cannot_be_closed_is_said() {
             ("subject".to_owned(), text("book:1")),
             (
                 "time_type".to_owned(),
-                text(eventdb::item::time_type(events[1].time, "book.borrowed")),
+                text(eventdb::internals::item::time_type(events[1].time, "book.borrowed")),
             ),
         ];
         let removal = store.client.delete_item().table_name(&store.table);
@@ -311,7 +311,8 @@ async fn put_legacy_row(store: &Store, subject: &str, number: u64) {
 async fn damage(store: &Store, event: &Event) {
     let request = store.client.update_item().table_name(&store.table);
     let request = request.key("subject", text(&event.subject));
-    let request = request.key("time_type", text(eventdb::item::time_type(event.time, &event.ty)));
+    let request =
+        request.key("time_type", text(eventdb::internals::item::time_type(event.time, &event.ty)));
     let request =
         request.update_expression("REMOVE #source").expression_attribute_names("#source", "source");
     request.send().await.unwrap();
@@ -343,7 +344,7 @@ async fn good_events_before_a_bad_row_are_applied_and_the_row_is_named() {
         let projection = Projection::new(memory.clone()).reading(store.db.clone());
         projection.handle(&message(&events[5])).await.unwrap_err();
         let request = store.client.put_item().table_name(&store.table);
-        let row = eventdb::item::encode(&events[2]);
+        let row = eventdb::internals::item::encode(&events[2]);
         request.set_item(Some(row.into())).send().await.unwrap();
         assert_eq!(projection.handle(&message(&events[5])).await.unwrap(), 4);
         assert_eq!(memory.revisions("book:1"), [1, 2, 3, 4, 5, 6]);
@@ -381,7 +382,7 @@ async fn a_hole_that_is_known_is_passed_over_with_and_without_a_store() {
         for event in &events[1..3] {
             let removal = store.client.delete_item().table_name(&store.table);
             let removal = removal.key("subject", text("book:1"));
-            let key = eventdb::item::time_type(event.time, &event.ty);
+            let key = eventdb::internals::item::time_type(event.time, &event.ty);
             removal.key("time_type", text(key)).send().await.unwrap();
         }
         for reader in [Some(store.db.clone()), None] {

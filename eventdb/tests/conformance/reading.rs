@@ -330,7 +330,7 @@ async fn a_bad_row_stops_nobody() {
             assert_eq!(read.events, stored);
             let [invalid] = read.invalid.as_slice() else { panic!("{:?}", read.invalid) };
             assert_eq!(invalid.subject(), Some("book:1"));
-            assert_eq!(invalid.reason, "`data` is text; allowed is a map");
+            assert_eq!(invalid.reason, "`data` is text; it must be a map");
             assert!(invalid.item.contains_key("id"), "the row is whole");
             assert!(!format!("{invalid} {invalid:?}").contains("secret"));
         }
@@ -348,7 +348,7 @@ async fn a_removed_event_is_reported_as_missing() {
     with_store(|store| async move {
         let stored = store.fill("book:1", 6).await;
         for removed in [&stored[0], &stored[3], &stored[4]] {
-            let key = eventdb::item::time_type(removed.time, &removed.ty);
+            let key = eventdb::internals::item::time_type(removed.time, &removed.ty);
             let remove = store.client.delete_item().table_name(&store.table);
             remove
                 .key("subject", AttributeValue::S(removed.subject.clone()))

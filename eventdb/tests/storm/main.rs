@@ -14,7 +14,7 @@
     clippy::print_stderr,
     clippy::unwrap_used,
     missing_docs,
-    reason = "a test that panics has done its work"
+    reason = "a test fails by a panic"
 )]
 
 mod network;

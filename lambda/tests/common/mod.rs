@@ -1,12 +1,12 @@
 //! A topic that fails on demand, and batches as Lambda delivers them.
-#![allow(dead_code, reason = "each test file is a crate of its own and uses a part of this")]
+#![allow(dead_code, reason = "each test file is a separate crate and uses only a part of this")]
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use eventdb_publisher::topic::{Answer, Entry, Fault, FaultKind, Topic, limit};
+use eventdb_publisher::topic::{Answer, Entry, FailureKind, PublishFailure, Topic, limit};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -14,19 +14,19 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     Accept,
-    /// The entry fails in passing.
+    /// The entry fails temporarily.
     Pass,
-    /// The entry is refused for good.
+    /// The entry is refused permanently.
     Refuse,
     /// The entry isn't mentioned in the answer, and was not accepted.
     Omit,
-    /// The whole request fails in passing, before the topic has it.
+    /// The whole request fails temporarily, before the topic has accepted it.
     FailBefore,
-    /// The whole request fails in passing, after the topic has accepted it.
+    /// The whole request fails temporarily, after the topic has accepted it.
     FailAfter,
-    /// The whole request is never answered; the topic doesn't have it.
+    /// The whole request is never answered, and the topic hasn't accepted it.
     SilentBefore,
-    /// The whole request is never answered, though the topic has accepted it.
+    /// The whole request is never answered, but the topic has accepted it.
     SilentAfter,
     /// The whole request is refused because of some entry.
     RefuseRequest,
@@ -38,15 +38,15 @@ pub(crate) enum Step {
 #[derive(Debug, Default)]
 pub(crate) struct ScriptedTopic {
     pub(crate) script: Mutex<VecDeque<Step>>,
-    /// Ids whose entries are always treated so.
+    /// Ids whose entries are always treated in this way.
     pub(crate) always: Vec<(String, Step)>,
-    /// Ids in the order in which they were accepted, repetitions included.
+    /// Ids in the order in which they were accepted, including repetitions.
     pub(crate) accepted: Mutex<Vec<String>>,
     /// Number of entries of each request, in the order of arrival.
     pub(crate) requests: Mutex<Vec<usize>>,
     pub(crate) bodies: Mutex<Vec<String>>,
     pub(crate) latency: Duration,
-    /// How large messages may be, if not as large as usual.
+    /// Most bytes of a message, if not the default.
     pub(crate) message_bytes: Option<usize>,
     pub(crate) under_way: AtomicUsize,
     pub(crate) most_under_way: AtomicUsize,
@@ -82,8 +82,8 @@ impl ScriptedTopic {
     }
 }
 
-pub(crate) fn fault(kind: FaultKind) -> Fault {
-    Fault { kind, code: format!("{kind:?}") }
+pub(crate) fn failure(kind: FailureKind) -> PublishFailure {
+    PublishFailure { kind, code: format!("{kind:?}") }
 }
 
 impl Topic for ScriptedTopic {
@@ -91,7 +91,7 @@ impl Topic for ScriptedTopic {
         self.message_bytes.unwrap_or(limit::BYTES)
     }
 
-    async fn publish_batch(&self, entries: &[Entry]) -> Result<Answer, Fault> {
+    async fn publish_batch(&self, entries: &[Entry]) -> Result<Answer, PublishFailure> {
         let bytes: usize = entries.iter().map(|entry| entry.message.size()).sum();
         assert!(!entries.is_empty() && entries.len() <= limit::ENTRIES);
         assert!(bytes <= Topic::message_bytes(self));
@@ -102,10 +102,10 @@ impl Topic for ScriptedTopic {
         self.under_way.fetch_sub(1, Ordering::SeqCst);
         let steps: Vec<_> = entries.iter().map(|entry| self.step(entry)).collect();
         if steps.contains(&Step::Deny) {
-            return Err(fault(FaultKind::Denied));
+            return Err(failure(FailureKind::Denied));
         }
         if steps.contains(&Step::RefuseRequest) {
-            return Err(fault(FaultKind::Sender));
+            return Err(failure(FailureKind::InvalidEntry));
         }
         if steps.contains(&Step::SilentAfter) {
             entries.iter().for_each(|entry| self.accept(entry));
@@ -114,17 +114,17 @@ impl Topic for ScriptedTopic {
             std::future::pending::<()>().await;
         }
         if steps.contains(&Step::FailBefore) {
-            return Err(fault(FaultKind::Passing));
+            return Err(failure(FailureKind::Transient));
         }
         if steps.contains(&Step::FailAfter) {
             entries.iter().for_each(|entry| self.accept(entry));
-            return Err(fault(FaultKind::Passing));
+            return Err(failure(FailureKind::Transient));
         }
         let mut answer = Answer::default();
         for (index, (entry, step)) in entries.iter().zip(steps).enumerate() {
             match step {
-                Step::Pass => answer.failed.push((index, fault(FaultKind::Passing))),
-                Step::Refuse => answer.failed.push((index, fault(FaultKind::Sender))),
+                Step::Pass => answer.failed.push((index, failure(FailureKind::Transient))),
+                Step::Refuse => answer.failed.push((index, failure(FailureKind::InvalidEntry))),
                 Step::Omit => {}
                 _ => {
                     self.accept(entry);
@@ -136,7 +136,7 @@ impl Topic for ScriptedTopic {
     }
 }
 
-/// A sequence number as AWS gives them: more digits than any integer has.
+/// A sequence number like those of AWS: it has more digits than an integer type can hold.
 pub(crate) fn sequence_number(position: usize) -> String {
     format!("4421584500000000017450439{position:09}")
 }

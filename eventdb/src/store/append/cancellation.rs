@@ -1,4 +1,4 @@
-//! What the reasons of a cancelled transaction mean, each looked at by itself.
+//! What to do after DynamoDB has cancelled a transaction, according to the reasons it gives.
 
 use std::collections::BTreeMap;
 
@@ -15,26 +15,28 @@ use crate::store::read::fetch_events::decode;
 
 /// What to do after a transaction was cancelled.
 #[derive(Debug)]
-pub(crate) enum Verdict {
-    /// It had happened before: these are its events.
-    Repeated(Vec<Event>),
-    /// The ids of all its events are guarded: these are the keys of the stored events.
-    Guarded(Vec<StoredKey>),
+pub(crate) enum CancellationOutcome {
+    /// The append was stored before. These are its events.
+    AlreadyStored(Vec<Event>),
+    /// The ids of all its events are guarded, so it was stored before. These are the keys of the
+    /// stored events.
+    AlreadyGuarded(Vec<StoredKey>),
     /// A precondition doesn't hold.
     Conflict(Conflict),
-    /// It can't happen.
+    /// The append is impossible.
     Failed(Error),
-    /// Histories have moved on where nobody minds: they end here at least.
-    Overtaken(BTreeMap<String, Base>),
-    /// Another transaction was at work on the same items: send the same again.
+    /// Other writers have appended to these subjects, and no precondition forbids it: build the
+    /// transaction again. The histories end here or later.
+    Rebase(BTreeMap<String, Base>),
+    /// Another transaction was writing the same items: send the same again.
     Contended(String),
-    /// A throttle was in the way: send the same again.
+    /// DynamoDB throttled the transaction: send the same again.
     Busy(String),
-    /// A reason that no repetition changes.
+    /// Sending it again won't help.
     Refused(String),
 }
 
-/// The key of a stored event, as its id guard tells it.
+/// The key of a stored event, according to its id guard.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct StoredKey {
     pub(crate) index: usize,
@@ -42,7 +44,7 @@ pub(crate) struct StoredKey {
     pub(crate) time_type: String,
 }
 
-/// The reasons with which DynamoDB asks to try again.
+/// The reasons that call for another attempt.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html#API_TransactWriteItems_Errors>
 pub(crate) const BUSY_REASONS: [&str; 4] = [
     TRANSACTION_CONFLICT,
@@ -55,8 +57,11 @@ const TRANSACTION_CONFLICT: &str = "TransactionConflict";
 
 pub(crate) const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 
-/// Reads the reasons, which stand in the order of the actions.
-pub(crate) fn judge(transaction: &Transaction, reasons: &[CancellationReason]) -> Verdict {
+/// Decides what to do. DynamoDB gives one reason per action, in the same order.
+pub(crate) fn classify(
+    transaction: &Transaction,
+    reasons: &[CancellationReason],
+) -> CancellationOutcome {
     let code = |reason: &CancellationReason| reason.code.clone().unwrap_or_default();
     let refused = reasons.iter().find(|reason| {
         let code = code(reason);
@@ -67,7 +72,7 @@ pub(crate) fn judge(transaction: &Transaction, reasons: &[CancellationReason]) -
     });
     if let Some(reason) = refused {
         let message = reason.message.as_deref().unwrap_or("no further explanation");
-        return Verdict::Refused(format!("{}: {message}", code(reason)));
+        return CancellationOutcome::Refused(format!("{}: {message}", code(reason)));
     }
     let with_reasons = || transaction.actions.iter().zip(reasons);
     let failed: Vec<(&Action, Option<&SdkItem>)> = with_reasons()
@@ -80,12 +85,12 @@ pub(crate) fn judge(transaction: &Transaction, reasons: &[CancellationReason]) -
             .map(|(_, reason)| code(reason))
             .find(|code| BUSY_REASONS.contains(&code.as_str()))
             .map(|code| match code.as_str() {
-                TRANSACTION_CONFLICT => Verdict::Contended(code),
-                _ => Verdict::Busy(code),
+                TRANSACTION_CONFLICT => CancellationOutcome::Contended(code),
+                _ => CancellationOutcome::Busy(code),
             })
     };
-    // What is stored already comes first: a repetition is one whatever has become of its
-    // preconditions. While any place of an event or an id is busy, it may hold this very event.
+    // Check for a repetition first: it is one even if its preconditions no longer hold. As long as
+    // the key of an event or a guard is busy, the event may be stored there.
     guarded(transaction, &failed)
         .or_else(|| repeated(transaction, &failed))
         .or_else(|| {
@@ -97,43 +102,51 @@ pub(crate) fn judge(transaction: &Transaction, reasons: &[CancellationReason]) -
         .or_else(|| overtaken(&failed))
         .or_else(|| busy(|_| true))
         .unwrap_or_else(|| {
-            Verdict::Refused("the transaction was cancelled for no reason".to_owned())
+            CancellationOutcome::Refused(
+                "the transaction was cancelled without a reason".to_owned(),
+            )
         })
 }
 
-/// All ids of the caller's own are guarded already: the append had happened before.
-fn guarded(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -> Option<Verdict> {
+/// All ids of the append are guarded already: the append was stored before.
+fn guarded(
+    transaction: &Transaction,
+    failed: &[(&Action, Option<&SdkItem>)],
+) -> Option<CancellationOutcome> {
     let mut keys = Vec::new();
     for (action, guard) in failed {
         if let Action::GuardId { index } = action {
             let text = |name: &str| guard.as_ref()?.get(name)?.as_s().ok().cloned();
             let key = text(attribute::EVENT_SUBJECT).zip(text(attribute::EVENT_TIME_TYPE));
             let Some((subject, time_type)) = key else {
-                return Some(Verdict::Refused(
-                    "an id guard doesn't tell the key of its event".to_owned(),
+                return Some(CancellationOutcome::Refused(
+                    "an id guard doesn't contain the key of its event".to_owned(),
                 ));
             };
             keys.push(StoredKey { index: *index, subject, time_type });
         }
     }
     (!keys.is_empty() && keys.len() == transaction.append.events.len())
-        .then_some(Verdict::Guarded(keys))
+        .then_some(CancellationOutcome::AlreadyGuarded(keys))
 }
 
-/// The events that lie in the places of these very events, by their index.
-fn own(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -> Vec<(usize, Event)> {
-    let own = |(action, row): &(&Action, Option<&SdkItem>)| {
+/// The stored events at the keys of the append's events that have the same ids, by their index.
+fn found(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -> Vec<(usize, Event)> {
+    let found = |(action, row): &(&Action, Option<&SdkItem>)| {
         let Action::PutEvent { index } = action else { return None };
         let given = transaction.append.events.get(*index)?;
         let event = decode((*row)?.clone()).ok()?;
         (event.id == given.id).then_some((*index, event))
     };
-    failed.iter().filter_map(own).collect()
+    failed.iter().filter_map(found).collect()
 }
 
-/// All places of events are taken, by these very events: the append had happened before.
-fn repeated(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -> Option<Verdict> {
-    let found = own(transaction, failed);
+/// All events of the append are stored at their keys: the append was stored before.
+fn repeated(
+    transaction: &Transaction,
+    failed: &[(&Action, Option<&SdkItem>)],
+) -> Option<CancellationOutcome> {
+    let found = found(transaction, failed);
     for (index, event) in &found {
         let given = transaction.append.events.get(*index)?;
         if let Some(attribute) = given.difference(event) {
@@ -141,35 +154,40 @@ fn repeated(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -
             return Some(reused(transaction, *index, reason, Some(event.clone())));
         }
     }
-    (!found.is_empty() && found.len() == transaction.append.events.len())
-        .then(|| Verdict::Repeated(found.into_iter().map(|(_, event)| event).collect()))
+    (!found.is_empty() && found.len() == transaction.append.events.len()).then(|| {
+        CancellationOutcome::AlreadyStored(found.into_iter().map(|(_, event)| event).collect())
+    })
 }
 
-/// Some events or ids of the append are stored, and others surely aren't.
+/// Some events or ids of the append are stored, and others certainly aren't.
 fn reused_in_part(
     transaction: &Transaction,
     failed: &[(&Action, Option<&SdkItem>)],
-) -> Option<Verdict> {
+) -> Option<CancellationOutcome> {
     let guard = failed.iter().find_map(|(action, _)| match action {
         Action::GuardId { index } => Some((*index, None)),
         _ => None,
     });
-    let event = || own(transaction, failed).into_iter().next().map(|(at, event)| (at, Some(event)));
+    let event =
+        || found(transaction, failed).into_iter().next().map(|(at, event)| (at, Some(event)));
     let (index, stored) = guard.or_else(event)?;
     Some(reused(transaction, index, IdReuse::PartOfAppend, stored))
 }
 
-/// The place of an event is taken, by somebody else's.
-fn taken(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -> Option<Verdict> {
+/// Another event is stored at the key of an event.
+fn taken(
+    transaction: &Transaction,
+    failed: &[(&Action, Option<&SdkItem>)],
+) -> Option<CancellationOutcome> {
     for (action, _) in failed {
         let Action::PutEvent { index } = action else { continue };
         let given = transaction.append.events.get(*index)?;
         if transaction.append.times_are_given {
             return Some(not_newer(transaction, *index, given.time));
         }
-        // Where the head has moved, too, its condition decides.
+        // If the head has moved as well, its condition decides.
         if !has_moved(failed, &given.subject) {
-            return Some(Verdict::Overtaken(BTreeMap::from([(
+            return Some(CancellationOutcome::Rebase(BTreeMap::from([(
                 given.subject.clone(),
                 Base {
                     revision: given.revision.unwrap_or(1).saturating_sub(1),
@@ -181,8 +199,8 @@ fn taken(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -> O
     None
 }
 
-/// Whether the head of a subject tells where its history ends now. After a burst, whose times run
-/// ahead of the clock, that may be many occupied places further on.
+/// Whether the head of a subject says where its history ends now. That can be many events later,
+/// because the times of a burst run ahead of the clock.
 fn has_moved(failed: &[(&Action, Option<&SdkItem>)], written: &str) -> bool {
     failed.iter().any(|(action, head)| {
         matches!(action, Action::MoveHead { subject, .. } if subject == written) && head.is_some()
@@ -190,7 +208,10 @@ fn has_moved(failed: &[(&Action, Option<&SdkItem>)], written: &str) -> bool {
 }
 
 /// A precondition that the caller gave doesn't hold.
-fn conflict(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -> Option<Verdict> {
+fn conflict(
+    transaction: &Transaction,
+    failed: &[(&Action, Option<&SdkItem>)],
+) -> Option<CancellationOutcome> {
     for (action, head) in failed {
         let (subject, expected) = match action {
             Action::MoveHead { subject, expected, .. } | Action::Check { subject, expected } => {
@@ -201,13 +222,13 @@ fn conflict(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -
         let actual = head.and_then(Head::read);
         let state = actual.as_ref().map_or(SubjectState::Pristine, Head::state);
         if let Some(expected) = expected.iter().find(|expected| !expected.is_met_by(&state)) {
-            return Some(Verdict::Conflict(Conflict {
+            return Some(CancellationOutcome::Conflict(Conflict {
                 subject: subject.clone(),
                 expected: expected.clone(),
                 actual: state,
             }));
         }
-        // Nothing was expected against the revision: the times must be to blame.
+        // The expected revision matches, so the condition on the times must have failed.
         if let (Action::MoveHead { first_time, .. }, Some(actual), true) =
             (action, &actual, transaction.append.times_are_given)
             && actual.last_time >= *first_time
@@ -224,8 +245,8 @@ fn conflict(transaction: &Transaction, failed: &[(&Action, Option<&SdkItem>)]) -
     None
 }
 
-/// Heads have moved where the caller doesn't mind.
-fn overtaken(failed: &[(&Action, Option<&SdkItem>)]) -> Option<Verdict> {
+/// Heads have moved, and no precondition forbids it.
+fn overtaken(failed: &[(&Action, Option<&SdkItem>)]) -> Option<CancellationOutcome> {
     let bases: BTreeMap<_, _> = failed
         .iter()
         .filter_map(|(action, head)| match action {
@@ -239,7 +260,7 @@ fn overtaken(failed: &[(&Action, Option<&SdkItem>)]) -> Option<Verdict> {
             _ => None,
         })
         .collect();
-    (!bases.is_empty()).then_some(Verdict::Overtaken(bases))
+    (!bases.is_empty()).then_some(CancellationOutcome::Rebase(bases))
 }
 
 fn reused(
@@ -247,19 +268,23 @@ fn reused(
     index: usize,
     reason: IdReuse,
     stored: Option<Event>,
-) -> Verdict {
+) -> CancellationOutcome {
     let id = transaction.append.events.get(index).map(|event| event.id.clone()).unwrap_or_default();
     let stored = stored.map(StoredEvent::new);
-    Verdict::Failed(Error::IdReused { index, id, reason, stored })
+    CancellationOutcome::Failed(Error::IdReused { index, id, reason, stored })
 }
 
-fn not_newer(transaction: &Transaction, index: usize, last_time: DateTime<Utc>) -> Verdict {
+fn not_newer(
+    transaction: &Transaction,
+    index: usize,
+    last_time: DateTime<Utc>,
+) -> CancellationOutcome {
     let subject =
         transaction.append.events.get(index).map(|event| event.subject.clone()).unwrap_or_default();
-    Verdict::Failed(Error::NotNewer { index, subject, last_time })
+    CancellationOutcome::Failed(Error::NotNewer { index, subject, last_time })
 }
 
-/// Whether a condition may have failed only because a legacy subject has no head yet.
+/// Whether the condition may have failed only because a legacy subject doesn't have a head yet.
 pub(crate) fn may_be_legacy(conflict: &Conflict) -> bool {
     conflict.actual == SubjectState::Pristine && conflict.expected != ExpectedState::Pristine
 }

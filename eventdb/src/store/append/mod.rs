@@ -19,7 +19,7 @@ use crate::event::candidate::EventCandidate;
 use crate::event::decimal;
 use crate::event::{self, Event};
 use crate::schema::attribute;
-use crate::store::append::cancellation::{StoredKey, Verdict, judge, may_be_legacy};
+use crate::store::append::cancellation::{CancellationOutcome, StoredKey, classify, may_be_legacy};
 use crate::store::append::stated_revisions::StatedRevisions;
 use crate::store::append::transaction::{Append, Base, Transaction};
 use crate::store::error::{
@@ -31,18 +31,10 @@ use crate::store::read::fetch_events::decode;
 use crate::store::read::query::string;
 use crate::store::table::Table;
 
-/// Heads that are read at the same time.
+/// Maximum number of concurrent reads of one append.
 const CONCURRENT_READS: usize = 16;
 
 /// A request to append new events: see [`EventDb::add_new_events`].
-///
-/// ```no_run
-/// # use eventdb::{AddNewEvents, Precondition};
-/// # async fn example(request: AddNewEvents) -> Result<(), eventdb::Error> {
-/// let events = request.only_if(Precondition::subject_is_populated("user:456")).await?;
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a request does nothing until it is awaited"]
 pub struct AddNewEvents {
@@ -52,14 +44,6 @@ pub struct AddNewEvents {
 }
 
 /// A request to append complete events: see [`EventDb::add_events`].
-///
-/// ```no_run
-/// # use eventdb::{AddEvents, Precondition};
-/// # async fn example(request: AddEvents) -> Result<(), eventdb::Error> {
-/// let events = request.only_if(Precondition::subject_is_at_revision("book:123", 7)).await?;
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a request does nothing until it is awaited"]
 pub struct AddEvents {
@@ -73,14 +57,8 @@ impl AddNewEvents {
         Self { table, candidates, preconditions: Vec::new() }
     }
 
-    /// Lets the append happen only if the precondition holds; called again, only if all hold.
-    ///
-    /// ```no_run
-    /// # use eventdb::{AddNewEvents, Precondition};
-    /// # fn example(request: AddNewEvents) -> AddNewEvents {
-    /// request.only_if(Precondition::subject_is_at_revision("book:123", 7))
-    /// # }
-    /// ```
+    /// Appends only if the precondition holds. Call it several times to require several
+    /// preconditions.
     pub fn only_if(mut self, precondition: Precondition) -> Self {
         self.preconditions.push(precondition);
         self
@@ -106,14 +84,8 @@ impl AddEvents {
         Self { table, events, preconditions: Vec::new() }
     }
 
-    /// Lets the append happen only if the precondition holds; called again, only if all hold.
-    ///
-    /// ```no_run
-    /// # use eventdb::{AddEvents, Precondition};
-    /// # fn example(request: AddEvents) -> AddEvents {
-    /// request.only_if(Precondition::subject_is_pristine("book:123"))
-    /// # }
-    /// ```
+    /// Appends only if the precondition holds. Call it several times to require several
+    /// preconditions.
     pub fn only_if(mut self, precondition: Precondition) -> Self {
         self.preconditions.push(precondition);
         self
@@ -161,7 +133,8 @@ impl IntoFuture for AddEvents {
     }
 }
 
-/// Gives an id once, before the first attempt; the time is given with each base.
+/// Completes a candidate. The id is generated here, once for all attempts. Each attempt sets the
+/// time.
 fn complete(candidate: EventCandidate) -> Event {
     Event {
         id: candidate.id.unwrap_or_else(|| Uuid::now_v7().to_string()),
@@ -177,26 +150,27 @@ fn complete(candidate: EventCandidate) -> Event {
     }
 }
 
-/// What one attempt came to.
+/// The result of one attempt.
 enum Attempt {
-    /// As the transaction has it.
+    /// The events were stored as the transaction has them.
     Stored,
-    /// It was stored before, as these.
-    Found(Vec<Event>),
-    /// Send the same again.
+    /// The append was stored before. These are its events.
+    AlreadyStored(Vec<Event>),
+    /// It wasn't stored: send the same again.
     Again(BoxError),
-    /// Send the same again; it may have happened.
+    /// It may have been stored: send the same again.
     Unanswered(BoxError),
-    /// Send the same again: another transaction was at work on the same subjects.
+    /// Another transaction was writing the same items: send the same again.
     Contended(BoxError),
-    /// Others were first on these subjects, which end there at least: learn where, and build anew.
-    Overtaken(BTreeMap<String, Base>),
+    /// Other writers have appended to these subjects, whose histories end here or later: read where,
+    /// and build the transaction again.
+    Rebase(BTreeMap<String, Base>),
 }
 
 /// Carries out an append whose events have been checked.
 ///
-/// An append that is unsettled when it begins may have happened already, or may yet: nothing is
-/// said about it before the table has told.
+/// `is_unsettled` says that an earlier attempt got no answer. Such an append may be stored already
+/// or may still be stored, so only an answer of the table can settle it.
 async fn run(table: &Table, mut append: Append, is_unsettled: bool) -> Result<Vec<Event>, Error> {
     for event in &mut append.events {
         decimal::make_canonical(&mut event.data);
@@ -222,20 +196,20 @@ async fn run(table: &Table, mut append: Append, is_unsettled: bool) -> Result<Ve
             source
         }
         Err(Error::Contended { subject, .. }) if unanswered => {
-            format!("others were at work on the subject `{subject}` each time").into()
+            format!("other writers were using the subject `{subject}` at each attempt").into()
         }
         result => return result,
     };
     Err(unknown(transaction.append, attempts, source))
 }
 
-/// An append under way.
+/// A running append.
 struct Appending {
     table: Table,
-    /// As it was sent last.
+    /// The transaction as it was sent last.
     transaction: Transaction,
     looked_for_legacy: HashSet<String>,
-    /// Whether a request that may have stored the events, or may yet, has got no answer.
+    /// Whether a request has got no answer that may have stored the events or may still store them.
     unanswered: bool,
     /// How often a transaction was sent.
     attempts: u32,
@@ -253,32 +227,32 @@ impl Appending {
                 Attempt::Stored => {
                     return Ok(std::mem::take(&mut self.transaction.append.events));
                 }
-                Attempt::Found(events) => return Ok(events),
+                Attempt::AlreadyStored(events) => return Ok(events),
                 Attempt::Again(source) => attempts.pause(source).await?,
                 Attempt::Unanswered(source) => {
-                    // Preconditions alone store nothing, whatever came of them.
+                    // An append without events stores nothing, so its outcome doesn't matter.
                     self.unanswered = !self.transaction.append.events.is_empty();
                     attempts.pause(source).await?;
                 }
                 Attempt::Contended(source) => {
                     attempts.pause_after_conflict(source, subject.as_deref()).await?;
                 }
-                Attempt::Overtaken(ends) => {
-                    // The conditions were looked at and our events aren't there: whatever was
-                    // unanswered can't happen any more, since its base is gone.
+                Attempt::Rebase(ends) => {
+                    // DynamoDB evaluated the conditions, and our events aren't stored. An earlier
+                    // unanswered request can't succeed any more, because its base has changed.
                     self.unanswered = false;
                     let overtaken = ends.iter().find(|(subject, end)| {
                         bases.get(*subject).is_some_and(|base| base.revision != end.revision)
                     });
                     let Some((overtaken, _)) = overtaken else {
-                        // Nobody was first: only the time of the last event wasn't known.
+                        // No other writer: only the time of the last event wasn't known.
                         bases.extend(ends);
                         self.build(&bases)?;
                         continue;
                     };
                     let source = "another writer of the subject was first".into();
                     attempts.pause_after_conflict(source, Some(overtaken)).await?;
-                    // Learnt after the pause: what was true before it is history by now.
+                    // Read after the pause, because more events may have been stored during it.
                     for (subject, base) in self.ends(ends.keys().cloned().collect()).await? {
                         let seen = ends.get(&subject).and_then(|end| end.last_time);
                         bases.insert(subject, Base { last_time: base.last_time.max(seen), ..base });
@@ -295,7 +269,7 @@ impl Appending {
         Ok(())
     }
 
-    /// Where the histories of the written subjects end, read only where it isn't stated.
+    /// Where the histories of the written subjects end. It is read only if no precondition states it.
     async fn bases(&mut self) -> Result<BTreeMap<String, Base>, Error> {
         let append = &self.transaction.append;
         let mut bases = BTreeMap::new();
@@ -317,7 +291,7 @@ impl Appending {
                 said_to_be_pristine.push(subject.to_owned());
             }
         }
-        // A legacy subject has events but no head yet: without this it would pass for pristine.
+        // A legacy subject may have events but no head yet. It isn't pristine.
         let table = &self.table;
         stream::iter(said_to_be_pristine.clone())
             .map(|subject| async move { table.adopt_legacy_events(&subject).await })
@@ -362,23 +336,23 @@ impl Appending {
             ))) => cancelled.cancellation_reasons.unwrap_or_default(),
             Err(Failure::Service(error)) => return Err(self.table.refused(Box::new(error))),
         };
-        match judge(transaction, &reasons) {
-            Verdict::Repeated(events) => Ok(Attempt::Found(events)),
-            Verdict::Guarded(keys) => {
+        match classify(transaction, &reasons) {
+            CancellationOutcome::AlreadyStored(events) => Ok(Attempt::AlreadyStored(events)),
+            CancellationOutcome::AlreadyGuarded(keys) => {
                 let read = guarded_events(&self.table, transaction, keys).await;
                 if let Err(Error::Unavailable { .. } | Error::Refused { .. }) = read {
-                    // It is stored, by this append or an earlier one, and only can't be read back.
+                    // It is stored, by this append or an earlier one, but can't be read back.
                     self.unanswered = true;
                 }
-                read.map(Attempt::Found)
+                read.map(Attempt::AlreadyStored)
             }
-            Verdict::Overtaken(bases) => Ok(Attempt::Overtaken(bases)),
-            Verdict::Contended(code) => Ok(Attempt::Contended(code.into())),
-            Verdict::Busy(code) => Ok(Attempt::Again(code.into())),
-            Verdict::Refused(reason) => Err(self.table.refused(reason.into())),
-            Verdict::Failed(error) => Err(error),
-            Verdict::Conflict(conflict) => {
-                // Looked for once only, and only where the answer could change the verdict.
+            CancellationOutcome::Rebase(bases) => Ok(Attempt::Rebase(bases)),
+            CancellationOutcome::Contended(code) => Ok(Attempt::Contended(code.into())),
+            CancellationOutcome::Busy(code) => Ok(Attempt::Again(code.into())),
+            CancellationOutcome::Refused(reason) => Err(self.table.refused(reason.into())),
+            CancellationOutcome::Failed(error) => Err(error),
+            CancellationOutcome::Conflict(conflict) => {
+                // Look for legacy events once, and only if they could change the outcome.
                 if may_be_legacy(&conflict)
                     && self.looked_for_legacy.insert(conflict.subject.clone())
                     && self.table.adopt_legacy_events(&conflict.subject).await?.is_some()
@@ -391,7 +365,7 @@ impl Appending {
     }
 }
 
-/// The stored events behind the guards of all ids of an append.
+/// The stored events of an append, read by the keys in their id guards.
 async fn guarded_events(
     table: &Table,
     transaction: &Transaction,
@@ -422,7 +396,7 @@ async fn guarded_events(
         .await
 }
 
-/// The revision that the preconditions on a subject state, if one does.
+/// The revision that a precondition on a subject states, if any.
 fn stated_revision(expected: &[&ExpectedState]) -> Option<u64> {
     expected.iter().find_map(|expected| match expected {
         ExpectedState::Pristine => Some(0),

@@ -1,4 +1,4 @@
-//! Revisions that complete events state: each gets the one it states, or nothing is stored.
+//! Revisions that complete events state: each event gets its stated revision, or nothing is stored.
 
 use std::collections::HashMap;
 
@@ -6,12 +6,12 @@ use crate::event::Event;
 use crate::store::error::{Error, IdReuse, StoredEvent};
 use crate::store::precondition::{ExpectedState, Precondition};
 
-/// The stated revisions of an append. They hold as preconditions do: a subject's events can only
-/// get theirs where it is at the revision before the first.
+/// The stated revisions of an append. They act as preconditions: the events of a subject can get
+/// their revisions only if the subject is at the revision before the first one.
 pub(crate) struct StatedRevisions {
     /// The events that state one.
     events: Vec<Stated>,
-    /// By subject, the revision that it must be at, where no precondition of the caller says so.
+    /// For each subject, the revision that it must be at, unless the caller gave this precondition.
     bases: HashMap<String, u64>,
 }
 
@@ -25,10 +25,10 @@ struct Stated {
 }
 
 impl StatedRevisions {
-    /// Takes them from the events, and adds what must hold for them to the preconditions.
+    /// Collects the stated revisions of the events, and adds the preconditions that they imply.
     ///
     /// # Errors
-    /// [`Error::OtherRevision`] when the events of a subject don't follow one another.
+    /// [`Error::OtherRevision`] if the stated revisions of a subject aren't consecutive.
     pub(crate) fn of(
         events: &[Event],
         preconditions: &mut Vec<Precondition>,
@@ -75,7 +75,8 @@ impl StatedRevisions {
         Ok(Self { events: stated, bases: added })
     }
 
-    /// Says of an append's outcome what it means for the stated revisions.
+    /// Translates the outcome of an append: a conflict that a stated revision has caused becomes
+    /// [`Error::OtherRevision`].
     pub(crate) fn judge(self, outcome: Result<Vec<Event>, Error>) -> Result<Vec<Event>, Error> {
         match outcome {
             Ok(stored) => self.found_in(stored),
@@ -100,7 +101,7 @@ impl StatedRevisions {
         }
     }
 
-    /// A repetition finds what is stored, which may be under other revisions.
+    /// Checks the revisions of the stored events. Those of a repeated append may differ.
     fn found_in(self, stored: Vec<Event>) -> Result<Vec<Event>, Error> {
         for stated in self.events {
             let Some(found) = stored.get(stated.index) else { continue };

@@ -1,4 +1,4 @@
-//! The transaction of an append: built purely, before anything is sent.
+//! The transaction of an append. Building it sends nothing.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,29 +16,30 @@ use crate::store::head::{self, SdkItem};
 use crate::store::precondition::{ExpectedState, Precondition};
 use crate::store::read::query::{number, string};
 
-/// How many items of [`limit::ITEM_BYTES`] fit in a transaction, whatever else is in it.
-const SURELY_FIT: usize = limit::TRANSACTION_BYTES / limit::ITEM_BYTES - 1;
+/// So many events always fit in a transaction, even if all have [`limit::ITEM_BYTES`].
+const EVENTS_THAT_ALWAYS_FIT: usize = limit::TRANSACTION_BYTES / limit::ITEM_BYTES - 1;
 
-/// What a caller wants appended. Ids are fixed; times and revisions depend on the [`Base`]s.
+/// What a caller wants to append. The ids are fixed. The times and revisions depend on the
+/// [`Base`]s.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Append {
     pub(crate) events: Vec<Event>,
-    /// Whether the times are the caller's, and not ours to give.
+    /// Whether the caller has set the times. Otherwise, the store does.
     pub(crate) times_are_given: bool,
-    /// Whether the ids are guarded, so that a repetition is recognised by them.
+    /// Whether id guards are written, by which a repetition is recognised.
     pub(crate) ids_are_guarded: bool,
     pub(crate) preconditions: Vec<Precondition>,
 }
 
-/// Where the history of a written subject is believed to end.
+/// Where the history of a written subject is assumed to end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Base {
     pub(crate) revision: u64,
-    /// Milliseconds; `None` when it isn't known, and the condition has to tell.
+    /// In milliseconds. `None` if it isn't known; then the condition checks it.
     pub(crate) last_time: Option<i64>,
 }
 
-/// One action of a transaction, in terms of the store.
+/// One action of a transaction, in the store's terms.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Action {
     /// Moves the head of a written subject.
@@ -51,18 +52,18 @@ pub(crate) enum Action {
         last_id: String,
         expected: Vec<ExpectedState>,
     },
-    /// Stores an event, never over another.
+    /// Stores an event, if no row has its key.
     PutEvent { index: usize },
-    /// Guards the id of an event, never twice.
+    /// Stores the guard of an event's id, if it isn't guarded yet.
     GuardId { index: usize },
     /// Checks a subject that isn't written.
     Check { subject: String, expected: Vec<ExpectedState> },
 }
 
-/// An append on certain bases, ready to be sent as often as it takes.
+/// An append on certain bases, ready to be sent any number of times.
 #[derive(Debug, Clone)]
 pub(crate) struct Transaction {
-    /// What it was built from, its events now as they will be stored.
+    /// The append, with its events as they will be stored.
     pub(crate) append: Append,
     pub(crate) actions: Vec<Action>,
 }
@@ -98,9 +99,9 @@ impl Append {
         checked
     }
 
-    /// Refuses what no transaction can hold, before anything is sent.
+    /// Refuses an append that doesn't fit in a transaction, before anything is sent.
     ///
-    /// Revisions aren't known yet, so each is counted at its widest: a few bytes more.
+    /// Revisions aren't known yet, so each counts with its maximum size.
     pub(crate) fn check_size(&self) -> Result<(), Error> {
         let heads = self.subjects();
         let checks = self.checked_subjects();
@@ -113,14 +114,14 @@ impl Append {
                 allowed: limit::TRANSACTION_ACTIONS,
             });
         }
-        // Each item has been checked: so few have less than 4 MB, with their heads and guards.
-        if self.events.len() <= SURELY_FIT {
+        // The size of each event has been checked, so these fit together with heads and guards.
+        if self.events.len() <= EVENTS_THAT_ALWAYS_FIT {
             return Ok(());
         }
         let key_of_head = |subject: &str| size(&head::key(subject));
         let head = |subject: &str| {
             let last = self.events.iter().rev().find(|event| event.subject == subject);
-            // Its two numbers are of at most 20 and 13 digits.
+            // Its two numbers have at most 20 and 13 digits.
             let numbers = 11 + 8 + attribute::REVISION.len() + attribute::LAST_TIME.len();
             let last_id = attribute::LAST_ID.len() + last.map_or(0, |event| event.id.len());
             key_of_head(subject) + numbers + last_id
@@ -141,10 +142,10 @@ impl Append {
         Ok(())
     }
 
-    /// The transaction on the given bases; a subject that has none there is taken to be pristine.
+    /// The transaction on the given bases. A subject without a base counts as pristine.
     ///
     /// # Errors
-    /// [`Error::NoLaterTime`] when a subject's last event is so late that these can't follow it.
+    /// [`Error::NoLaterTime`] if no time is left after a subject's last event.
     pub(crate) fn on(
         mut self,
         bases: &BTreeMap<String, Base>,
@@ -176,7 +177,7 @@ impl Append {
                         last_time: head::time(base.last_time.unwrap_or(now)),
                     });
                 }
-                // A revision that a caller states may be any; its condition fails then.
+                // A caller may state any revision, even the largest. The condition then fails.
                 revision = revision.saturating_add(1);
                 event.revision = Some(revision);
                 if self.times_are_given {
@@ -212,10 +213,11 @@ impl Append {
 }
 
 impl Transaction {
-    /// The same for the same transaction only, so that DynamoDB recognises it for ten minutes.
+    /// A token that is equal only for equal transactions, so that DynamoDB recognises a repetition
+    /// for ten minutes.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html#DDB-TransactWriteItems-request-ClientRequestToken>
     pub(crate) fn token(&self) -> String {
-        /// Of no meaning but to be ours.
+        /// Any constant.
         const NAMESPACE: Uuid = Uuid::from_u128(0x6b1f_3a52_0e0b_4b5c_9f65_21b8_5a3c_7d10);
         let mut text = format!("{:?}", self.actions);
         for event in &self.append.events {
@@ -224,7 +226,7 @@ impl Transaction {
         Uuid::new_v5(&NAMESPACE, text.as_bytes()).to_string()
     }
 
-    /// The actions as the client takes them.
+    /// The actions in the form of the AWS client.
     pub(crate) fn to_sdk(
         &self,
         table: &str,
@@ -312,8 +314,8 @@ impl Transaction {
     }
 }
 
-/// The item that guards the id of an event, and leads to the event. It has no attribute of an
-/// index, so that no index holds it.
+/// The item that guards the id of an event and holds the event's key. It has no index attributes, so
+/// it isn't in any index.
 fn guard_item(event: &Event) -> SdkItem {
     let partition_key = item::id_guard_partition_key(&event.source, &event.id);
     let text = |name: &str, value: String| (name.to_owned(), string(value));
@@ -356,7 +358,7 @@ impl Condition {
         self.parts.push(format!("{function}(#subject)"));
     }
 
-    /// The head is still where the transaction builds on, and its last event is older.
+    /// The head is still at the base revision, and its last event is older than the new events.
     fn on_base(&mut self, revision: u64, first_time: i64) {
         if revision == 0 {
             return self.exists(false);
@@ -419,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_the_same_for_the_same_transaction_only() {
+    fn a_token_is_equal_only_for_equal_transactions() {
         let first = token(append(&["evt-1"]), 7, 1000);
         assert_eq!(first, token(append(&["evt-1"]), 7, 1000));
         assert_eq!(first.len(), 36, "DynamoDB takes at most 36 characters");

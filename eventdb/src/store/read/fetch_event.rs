@@ -13,13 +13,6 @@ use crate::store::read::query::Query;
 use crate::store::table::Table;
 
 /// A request for one event: see [`EventDb::fetch_event`].
-///
-/// ```no_run
-/// # async fn example(db: eventdb::EventDb) -> Result<(), eventdb::Error> {
-/// let event = db.fetch_event("evt-abc-123").await?;
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a request does nothing until it is awaited"]
 pub struct FetchEvent {
@@ -33,7 +26,7 @@ impl FetchEvent {
         Self { table, id, source: None }
     }
 
-    /// Chooses the event of this source, where several sources use the same id.
+    /// Selects the event of this source if several sources use the same id.
     ///
     /// ```no_run
     /// # async fn example(db: eventdb::EventDb) -> Result<(), eventdb::Error> {
@@ -58,7 +51,7 @@ impl FetchEvent {
                     .into_iter()
                     .filter_map(|name| row.remove_entry(name))
                     .collect();
-                // The index may still hold the key of a row that was removed.
+                // The index may still contain the key of a row that was removed.
                 let Some(item) = table.get(key).await? else { continue };
                 let event =
                     decode(item).map_err(|invalid| Error::InvalidItem(Box::new(invalid)))?;

@@ -1,4 +1,4 @@
-//! Reading events: of a subject, of one type of a subject, of all subjects.
+//! Reading the events of a subject, of one type of a subject, or of all subjects.
 
 use std::collections::HashMap;
 use std::future::{Future, IntoFuture};
@@ -21,14 +21,14 @@ use crate::store::head::{OutOfOrder, SdkItem};
 use crate::store::read::query::{Page, Query, TimeRange, number, string};
 use crate::store::table::Table;
 
-/// How often a page is read again when a revision is missing in it, before it counts as removed.
+/// How often a page with a missing revision is read again before the event counts as removed.
 const GAP_RETRIES: u32 = 3;
 
 /// A request for events: see [`EventDb::fetch_events_for_subject`],
 /// [`EventDb::fetch_events_for_subject_and_type`] and [`EventDb::fetch_all_events`].
 ///
-/// Awaited, it reads all pages and yields one [`History`]; as a [`stream`](Self::stream) it yields
-/// one per page, in constant memory.
+/// If you await it, it reads all pages and returns one [`History`]. As a [`stream`](Self::stream), it
+/// yields one [`History`] per page, in constant memory.
 ///
 /// ```no_run
 /// # async fn example(db: eventdb::EventDb) -> Result<(), eventdb::Error> {
@@ -55,7 +55,7 @@ enum Selection {
     All,
 }
 
-/// Events as they were read, and the rows among them that are none.
+/// The events of a read, and the rows that can't be read as events.
 ///
 /// ```no_run
 /// # async fn example(db: eventdb::EventDb) -> Result<(), eventdb::Error> {
@@ -73,31 +73,25 @@ pub struct History {
     pub events: Vec<Event>,
     /// The rows that can't be read as events, in the order of the read.
     pub invalid: Vec<InvalidItem>,
-    /// Revisions that should be among those read but aren't, when a subject is read: events that
-    /// were removed from the table by other means, or overwritten by a writer that checks nothing,
-    /// as the original library is. Empty in a sound table.
+    /// When a subject is read: revisions whose events should be there but aren't. Somebody has
+    /// removed them from the table, or a writer that doesn't check, such as the original library, has
+    /// overwritten them. Empty in an intact table.
     ///
-    /// They are found between two events, and before the first one where a read reaches it. A read
-    /// doesn't tell whether there should be more events behind the last one.
+    /// A read finds gaps between two events, and before the first event if it includes the beginning
+    /// of the subject. It can't find events that are missing after the last one.
     pub missing: Vec<MissingRevisions>,
-    /// The position of the last row read, to go on [`after`](FetchEvents::after) it; where no row
-    /// was read, the position that the read began after, if any.
+    /// The position of the last row, to continue [`after`](FetchEvents::after) it. If no row was
+    /// read, it is the position at which the read began, if any.
     pub cursor: Option<Cursor>,
 }
 
-/// Revisions of a subject whose events are not in the table.
-///
-/// ```
-/// # fn example(missing: &eventdb::MissingRevisions) {
-/// println!("{} lacks {} events", missing.subject, missing.revisions.clone().count());
-/// # }
-/// ```
+/// Revisions of a subject whose events are missing from the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MissingRevisions {
     /// The subject.
     pub subject: String,
-    /// The revisions, the smaller first.
+    /// The missing revisions, in ascending order.
     pub revisions: RangeInclusive<u64>,
 }
 
@@ -119,32 +113,20 @@ impl FetchEvents {
         Self::new(table, Selection::All)
     }
 
-    /// Only events of this time or later, in whole milliseconds.
-    ///
-    /// ```no_run
-    /// # fn example(request: eventdb::FetchEvents) -> eventdb::FetchEvents {
-    /// request.since(chrono::Utc::now() - chrono::TimeDelta::days(1))
-    /// # }
-    /// ```
+    /// Only events with this time or a later one.
     pub fn since(mut self, time: DateTime<Utc>) -> Self {
         self.range.since = Some(ceiling_of_milliseconds(time));
         self
     }
 
-    /// Only events before this time, so that `until(t)` and `since(t)` divide a history.
-    ///
-    /// ```no_run
-    /// # fn example(request: eventdb::FetchEvents) -> eventdb::FetchEvents {
-    /// request.until(chrono::Utc::now() - chrono::TimeDelta::days(1))
-    /// # }
-    /// ```
+    /// Only events before this time. So `until(t)` and `since(t)` together return every event once.
     pub fn until(mut self, time: DateTime<Utc>) -> Self {
         self.range.until = Some(ceiling_of_milliseconds(time));
         self
     }
 
-    /// Only events after the position where an earlier read of the same kind stopped, in the
-    /// direction of this read.
+    /// Only events after the position at which an earlier read stopped, in the direction of this
+    /// read. The earlier read must have been of the same kind.
     ///
     /// ```no_run
     /// # async fn example(db: eventdb::EventDb) -> Result<(), eventdb::Error> {
@@ -160,36 +142,24 @@ impl FetchEvents {
         self
     }
 
-    /// The last event first.
-    ///
-    /// ```no_run
-    /// # async fn example(db: eventdb::EventDb) -> Result<(), eventdb::Error> {
-    /// let last = db.fetch_events_for_subject("book:123").backwards().limit(1).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
+    /// Starts with the last event and reads in reverse order.
     pub fn backwards(mut self) -> Self {
         self.backwards = true;
         self
     }
 
-    /// At most so many rows, those that are no events included.
-    ///
-    /// ```no_run
-    /// # fn example(request: eventdb::FetchEvents) -> eventdb::FetchEvents {
-    /// request.limit(100)
-    /// # }
-    /// ```
+    /// At most this number of rows, including those that can't be read as events.
     pub fn limit(mut self, rows: usize) -> Self {
         self.limit = Some(rows);
         self
     }
 
-    /// The pages as they come, each of at most 1 MB; a page can be empty. After an error the stream
-    /// ends; go on with the cursor of the last page.
+    /// A stream of pages, each of at most 1 MB. A page can be empty. The stream ends after an error.
+    /// To continue, start a new read with the cursor of the last page.
     ///
-    /// Events of one type come in a single page, because their order has to be restored; so do those
-    /// of a subject that only the original library has written, where rows stand out of order.
+    /// Two kinds of reads yield a single page, because the events have to be sorted: those of one
+    /// type, and those of a subject that only the original library has written and whose rows are out
+    /// of order.
     ///
     /// ```no_run
     /// use futures_util::TryStreamExt;
@@ -216,7 +186,7 @@ impl FetchEvents {
         }))
     }
 
-    /// The rows in their order, page by page, readable or not.
+    /// The rows in the order of the read, including unreadable ones.
     pub(crate) fn rows(self) -> BoxStream<'static, Result<Row, Error>> {
         let pages = stream::try_unfold(None, move |pages| {
             let request = self.clone();
@@ -260,13 +230,13 @@ fn ceiling_of_milliseconds(time: DateTime<Utc>) -> i64 {
     time.timestamp_millis().saturating_add(i64::from(finer))
 }
 
-/// A read under way.
+/// A running read.
 struct Pages {
     table: Table,
     selection: Selection,
     range: TimeRange,
     query: Query,
-    /// Whether the rows of the subject are known to stand in the order of their times.
+    /// Whether it is known that the rows of the subject are in the order of their times.
     is_in_order: bool,
     cursor: Option<Cursor>,
     remaining: Option<usize>,
@@ -275,7 +245,7 @@ struct Pages {
 }
 
 impl Pages {
-    /// Checks the request; nothing is sent yet.
+    /// Checks the request, without sending anything.
     fn begin(request: FetchEvents) -> Result<Self, Error> {
         let FetchEvents { table, selection, range, after, backwards, limit } = request;
         let mut query = match &selection {
@@ -300,7 +270,7 @@ impl Pages {
                 Start::Nowhere => ended = true,
             }
         }
-        // Whether the subject's first row is among those that are read.
+        // Whether the read includes the subject's first row.
         let since_the_first = range.since.is_none_or(|since| since <= 0);
         let first_is_read = since_the_first && (backwards || after.is_none());
         Ok(Self {
@@ -362,8 +332,8 @@ impl Pages {
         self.query.clone().limited_to(self.remaining)
     }
 
-    /// One page of a subject. A query isn't isolated from a transaction that commits meanwhile, so
-    /// a revision may be missing for a moment: then the page is read again.
+    /// One page of a subject. A query isn't isolated from concurrent transactions, so a revision may
+    /// be missing for a moment. Then the page is read again.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-isolation>
     async fn rows_of_subject(&mut self, subject: &str) -> Result<(Rows, Option<SdkItem>), Error> {
         let mut retry = 0;
@@ -398,11 +368,11 @@ impl Pages {
         }
     }
 
-    /// Whether rows of a subject don't stand where their times belong, as it can be where only the
-    /// original library has written. The page is the first one that is read.
+    /// Whether rows of a subject are out of order, which can happen if only the original library has
+    /// written it. `page` is the first page of the read.
     ///
-    /// Where a row has a revision, or there is a head, all legacy rows were found in order when the
-    /// head was made. Only without either it takes a look at the whole subject.
+    /// If a row has a revision or there is a head, all legacy rows were in order when the head was
+    /// created. Otherwise, the whole subject has to be checked.
     async fn is_out_of_order(&self, subject: &str, page: &Page) -> Result<bool, Error> {
         if page.items.iter().any(|row| row.contains_key(attribute::REVISION)) {
             return Ok(false);
@@ -414,7 +384,7 @@ impl Pages {
             && self.remaining.is_none_or(|most| page.items.len() < most);
         if is_all {
             page.items.iter().for_each(|row| out_of_order.look_at(row));
-            // What stands elsewhere is not ours to order where there is a head.
+            // With a head, such rows come from another writer and aren't sorted.
             return Ok(!out_of_order.is_empty() && self.table.stored_head(subject).await?.is_none());
         }
         if self.table.stored_head(subject).await?.is_some() {
@@ -437,7 +407,7 @@ impl Pages {
         }
     }
 
-    /// All rows that could be asked for, put in the order of their times, and refined here.
+    /// Sorts all rows by their times, and applies the range, the cursor and the limit.
     fn ordered(&self, mut items: Vec<SdkItem>) -> Vec<SdkItem> {
         let backwards = self.query.backwards;
         items.retain(|item| self.range.holds(time_of(item)));
@@ -459,13 +429,13 @@ impl Pages {
         items
     }
 
-    /// Leaves out what the bounds of the query let through because its sort key doesn't sort by its
-    /// time: it isn't of the time that was asked for.
+    /// Removes rows outside the range. The query can return them if their sort keys don't sort by
+    /// time.
     fn read_within_range(&self, items: Vec<SdkItem>) -> Rows {
         let last = items.last().map(|last| row_keys(&self.selection, last));
-        let is_asked_for =
+        let is_in_range =
             |item: &SdkItem| item::sorts_by_time(key_of(item)) || self.range.holds(time_of(item));
-        Rows { last, ..self.read(items.into_iter().filter(is_asked_for).collect()) }
+        Rows { last, ..self.read(items.into_iter().filter(is_in_range).collect()) }
     }
 
     fn read(&self, items: Vec<SdkItem>) -> Rows {
@@ -483,16 +453,16 @@ fn time_of(item: &SdkItem) -> Option<i64> {
     item.get(attribute::TIME)?.as_n().ok()?.parse().ok()
 }
 
-/// Where a read begins that has a cursor.
+/// Where a read with a cursor begins.
 enum Start {
     AfterKey(SdkItem),
-    /// The cursor lies before the bounds: they decide.
+    /// The cursor is before the range, so the read begins with the range.
     AtBound,
-    /// The cursor lies behind the bounds: nothing is left.
+    /// The cursor is after the range, so nothing is left to read.
     Nowhere,
 }
 
-/// DynamoDB refuses a start key outside the bounds of the query, so it is compared here.
+/// Compares the cursor with the range, because DynamoDB refuses a start key outside the range.
 fn start(
     selection: &Selection,
     range: TimeRange,
@@ -504,7 +474,7 @@ fn start(
         (Selection::Subject(of), RowKeys::Subject { subject, time_type }) if of == subject => (
             HashMap::from([
                 text(attribute::SUBJECT, subject),
-                // The key may be one whose row has been moved since to where it belongs.
+                // The row may have been moved to its right place since the cursor was returned.
                 text(
                     attribute::TIME_TYPE,
                     &Place::of(time_type).sort_key().unwrap_or_else(|| time_type.clone()),
@@ -539,21 +509,21 @@ fn start(
     })
 }
 
-/// Follows the revisions of a subject and finds those that are missing.
+/// Finds the missing revisions of a subject.
 ///
-/// Rows without a revision count only before the first row that has one: these are the events that
-/// were stored before the subject had a head. Behind it they come from a writer that doesn't count,
-/// and say nothing about the rows around them.
+/// Rows without a revision count only before the first row with one: those are the legacy events that
+/// were stored before the subject had a head. Later ones come from a writer that doesn't assign
+/// revisions, and say nothing about gaps.
 #[derive(Debug, Clone)]
 struct Revisions {
     backwards: bool,
-    /// Whether the subject's first row is among those that are read.
+    /// Whether the read includes the subject's first row.
     first_is_read: bool,
-    /// The last one seen.
+    /// The last revision that was read.
     last: Option<u64>,
-    /// Rows without a revision since then, or since the first row.
+    /// Number of rows without a revision since then, or since the first row.
     uncounted: u64,
-    /// How many rows without a revision the subject's head counts, once that is known.
+    /// Number of legacy events according to the subject's head, once it was read.
     legacy_events: Option<u64>,
 }
 
@@ -562,7 +532,7 @@ impl Revisions {
         Self { backwards, first_is_read, last: None, uncounted: 0, legacy_events: None }
     }
 
-    /// Whether it takes the head to tell which revision the first one should be.
+    /// Whether the head is needed to find out which revision should be the first.
     fn need_legacy_events(&self, rows: &[Row], is_whole: bool) -> bool {
         if !self.first_is_read || self.legacy_events.is_some() {
             return false;
@@ -605,7 +575,7 @@ impl Revisions {
         missing
     }
 
-    /// What is missing before the first revision that was found.
+    /// The revisions that are missing before the first one that was read.
     fn missing_before_first(&self, first: u64) -> Option<RangeInclusive<u64>> {
         let counted = self.legacy_events.unwrap_or(self.uncounted).min(self.uncounted);
         let is_missing = self.first_is_read && first > counted.saturating_add(1);
@@ -613,7 +583,7 @@ impl Revisions {
     }
 }
 
-/// The revision of a row, which may be told even where the rest of it can't be read.
+/// The revision of a row. It may be readable even if the rest of the row isn't.
 fn revision_of(row: &Row) -> Option<u64> {
     match row {
         Ok(event) => event.revision,
@@ -621,17 +591,18 @@ fn revision_of(row: &Row) -> Option<u64> {
     }
 }
 
-/// A row of the table as the event that it holds.
+/// A row of the table, read as an event if possible.
 pub(crate) type Row = Result<Event, Box<InvalidItem>>;
 
-/// Rows of the table, and where the last one stands.
+/// Rows of the table, and the keys of the last one.
 struct Rows {
     rows: Vec<Row>,
     last: Option<RowKeys>,
     missing: Vec<MissingRevisions>,
 }
 
-/// Where a row stands: its keys, for those of a legacy row can't be made from its event.
+/// The keys of a row. They are taken from the row, because the keys of a legacy row can't be computed
+/// from its event.
 fn row_keys(selection: &Selection, row: &SdkItem) -> RowKeys {
     let text =
         |name: &str| row.get(name).and_then(|value| value.as_s().ok().cloned()).unwrap_or_default();
@@ -648,7 +619,7 @@ fn row_keys(selection: &Selection, row: &SdkItem) -> RowKeys {
     }
 }
 
-/// The event of a row as the client has it.
+/// Reads the event of a row from the AWS client.
 pub(crate) fn decode(row: SdkItem) -> Result<Event, InvalidItem> {
     if row.values().all(is_known) {
         return item::decode(row.into());
@@ -656,11 +627,11 @@ pub(crate) fn decode(row: SdkItem) -> Result<Event, InvalidItem> {
     let (known, unknown): (SdkItem, SdkItem) =
         row.into_iter().partition(|(_, value)| is_known(value));
     let name = unknown.keys().next().map_or("?", String::as_str);
-    let reason = format!("`{name}` is of a type that this version of the client doesn't know");
+    let reason = format!("`{name}` has a type that this version of the AWS client doesn't know");
     Err(InvalidItem { item: known.into(), reason })
 }
 
-/// Whether the client knows the type of a value and of all values in it.
+/// Whether the AWS client knows the types of a value and of all values in it.
 fn is_known(value: &AttributeValue) -> bool {
     match value {
         AttributeValue::M(map) => map.values().all(is_known),

@@ -1,4 +1,4 @@
-//! Reading: one event by its id; the events of a subject, of a type, of all subjects.
+//! Reading one event by its id, and the events of a subject, of a type, or of all subjects.
 
 pub(crate) mod fetch_event;
 pub(crate) mod fetch_events;

@@ -1,4 +1,4 @@
-//! Queries of the table and its indexes, built purely.
+//! Queries of the table and its indexes. Building one sends nothing.
 
 use std::collections::HashMap;
 
@@ -16,10 +16,10 @@ pub(crate) fn number(number: impl Into<i128>) -> AttributeValue {
     AttributeValue::N(number.into().to_string())
 }
 
-/// The character after `9`: no sort key that begins with a time is as late.
-const BEHIND_ALL_TIMES: &str = ":";
+/// The character after `9`. It sorts after every sort key that begins with a time.
+const AFTER_ALL_TIMES: &str = ":";
 
-/// Bounds on a sort key or a time: from the first, included, to the second, excluded.
+/// A range of times: from `since`, inclusive, to `until`, exclusive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TimeRange {
     /// Milliseconds.
@@ -29,7 +29,7 @@ pub(crate) struct TimeRange {
 }
 
 impl TimeRange {
-    /// Whether a time lies within the bounds; one that isn't known is not held back.
+    /// Whether the range contains a time. An unknown time counts as contained.
     pub(crate) fn holds(&self, time: Option<i64>) -> bool {
         time.is_none_or(|time| {
             self.since.is_none_or(|since| time >= since)
@@ -38,7 +38,7 @@ impl TimeRange {
     }
 }
 
-/// A query, ready to be sent. Names are always aliased: most of ours are reserved words.
+/// A query, ready to be sent. All attribute names are aliased, because many are reserved words.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Query {
     index: Option<&'static str>,
@@ -54,7 +54,7 @@ pub(crate) struct Query {
     start_key: Option<SdkItem>,
 }
 
-/// One page of rows, and the key to go on after, if there is more.
+/// One page of rows, and the key after which the next page starts, if any.
 pub(crate) struct Page {
     pub(crate) items: Vec<SdkItem>,
     pub(crate) next: Option<SdkItem>,
@@ -86,7 +86,7 @@ impl Query {
     pub(crate) fn of_subject_and_type(subject: &str, ty: &str) -> Self {
         let mut query = Self::new(attribute::SUBJECT, subject);
         query.index = Some(index::SUBJECT_EVENTS_BY_TYPE);
-        // The index holds keys only; DynamoDB looks the rest up.
+        // The index contains only keys; DynamoDB fetches the rest from the table.
         query.select = Some(Select::AllAttributes);
         query.key_condition.push_str(" AND #type = :type");
         query.names.insert("#type".to_owned(), attribute::TYPE.to_owned());
@@ -94,7 +94,7 @@ impl Query {
         query
     }
 
-    /// All rows in the order of their times; an index can't be read consistently.
+    /// All rows in the order of their times, eventually consistent as all global indexes.
     pub(crate) fn of_all() -> Self {
         let mut query = Self::new(attribute::PK_ALL, schema::ALL_EVENTS);
         query.index = Some(index::ALL_EVENTS_BY_TIME);
@@ -110,7 +110,7 @@ impl Query {
         query
     }
 
-    /// Only what tells where a history ends.
+    /// Reads only the attributes that are needed to find the end of a history.
     pub(crate) fn keys_of_events(mut self) -> Self {
         self.projection = Some("#time, #id, #time_type".to_owned());
         self.names.insert("#time".to_owned(), attribute::TIME.to_owned());
@@ -121,11 +121,11 @@ impl Query {
 
     /// Narrows by the sort key of the table, which begins with the time.
     pub(crate) fn in_key_range(self, range: TimeRange) -> Self {
-        // No key is just 13 digits, so a bound of 13 digits divides exactly. Times that have more
-        // digits, or a sign, don't sort as text: no event of ours lies beyond those bounds.
+        // A key has more than the 13 digits of a bound, so it is never equal to one. Times with more
+        // digits or a sign don't sort as text, but this store never writes them.
         let bound = |time: i64| {
             string(if time > limit::TIME_MILLISECONDS {
-                BEHIND_ALL_TIMES.to_owned()
+                AFTER_ALL_TIMES.to_owned()
             } else {
                 format!("{:013}", time.max(0))
             })
@@ -161,7 +161,7 @@ impl Query {
         self
     }
 
-    /// Leaves out rows by their time where no key can; they are read, and paid for, all the same.
+    /// Filters rows by their time. DynamoDB still reads and charges the rows that it filters out.
     pub(crate) fn filtered_by_time(mut self, range: TimeRange) -> Self {
         let mut conditions = Vec::new();
         for (alias, comparison, time) in
@@ -182,7 +182,7 @@ impl Query {
         self
     }
 
-    /// The request as the client takes it.
+    /// The request in the form of the AWS client.
     pub(crate) fn on(&self, request: QueryFluentBuilder) -> QueryFluentBuilder {
         request
             .set_index_name(self.index.map(str::to_owned))
@@ -210,7 +210,7 @@ mod tests {
 
     const RANGE: TimeRange = TimeRange { since: Some(5), until: Some(1_738_074_600_000) };
 
-    /// No emulator shows what an inconsistent read would miss, so the request itself is checked.
+    /// Emulators are always consistent, so the test checks the request itself.
     #[test]
     fn reads_of_a_subject_are_strongly_consistent_and_those_of_global_indexes_cannot_be() {
         assert!(Query::of_subject("book:1").consistent);
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_divide_between_milliseconds() {
+    fn a_range_includes_its_start_and_excludes_its_end() {
         let of_keys = Query::of_subject("book:1").in_key_range(RANGE);
         assert_eq!(of_keys.values[":from"], string("0000000000005"));
         assert_eq!(of_keys.values[":to"], string("1738074600000"));
