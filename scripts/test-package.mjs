@@ -55,7 +55,7 @@ try {
     rmSync(join(installed, 'function'), { recursive: true, force: true });
     const refused = run('node', [`${first}.js`], application);
     assert.notEqual(refused.status, 0);
-    assert.match(refused.stderr, /carries no publisher for arm64 .*Hand in a built bundle: code: /);
+    assert.match(refused.stderr, /has no publisher for arm64 .*Pass a built bundle, code: /);
 
     step('with the built publisher in the package, every example synthesises');
     packPublisher(join(installed, 'function', 'arm64'));

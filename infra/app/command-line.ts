@@ -1,8 +1,8 @@
 /**
- * Runs the app, and tells the user of the command line what is wrong in a sentence, without the
- * stack trace of a program they didn't write (set EVENTDB_TRACE=1 to see it).
+ * Runs the app. On an error, it prints only the message and sets the exit status. With
+ * EVENTDB_TRACE=1, it also prints the stack trace.
  */
-export function orExplain(run: () => void): void {
+export function runOrPrintError(run: () => void): void {
   try {
     run();
   } catch (error) {

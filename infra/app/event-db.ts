@@ -5,11 +5,11 @@
  * All settings: settings.ts.
  */
 import { App } from 'aws-cdk-lib';
-import { orExplain } from './command-line';
+import { runOrPrintError } from './command-line';
 import { EventDBStack } from './event-db-stack';
 import { readSettings } from './settings';
 
-orExplain(() => {
+runOrPrintError(() => {
   const app = new App();
   const settings = readSettings((name) => app.node.tryGetContext(name), process.env);
   new EventDBStack(app, `${settings.name}-${settings.environment}`, { settings });

@@ -5,10 +5,10 @@
  * All settings: subscriber-stack.ts.
  */
 import { App } from 'aws-cdk-lib';
-import { orExplain } from './command-line';
+import { runOrPrintError } from './command-line';
 import { readSubscriberSettings, SubscriberStack } from './subscriber-stack';
 
-orExplain(() => {
+runOrPrintError(() => {
   const app = new App();
   const settings = readSubscriberSettings((name) => app.node.tryGetContext(name));
   new SubscriberStack(app, settings.name, { settings });

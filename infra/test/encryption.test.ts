@@ -112,7 +112,7 @@ describe('with an imported key', () => {
   });
 });
 
-describe('with a key of its own for the failure bucket', () => {
+describe('with a separate key for the failure bucket', () => {
   test('the bucket is encrypted with it, and Lambda may use it through S3 only', () => {
     // GIVEN
     const stack = testStack();
@@ -148,7 +148,7 @@ describe('with a key of its own for the failure bucket', () => {
 });
 
 describe('without a key', () => {
-  test('AWS owns the keys of the table and the bucket, and nobody needs rights on a key', () => {
+  test('AWS owns the keys of the table and the bucket, and nobody needs permissions on a key', () => {
     const { template } = synthesize({ isProdEnv: true });
 
     template.hasResourceProperties('AWS::DynamoDB::Table', { SSESpecification: Match.absent() });

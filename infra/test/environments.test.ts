@@ -55,7 +55,7 @@ describe('production and other environments', () => {
 
   test('fails if the failure bucket is to be emptied in production', () => {
     expect(() => synthesize({ isProdEnv: true, emptyFailureBucket: true })).toThrow(
-      'emptyFailureBucket is true, but in production the failure bucket stays',
+      'emptyFailureBucket is true, but in production the failure bucket is retained',
     );
   });
 

@@ -256,7 +256,7 @@ describe('encryption of the queues', () => {
     });
   });
 
-  test('works with a key of its own beside an encrypted topic', () => {
+  test('works with a separate key next to an encrypted topic', () => {
     // GIVEN
     const stack = testStack();
     const { topic } = new EventDB(stack, 'Events', props({ encryptionKey: new Key(stack, 'A') }));

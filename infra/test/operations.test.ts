@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Template } from 'aws-cdk-lib/assertions';
 import { Topic } from 'aws-cdk-lib/aws-sns';
 import { describe, expect, test } from 'vitest';
@@ -5,7 +7,9 @@ import schema from '../../eventdb/schema.json';
 import { EventDB, EventDBAlarm, EventSubscription } from '../lib';
 import { only, props, synthesize, testStack } from './support';
 
-/** An alarm of the template as it is with all alarms on. */
+const OPERATIONS = ['TransactWriteItems', 'GetItem', 'Query', 'PutItem', 'UpdateItem'];
+
+/** An alarm of the template with all alarms. */
 function alarm(name: EventDBAlarm) {
   const { template } = synthesize({ alarms: Object.values(EventDBAlarm) });
   return {
@@ -62,7 +66,7 @@ describe('the alarms', () => {
     });
   });
 
-  test('FailedRecords watches what the publisher counts, which is no error of the function', () => {
+  test('FailedRecords watches the metric of the publisher, not the errors of the function', () => {
     const { properties, publisher } = alarm(EventDBAlarm.FAILED_RECORDS);
 
     expect(properties).toMatchObject({
@@ -79,8 +83,11 @@ describe('the alarms', () => {
     const watched = properties.Metrics.filter(
       (metric: { MetricStat?: unknown }) => metric.MetricStat,
     );
+    const source = readFileSync(join(__dirname, '../../eventdb/src/store/table.rs'), 'utf8');
+    const used = [...source.matchAll(/send!\(\$?\w+, "(\w+)"/g)].map(([, operation]) => operation);
+    expect(new Set(used)).toEqual(new Set(OPERATIONS));
     expect(watched.map((metric: { MetricStat: unknown }) => metric.MetricStat)).toEqual(
-      ['TransactWriteItems', 'GetItem', 'Query'].map((operation) =>
+      OPERATIONS.map((operation) =>
         expect.objectContaining({
           Metric: {
             Namespace: 'AWS/DynamoDB',
@@ -94,7 +101,7 @@ describe('the alarms', () => {
         }),
       ),
     );
-    expect(properties.Metrics[0].Expression).toBe('SUM([m0, m1, m2])');
+    expect(properties.Metrics[0].Expression).toBe('SUM([m0, m1, m2, m3, m4])');
   });
 
   test('ThrottledWrites watches the table and every global index', () => {

@@ -63,8 +63,8 @@ describe('the publisher', () => {
     [{ batchSize: 0 }, 'batchSize must be an integer from 1 to 10000, and is 0'],
     [{ batchSize: 10_001 }, 'batchSize must be an integer from 1 to 10000, and is 10001'],
     [{ maxBatchingWindow: Duration.minutes(6) }, 'maxBatchingWindow must be from 0 seconds to 5'],
-    [{ vpcSubnets: { subnetType: SubnetType.PUBLIC } }, 'vpcSubnets is given without vpc'],
-    [{ securityGroups: [] }, 'securityGroups is given without vpc'],
+    [{ vpcSubnets: { subnetType: SubnetType.PUBLIC } }, 'vpcSubnets needs vpc'],
+    [{ securityGroups: [] }, 'securityGroups needs vpc'],
   ])('fails with %o', (own, message) => {
     expect(() => synthesize(own)).toThrow(message);
   });

@@ -25,7 +25,7 @@ beforeEach(() => {
   // cargo-lambda-cdk runs its command with bash, and the scripts need the usual tools.
   vi.stubEnv('PATH', `${programs}:/usr/bin:/bin`);
   vi.stubEnv('CDK_DOCKER', join(programs, 'docker'));
-  // It remembers whether cargo-lambda is there, but every test has programs of its own.
+  // It remembers whether cargo-lambda is there, but every test has separate programs.
   Bundling.clearRunsLocallyCache();
 });
 
@@ -105,10 +105,10 @@ describe('the code of the publisher', () => {
     rustTargets('x86_64-unknown-linux-gnu');
 
     expect(() => new EventDB(testStack(), 'Events', { isProdEnv: false })).toThrow(
-      "can't be built for arm64 on this machine: the Rust target aarch64-unknown-linux-gnu is not " +
+      "can't be built for arm64 on this machine: the Rust target aarch64-unknown-linux-gnu isn't " +
         'installed. Install it (rustup target add aarch64-unknown-linux-gnu), build for x86_64 ' +
         'instead (in the app: -c architecture=x86_64 or EVENTDB_ARCHITECTURE=x86_64; in code: ' +
-        'the property architecture), or hand in a built bundle',
+        'the property architecture), or pass a built bundle',
     );
   });
 
@@ -126,7 +126,7 @@ describe('the code of the publisher', () => {
     const outdir = join(programs, 'my app');
 
     expect(() => new EventDB(new App({ outdir }), 'Events', { isProdEnv: false })).toThrow(
-      `The publisher can't be built into '${outdir}', for there are spaces in the path`,
+      `The publisher can't be built into '${outdir}', because the path contains spaces`,
     );
   });
 
@@ -149,7 +149,7 @@ describe('the code of the publisher', () => {
     cargoLambda();
 
     expect(() => assertBuildable(Architecture.custom('riscv'))).toThrow(
-      "architecture 'riscv' is unknown; allowed are arm64, x86_64",
+      "architecture 'riscv' is unknown; it must be one of arm64, x86_64",
     );
   });
 });

@@ -122,8 +122,8 @@ describe('the event source mapping', () => {
 describe("the publisher's role", () => {
   const own = { StringEquals: { 's3:ResourceAccount': { Ref: 'AWS::AccountId' } } };
 
-  /** The role's rights, each on what. */
-  function rights(template: Template): Statement[] {
+  /** The role's permissions. */
+  function permissions(template: Template): Statement[] {
     return statementsOfRole(template, 'PublisherRole').map(({ Sid: _, ...statement }) => statement);
   }
 
@@ -131,7 +131,7 @@ describe("the publisher's role", () => {
     const { template } = synthesize();
 
     const bucket = { 'Fn::GetAtt': [only(template, 'AWS::S3::Bucket').id, 'Arn'] };
-    expect(rights(template)).toEqual([
+    expect(permissions(template)).toEqual([
       {
         Effect: 'Allow',
         Action: [
@@ -171,7 +171,7 @@ describe("the publisher's role", () => {
     new EventDB(stack, 'Events', props({ encryptionKey }));
 
     // THEN
-    expect(rights(Template.fromStack(stack)).at(-1)).toEqual({
+    expect(permissions(Template.fromStack(stack)).at(-1)).toEqual({
       Effect: 'Allow',
       Action: ['kms:Decrypt', 'kms:GenerateDataKey'],
       Resource: stack.resolve(encryptionKey.keyArn),

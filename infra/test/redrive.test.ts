@@ -227,16 +227,16 @@ describe('redrive', () => {
 
     expect(await redrive()).toBe(0);
     expect(lambda.calls()).toHaveLength(0);
-    expect(reported[0]).toBe('a: gone meanwhile, another run has redriven it');
+    expect(reported[0]).toBe('a: deleted in the meantime, because another run has redriven it');
   });
 
-  test('keeps what is no failure record, and says why', async () => {
+  test("keeps what isn't a failure record, and says why", async () => {
     inBucket({ a: '{"requestContext":', b: failureRecord('200') });
     lambda.on(InvokeCommand).resolves(answer({ batchItemFailures: [] }));
 
     expect(await redrive()).toBe(1);
     expect(deleted()).toEqual(['b']);
-    expect(reported[0]).toContain('a: STAYS, the object is no JSON');
+    expect(reported[0]).toContain("a: STAYS, the object isn't JSON");
   });
 
   test('fails if the bucket cannot be listed', async () => {
@@ -259,14 +259,14 @@ describe('a failure record', () => {
   });
 
   test.each([
-    ['', 'the object is no JSON'],
-    ['[]', 'the object is no JSON object'],
+    ['', "the object isn't JSON"],
+    ['[]', "the object isn't a JSON object"],
     [
       '{"DDBStreamBatchInfo":{"shardId":"s1"}}',
-      'it has no payload: Lambda kept the position in the stream only ({"shardId":"s1"})',
+      'it has no payload: Lambda kept only the position in the stream ({"shardId":"s1"})',
     ],
-    ['{"payload":"{"}', 'its payload is no JSON'],
-    ['{"payload":"[]"}', 'its payload is no JSON object'],
+    ['{"payload":"{"}', "its payload isn't JSON"],
+    ['{"payload":"[]"}', "its payload isn't a JSON object"],
     ['{"payload":"{}"}', 'its payload has no Records'],
     ['{"payload":"{\\"Records\\":[]}"}', 'its payload has no Records'],
   ])('fails if it is %s', (content, message) => {

@@ -46,7 +46,7 @@ describe('where an EventDB can stand', () => {
     expect(stacks.map((stack) => stack.stackName)).toEqual(['Beta-LibraryEvents']);
   });
 
-  test('inside a stack it is an ordinary construct, beside others', () => {
+  test('inside a stack it is an ordinary construct among others', () => {
     // GIVEN
     const app = testApp();
     const stack = testStack(app);

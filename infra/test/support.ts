@@ -21,7 +21,7 @@ export function testApp(context: Record<string, unknown> = {}): App {
   return new App({ context: { ...deployedFlags(), ...context }, analyticsReporting: false });
 }
 
-/** A stack of its own app. */
+/** A stack in a separate app. */
 export function testStack(app: App = testApp()): Stack {
   return new Stack(app, 'TestStack');
 }

@@ -1,6 +1,6 @@
 /**
- * What Lambda keeps of a batch it gave up on: a JSON document with metadata and, at S3
- * destinations only, the event it invoked the function with.
+ * The record of a batch that Lambda gave up on: a JSON document with metadata and, only in S3, the
+ * event of the invocation.
  *
  * @see https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
  */
@@ -8,7 +8,7 @@ export interface FailureRecord {
   /** The event of the failed invocation, ready to be sent again. */
   readonly event: { readonly Records: readonly unknown[] };
 
-  /** Why Lambda gave up, `RetryAttemptsExhausted` for example. */
+  /** Why Lambda gave up, for example `RetryAttemptsExhausted`. */
   readonly condition: string;
 }
 
@@ -23,18 +23,18 @@ export function readFailureRecord(body: string): FailureRecord {
   const payload = document['payload'];
   if (payload === undefined || payload === null) {
     throw new Error(
-      `it has no payload: Lambda kept the position in the stream only (${JSON.stringify(document['DDBStreamBatchInfo'] ?? {})})`,
+      `it has no payload: Lambda kept only the position in the stream (${JSON.stringify(document['DDBStreamBatchInfo'] ?? {})})`,
     );
   }
-  // The documentation shows a string with JSON in it. Plain JSON is taken too: it costs one
-  // condition, and refusing it would cost the events.
+  // The documentation shows JSON in a string. An object is accepted, too, so that no events are lost
+  // if Lambda's format changes.
   const event = object(
     typeof payload === 'string' ? json(payload, 'its payload') : payload,
     'its payload',
   );
   const records = event['Records'];
   if (!Array.isArray(records) || records.length === 0) {
-    throw new Error('its payload has no Records, so it is no batch of a stream');
+    throw new Error("its payload has no Records, so it isn't a batch of stream records");
   }
   const context = document['requestContext'];
   const condition = isObject(context) ? context['condition'] : undefined;
@@ -48,18 +48,18 @@ function json(content: string, what: string): unknown {
   try {
     return JSON.parse(content);
   } catch (error) {
-    throw new Error(`${what} is no JSON (${error instanceof Error ? error.message : error})`);
+    throw new Error(`${what} isn't JSON (${error instanceof Error ? error.message : error})`);
   }
 }
 
 function object(value: unknown, what: string): Record<string, unknown> {
   if (!isObject(value)) {
-    throw new Error(`${what} is no JSON object`);
+    throw new Error(`${what} isn't a JSON object`);
   }
   return value;
 }
 
-/** Whether the value is a JSON object, and no array. */
+/** Whether the value is a JSON object, not an array. */
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

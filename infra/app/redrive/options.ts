@@ -8,14 +8,14 @@ export interface RedriveOptions {
   /** Name or ARN of the publisher. */
   readonly functionName: string;
 
-  /** Only objects whose key begins like this. */
+  /** Only objects whose keys begin with this. */
   readonly prefix: string;
 
-  /** Whether to say only what would be done. */
+  /** Whether only to print what would be done. */
   readonly isDryRun: boolean;
 }
 
-/** Lambda writes all its failure records below this. */
+/** The prefix of all failure records that Lambda writes. */
 const DEFAULT_PREFIX = 'aws/lambda/';
 
 /** How to call the program. */
@@ -25,11 +25,11 @@ npm run redrive -- --bucket <name> --function <name> [--prefix <prefix>] [--dry-
 
   --bucket    the failure bucket: output FailureBucketName of the stack
   --function  the publisher: output PublisherName of the stack
-  --prefix    only objects whose key begins like this (default ${DEFAULT_PREFIX})
-  --dry-run   only say what would be published; nothing is invoked or deleted
+  --prefix    only objects whose keys begin with this (default ${DEFAULT_PREFIX})
+  --dry-run   only print what would be published; nothing is invoked or deleted
 
-Region and credentials are found as by any AWS tool (AWS_REGION, AWS_PROFILE, ...).
-Exit status: 0 all published (or nothing to do), 1 something is left in the bucket, 2 wrong call.`;
+Region and credentials come from the usual AWS settings (AWS_REGION, AWS_PROFILE, ...).
+Exit status: 0 all published (or nothing to do), 1 something is left in the bucket, 2 invalid arguments.`;
 
 /** The command line is wrong. */
 export class UsageError extends Error {}
@@ -37,7 +37,7 @@ export class UsageError extends Error {}
 /**
  * Reads the command line.
  *
- * @param commandArguments what stands behind the program's name
+ * @param commandArguments the arguments after the program's name
  * @returns the options, or `help` if that was asked for
  * @throws {UsageError} if an option is missing, unknown or empty
  */

@@ -9,7 +9,7 @@ import {
 import { type FailureRecord, isObject, readFailureRecord } from './failure-record';
 import type { RedriveOptions } from './options';
 
-/** What the program talks to. */
+/** The services that the program uses. */
 export interface RedriveClients {
   /** For the failure bucket. */
   readonly s3: S3Client;
@@ -17,30 +17,30 @@ export interface RedriveClients {
   /** For the publisher. */
   readonly lambda: LambdaClient;
 
-  /** Where each line of the report goes. */
+  /** Prints a line of the report. */
   readonly report: (line: string) => void;
 }
 
-/** What became of the objects in the bucket. */
+/** The number of objects and their records, by result. */
 export interface RedriveResult {
-  /** Published (or would be, in a dry run). */
+  /** Objects that were published or, in a dry run, would be. */
   readonly redriven: number;
 
   /** Records in them. */
   readonly records: number;
 
-  /** Still in the bucket. */
+  /** Objects that stay in the bucket. */
   readonly failed: number;
 }
 
 /**
  * Publishes the records in the failure bucket again.
  *
- * One object after the other, in the order of their keys, which within a shard is that of time.
- * An object is deleted only after the publisher has answered that all its records are published.
- * So a run that is broken off, or a second one at the same time, can publish an event twice, which
- * subscribers must stand anyway, and never loses one. An object that fails stays, and the others
- * go on.
+ * It processes the objects one after the other in the order of their keys, which is the order of time
+ * within a shard. An object is deleted only after the publisher has confirmed that all its records
+ * are published. So an interrupted run, or a second run at the same time, never loses an event. It
+ * can publish an event twice, which subscribers must handle anyway. An object that fails stays in
+ * the bucket, and the run continues with the others.
  */
 export async function redrive(
   options: RedriveOptions,
@@ -54,7 +54,7 @@ export async function redrive(
     try {
       const record = await fetchRecord(options.bucket, key, clients.s3);
       if (record === 'gone') {
-        clients.report(`${key}: gone meanwhile, another run has redriven it`);
+        clients.report(`${key}: deleted in the meantime, because another run has redriven it`);
         continue;
       }
       const count = record.event.Records.length;
@@ -105,7 +105,7 @@ async function fetchRecord(
   }
 }
 
-/** Invokes the publisher as the stream would have, and believes no answer but a full success. */
+/** Invokes the publisher like the stream mapping, and fails unless all records are published. */
 async function publish(
   functionName: string,
   record: FailureRecord,
@@ -124,7 +124,7 @@ async function publish(
   }
   const failures = batchItemFailures(payload);
   if (failures === undefined) {
-    // Any other function answers happily too, and the events would be gone.
+    // A wrong function would also answer without an error, and the events would be lost.
     throw new Error(
       `${functionName} doesn't answer like the publisher, with batchItemFailures, but with: ${payload}`,
     );

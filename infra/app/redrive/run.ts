@@ -4,8 +4,8 @@ import { type RedriveClients, redrive } from './redrive';
 /**
  * Runs the command.
  *
- * @param commandArguments what stands behind the program's name
- * @returns the exit status: 0 all published, 1 something is left in the bucket, 2 wrong call
+ * @param commandArguments the arguments after the program's name
+ * @returns the exit status: 0 all published, 1 something is left in the bucket, 2 invalid arguments
  */
 export async function run(
   commandArguments: readonly string[],
@@ -32,7 +32,7 @@ export async function run(
     clients.report(`${redriven} objects with ${records} records ${what}, ${failed} stay.`);
     return failed === 0 ? 0 : 1;
   } catch (error) {
-    // The listing failed: the bucket's name, the region or the rights are wrong.
+    // The listing failed: the bucket's name, the region or the permissions are wrong.
     const reason = error instanceof Error ? `${error.name}: ${error.message}` : error;
     clients.report(`The bucket ${options.bucket} can't be listed: ${reason}`);
     return 1;

@@ -69,35 +69,35 @@ export interface EventDBProps
   /**
    * Whether this is production.
    *
-   * In production the table, the topic, the failure bucket and the logs stay when the stack goes,
-   * the table is protected from deletion and can be restored to any second of the last 35 days,
-   * logs are kept for six months, and there are alarms and a dashboard. Elsewhere everything,
-   * with all data, goes with the stack, and logs are kept for a week.
+   * In production, the table, the topic, the failure bucket and the logs are retained when the stack
+   * is deleted. The table is protected from deletion and can be restored to any second of the last
+   * 35 days. Logs are kept for six months, and there are alarms and a dashboard. Elsewhere,
+   * everything is deleted with the stack, including all data, and logs are kept for a week.
    */
   readonly isProdEnv: boolean;
 
   /**
-   * The customer managed key that encrypts the table and the topic. An alias stands for its key.
+   * The customer managed key that encrypts the table and the topic. You can also pass an alias of it.
    *
-   * The failure bucket is not encrypted with it: whatever keeps the publisher from using this key
-   * would keep Lambda from writing to the bucket, too, and there would be no record of what was not
-   * published. See `failureEncryptionKey`.
+   * It doesn't encrypt the failure bucket. A problem with the key that blocks the publisher would
+   * also keep Lambda from writing to the bucket, and there would be no record of the unpublished
+   * events. See `failureEncryptionKey`.
    *
-   * The key's policy must leave permissions to the IAM policies of the account, as the default
-   * policy does (`kms:*` for the account's root); nothing else is needed. The key of another account
-   * must name the publisher's role, too: a warning says so.
+   * The key's policy must delegate permissions to the account's IAM policies, as the default policy
+   * does (`kms:*` for the account's root). Nothing else is needed. The policy of another account's
+   * key must also name the publisher's role, of which a warning reminds you.
    *
-   * Log messages never hold the data of an event, so the log group is not encrypted with it.
+   * Logs never contain event data, so the log group isn't encrypted with the key.
    *
-   * @default - the table is encrypted with a key that AWS owns, the topic stores messages
+   * @default - the table is encrypted with a key that AWS owns, and the topic stores messages
    *   unencrypted until they are delivered
    */
   readonly encryptionKey?: IKey;
 
   /**
-   * The customer managed key that encrypts the failure bucket. Take another one than
-   * `encryptionKey`: with the same, a fault of the key would block the table's stream, the topic and
-   * the bucket together.
+   * The customer managed key that encrypts the failure bucket. Use another key than `encryptionKey`.
+   * Otherwise a problem with the key would block the table's stream, the topic and the bucket
+   * together.
    *
    * @default - a key that S3 owns (SSE-S3), which can't be disabled or revoked
    */
@@ -111,92 +111,91 @@ export interface EventDBProps
   readonly tableName?: string;
 
   /**
-   * Makes the topic a FIFO topic: a subject's events are delivered one after the other, and what
-   * the publisher sends twice within five minutes is delivered once. Only SQS queues can
+   * Makes the topic a FIFO topic: the events of a subject are delivered one after the other, and an
+   * event that the publisher sends twice within five minutes is delivered once. Only SQS queues can
    * subscribe to it. Changing this replaces the topic, and with it all subscriptions.
    *
-   * The order is that of publication, which may differ from that of the events in rare cases
-   * (DynamoDB Streams keeps the order per item only): subscribers go by `sequence` all the same.
+   * The order is that of publication, which can differ from that of the events in rare cases, because
+   * DynamoDB Streams keeps only the order per item. So subscribers must still use `sequence`.
    *
    * @default false
    */
   readonly fifo?: boolean;
 
   /**
-   * The publisher as a built bundle: a directory or zip file with the executable `bootstrap` at
-   * its top, built for `architecture`.
+   * The publisher as a built bundle: a directory or zip file with the executable `bootstrap` at its
+   * top, built for `architecture`.
    *
-   * @default - built by cargo-lambda when this package lies in its repository, else the bundle
-   *   that the package brings along
+   * @default - built by cargo-lambda if this package is in its repository, otherwise the bundle in
+   *   the package
    */
   readonly code?: Code;
 
   /**
-   * The machine that the publisher runs on, and that it is built for.
+   * The architecture on which the publisher runs and for which it is built.
    *
    * @default Architecture.ARM_64
    */
   readonly architecture?: Architecture;
 
   /**
-   * What the publisher logs at least.
+   * The publisher's log level.
    *
-   * @default - the publisher's own default, `INFO`
+   * @default - the publisher's default, `INFO`
    */
   readonly logLevel?: LogLevel;
 
   /**
-   * How often Lambda tries a failed batch again before its records go to the failure bucket: 0 to
-   * 10,000. While a batch is tried again, the records behind it in its shard wait.
+   * How often Lambda retries a failed batch before its records go to the failure bucket: 0 to 10,000.
+   * Meanwhile, the later records of the shard wait.
    *
-   * The publisher names the records that failed. Lambda then goes on at the first of them, with all
-   * that come behind it in the batch, also those that were published: until the attempts are used up,
-   * subscribers get up to 99 other events once more each time, and then the rest of the batch goes
-   * to the failure bucket with the one that failed. Only a batch on which the publisher fails as a
-   * whole (a crash, a timeout) is halved, which uses up no attempt. A smaller `batchSize` repeats
-   * less.
+   * The publisher reports the first failed record. Lambda then delivers this record and all later
+   * records of the batch again, including published ones. So with each retry, subscribers receive up
+   * to 99 other events again, and after the last retry, the rest of the batch goes to the failure
+   * bucket together with the failed record. If the publisher fails as a whole (a crash, a timeout),
+   * Lambda splits the batch, which doesn't count as a retry. A smaller `batchSize` repeats fewer
+   * events.
    *
    * @default 20
    */
   readonly retryAttempts?: number;
 
   /**
-   * How old a record may be when it is tried, before it goes to the failure bucket: one minute to
-   * 24 hours, after which the stream has forgotten it.
+   * The maximum age of a record when it is tried, from one minute to 24 hours. Older records go to
+   * the failure bucket. The stream drops records after 24 hours.
    *
    * @default Duration.hours(12)
    */
   readonly maxRecordAge?: Duration;
 
   /**
-   * After how long the failure bucket deletes a record that nobody has redriven.
+   * How long the failure bucket keeps a record that nobody has redriven.
    *
    * @default Duration.days(365)
    */
   readonly failureExpiration?: Duration;
 
   /**
-   * Whether the failure bucket is emptied when the stack goes, without which CloudFormation can't
-   * delete it once there is something in it. A function of the CDK's own does that; `false` where
-   * such functions are not wanted, or can't run, as in some emulators. Not possible in production,
-   * where the bucket stays.
+   * Whether the failure bucket is emptied when the stack is deleted. CloudFormation can delete only
+   * an empty bucket. A function of the CDK empties it; use `false` where such functions aren't wanted
+   * or can't run, as in some emulators. Not allowed in production, where the bucket is retained.
    *
    * @default - outside production only
    */
   readonly emptyFailureBucket?: boolean;
 
   /**
-   * Which alarms there are: `Object.values(EventDBAlarm)` for all, `[]` for none.
+   * The alarms to create: `Object.values(EventDBAlarm)` for all, `[]` for none.
    *
    * @default - all in production, none elsewhere
    */
   readonly alarms?: readonly EventDBAlarm[];
 
   /**
-   * The topic that is told when an alarm goes off and when it is over. If it is encrypted, the
+   * The topic that is notified when an alarm goes off and when it is over. If it is encrypted, the
    * policy of its key must let `cloudwatch.amazonaws.com` use it.
    *
-   * @default - nobody is told
+   * @default - no notifications
    */
   readonly alarmTopic?: ITopic;
 
@@ -211,8 +210,8 @@ export interface EventDBProps
 /**
  * An event store: a table for events, and a topic on which every stored event is published.
  *
- * Directly under an `App` or a `Stage` it makes a stack of its own, named like itself; inside a
- * stack it is an ordinary construct.
+ * Directly under an `App` or a `Stage`, it creates a stack with its id as the name. Inside a stack,
+ * it is an ordinary construct.
  *
  * ```ts
  * new EventDB(app, 'LibraryEvents', {
@@ -223,8 +222,7 @@ export interface EventDBProps
  */
 export class EventDB extends Construct implements IEventDB {
   /**
-   * A store that another stack or app deploys, for those who use it: with its grants, and nothing
-   * made.
+   * A store that another stack or app deploys. It has the grants, but creates no resources.
    *
    * ```ts
    * const events = EventDB.fromAttributes(stack, 'Events', {
@@ -234,9 +232,9 @@ export class EventDB extends Construct implements IEventDB {
    * events.grantAppend(lending);
    * ```
    *
-   * @param scope where the construct is
-   * @param id its id
-   * @param attributes what the other stack puts out
+   * @param scope the parent of the construct
+   * @param id the construct's id
+   * @param attributes the outputs of the other stack
    */
   static fromAttributes(scope: Construct, id: string, attributes: EventDBAttributes): IEventDB {
     return new ImportedEventDB(scope, id, attributes);
@@ -275,10 +273,10 @@ export class EventDB extends Construct implements IEventDB {
   private readonly subscriptionConditions: Readonly<Record<string, Record<string, unknown>>>;
 
   constructor(scope: Construct, id: string, props: EventDBProps) {
-    // Before anything is made of them: plain JavaScript and casts let anything through.
+    // Checked first, because plain JavaScript and casts let any value through.
     validate(props);
     const isInStack = scope.node.scopes.some(Stack.isStack);
-    // The id 'Default' leaves no trace in the logical ids of the stack's resources.
+    // The id 'Default' isn't part of the logical ids of the stack's resources.
     super(stackFor(scope, id, props), isInStack ? id : 'Default');
 
     this.encryptionKey =
@@ -332,7 +330,7 @@ export class EventDB extends Construct implements IEventDB {
         isPublishing: isPublishing(props),
         isProdEnv: props.isProdEnv,
       });
-      // Nothing is published from a table that isn't right.
+      // Nothing must be published from an unsuitable table.
       this.eventSourceMapping?.node.addDependency(check);
     }
 
@@ -353,22 +351,20 @@ export class EventDB extends Construct implements IEventDB {
   }
 
   /**
-   * Lets the grantee append events (and read them, which appending needs).
+   * Lets the grantee append events, and read them, which appending needs.
    *
-   * - On the table: `dynamodb:ConditionCheckItem`, `GetItem`, `Query`; `PutItem` as part of a
-   *   transaction only.
-   * - On the items that hold the head of a subject or a snapshot, and on no event:
-   *   `dynamodb:PutItem`, `UpdateItem`.
-   * - On `encryptionKey`, through DynamoDB only: `kms:Decrypt`, `DescribeKey`, `Encrypt`,
+   * - On the table: `dynamodb:ConditionCheckItem`, `GetItem`, `Query`; `PutItem` only as part of a
+   *   transaction.
+   * - On the items of heads and snapshots, but not on events: `dynamodb:PutItem`, `UpdateItem`.
+   * - On `encryptionKey`, only through DynamoDB: `kms:Decrypt`, `DescribeKey`, `Encrypt`,
    *   `GenerateDataKey`, `GenerateDataKeyWithoutPlaintext`, `ReEncryptFrom`, `ReEncryptTo`.
    *
-   * With it no event can be updated or deleted. IAM has no way to demand that a put finds nothing
-   * in its place, though: the grantee could overwrite an event with a `PutItem` that it makes
-   * itself, in a transaction. The crate never does, for each of its puts is conditional on the key being
-   * free.
+   * The grantee can't update or delete events. But IAM can't require that a put finds a free key, so
+   * the grantee could overwrite an event with a `PutItem` in a transaction. The crate never does,
+   * because each of its puts has this condition.
    *
-   * @param grantee an identity of this account that policies can be attached to
-   * @throws if it is of another account, or no policy can be attached to it
+   * @param grantee an identity of this account to which policies can be attached
+   * @throws if it belongs to another account, or no policy can be attached to it
    */
   grantAppend(grantee: IGrantable): Grant {
     return grantAppendTo(this, { table: this.table, key: this.tableKey }, grantee);
@@ -377,16 +373,16 @@ export class EventDB extends Construct implements IEventDB {
   /**
    * Lets the grantee read events.
    *
-   * - On the table: `dynamodb:DescribeTable` (which store it is), `GetItem`, `Query`.
+   * - On the table: `dynamodb:DescribeTable` (for the store's id), `GetItem`, `Query`.
    * - On each of its indexes: `dynamodb:Query`.
-   * - On `encryptionKey`, through DynamoDB only: `kms:Decrypt`, `DescribeKey`.
+   * - On `encryptionKey`, only through DynamoDB: `kms:Decrypt`, `DescribeKey`.
    *
-   * A role of another account, an account (`AccountPrincipal`) or an ARN gets this by the policies
-   * of the table and of `encryptionKey`; the other account must allow it to its identity, too, and
-   * call with the table's full ARN in place of its name. That an account is another one is known
-   * where the stack has an `env` with an account.
+   * A role of another account, an account (`AccountPrincipal`) or an ARN gets these permissions in
+   * the policies of the table and of `encryptionKey`. The other account must also grant them to its
+   * identity, and use the table's full ARN instead of its name. Another account can be recognised
+   * only if the stack has an `env` with an account.
    *
-   * @param grantee who may read
+   * @param grantee the identity that may read
    * @throws if it is a service, or the table can't be read from another account
    */
   grantRead(grantee: IGrantable): Grant {
@@ -394,14 +390,14 @@ export class EventDB extends Construct implements IEventDB {
   }
 
   /**
-   * Lets the grantee subscribe to the topic: `sns:Subscribe` on it, for what `subscriptionProtocols`
-   * allows.
+   * Lets the grantee subscribe to the topic: `sns:Subscribe`, with the protocols in
+   * `subscriptionProtocols`.
    *
-   * Nothing of `encryptionKey` is needed for that: SNS decrypts before it delivers. What a
-   * subscriber's own encrypted queue needs, `EventSubscription` sets up.
+   * It needs no permission on `encryptionKey`, because SNS decrypts messages before it delivers them.
+   * `EventSubscription` sets up the permissions for an encrypted queue of the subscriber.
    *
-   * @param grantee who may subscribe; for a whole account see `subscriptionAccounts`, for an
-   *   organization `organizationId`
+   * @param grantee the identity that may subscribe; for a whole account, use `subscriptionAccounts`,
+   *   and for an organization, `organizationId`
    */
   grantSubscribe(grantee: IGrantable): Grant {
     return Grant.addToPrincipalOrResource({
@@ -417,35 +413,30 @@ export class EventDB extends Construct implements IEventDB {
    * Lets the grantee list, read and delete the records in the failure bucket.
    *
    * - On the bucket, below `aws/lambda/`: `s3:ListBucket`, `GetObject`, `DeleteObject`.
-   * - On `failureEncryptionKey`, through S3 only: `kms:Decrypt`.
+   * - On `failureEncryptionKey`, only through S3: `kms:Decrypt`.
    *
-   * To redrive them (`npm run redrive`) `grantInvokePublisher` is needed, too.
+   * A redrive (`npm run redrive`) also needs `grantInvokePublisher`.
    *
-   * @param grantee an identity of this account that policies can be attached to
-   * @throws if it is of another account, or no policy can be attached to it
+   * @param grantee an identity of this account to which policies can be attached
+   * @throws if it belongs to another account, or no policy can be attached to it
    */
   grantRedrive(grantee: IGrantable): Grant {
-    return grantToIdentity(
-      'grantRedrive',
-      this,
-      grantee,
-      this.failureBucket.permissionsForTakingOut(),
-    );
+    return grantToIdentity('grantRedrive', this, grantee, this.failureBucket.redrivePermissions());
   }
 
   /**
-   * Lets the grantee call the publisher with records: `lambda:InvokeFunction` on it.
+   * Lets the grantee invoke the publisher with records: `lambda:InvokeFunction`.
    *
-   * **The publisher publishes what it is called with.** Nothing tells a made-up record from one of
-   * the stream, so the holder can publish events that were never stored, in anybody's name. Redriving
-   * needs it; give it to operators only.
+   * **The publisher publishes any record that it is invoked with.** It can't distinguish a forged
+   * record from one of the stream, so the grantee can publish events that were never stored. Redrives
+   * need this permission; grant it only to operators.
    *
-   * @param grantee an identity of this account that policies can be attached to
-   * @throws if it is of another account, or no policy can be attached to it
+   * @param grantee an identity of this account to which policies can be attached
+   * @throws if it belongs to another account, or no policy can be attached to it
    */
   grantInvokePublisher(grantee: IGrantable): Grant {
     return grantToIdentity('grantInvokePublisher', this, grantee, [
-      // The function itself, and not its versions and aliases, of which there are none.
+      // Only the function, because it has no versions or aliases.
       { actions: ['lambda:InvokeFunction'], resources: [this.publisher.functionArn] },
     ]);
   }
@@ -453,9 +444,9 @@ export class EventDB extends Construct implements IEventDB {
   /**
    * Shows the depth of a subscriber's queue on the dashboard, if there is one.
    *
-   * @param title whose queue it is
-   * @param queue what a consumer receives from
-   * @param deadLetterQueue where what the consumer can't take ends up, if there is one
+   * @param title the title of the graphs, such as the subscriber's name
+   * @param queue the queue from which the consumer receives
+   * @param deadLetterQueue the queue's dead-letter queue, if there is one
    */
   addQueueToDashboard(title: string, queue: IQueue, deadLetterQueue?: IQueue): void {
     this.dashboard?.addQueue(title, queue, deadLetterQueue);
@@ -481,7 +472,7 @@ export class EventDB extends Construct implements IEventDB {
   }
 
   /**
-   * Records that were no new events.
+   * Records that weren't new events.
    *
    * @param options statistic (sum, if not given), period and so on
    */
@@ -499,9 +490,9 @@ export class EventDB extends Construct implements IEventDB {
   }
 
   /**
-   * Milliseconds from when the table's stream got an event to its publication: imported events
-   * with old times count from their import. The stream says only the second, so an event whose
-   * own time lies outside that second counts up to one second too many.
+   * Milliseconds from an event's arrival in the table's stream to its publication. Imported events
+   * with old times count from their import. The stream contains only the second of the arrival, so
+   * an event whose time isn't in that second counts up to one second too much.
    *
    * @param options statistic (99th percentile, if not given), period and so on
    */
@@ -519,13 +510,13 @@ export class EventDB extends Construct implements IEventDB {
   }
 
   /**
-   * How often Lambda polled the table's stream. It polls all the time, also when there are no
-   * events; without data, nothing reads the stream.
+   * How often Lambda polled the table's stream. It polls continuously, even without events, so
+   * missing data means that nothing reads the stream.
    *
    * @param options statistic (sample count, if not given), period and so on
    */
   metricStreamPolls(options: MetricOptions = {}): Metric {
-    // Its value is how many records a poll brought (0 for none), so its samples are the polls.
+    // Each poll is a sample, whose value is the number of records, which can be 0.
     return mappingMetric(this.eventSourceMapping, 'PolledEventCount', {
       statistic: Stats.SAMPLE_COUNT,
       ...options,
@@ -533,7 +524,7 @@ export class EventDB extends Construct implements IEventDB {
   }
 
   /**
-   * Records that Lambda gave up on, for their age or after all retries.
+   * Records that Lambda gave up on after the last retry or because of their age.
    *
    * @param options statistic (sum, if not given), period and so on
    */
@@ -542,7 +533,7 @@ export class EventDB extends Construct implements IEventDB {
   }
 
   /**
-   * Messages that SNS could not deliver to a subscriber, after all its retries.
+   * Messages that SNS couldn't deliver to a subscriber after all retries.
    *
    * @param options statistic (sum, if not given), period and so on
    */
@@ -551,7 +542,7 @@ export class EventDB extends Construct implements IEventDB {
   }
 
   /**
-   * How many objects there are in the failure bucket, each with the records of one batch. S3 counts
+   * The number of objects in the failure bucket, each with the records of one batch. S3 counts them
    * once a day.
    *
    * @param options period (a day, if not given), label and so on
@@ -574,7 +565,7 @@ export class EventDB extends Construct implements IEventDB {
   }
 
   /**
-   * How often Lambda could not write to the failure bucket.
+   * How often Lambda couldn't write to the failure bucket.
    *
    * @param options statistic (sum, if not given), period and so on
    */
@@ -591,7 +582,7 @@ export class EventDB extends Construct implements IEventDB {
       messageRetentionPeriodInDays: archiveDays(props),
       enforceSSL: true,
       masterKey: this.encryptionKey,
-      // The publisher says what a duplicate is, by the source and id of the event.
+      // The publisher sets the deduplication ids, from the source and id of the event.
       ...(props.fifo === true
         ? { fifo: true, fifoThroughputScope: FifoThroughputScope.MESSAGE_GROUP }
         : {}),
@@ -609,7 +600,7 @@ export class EventDB extends Construct implements IEventDB {
 /** Refuses what AWS would refuse only when the stack is deployed, or what would destroy data. */
 function validate(props: EventDBProps): void {
   requireProperties('EventDB', props, '{ isProdEnv: true }');
-  // Nothing at all would count as "not production", where everything goes with the stack.
+  // A missing value would count as "not production", where all data is deleted with the stack.
   requireBoolean('isProdEnv', props.isProdEnv);
   allowOptionalBoolean('fifo', props.fifo);
   allowOptionalBoolean('emptyFailureBucket', props.emptyFailureBucket);
@@ -617,7 +608,7 @@ function validate(props: EventDBProps): void {
   allowOnly('alarms', props.alarms, Object.values(EventDBAlarm));
   allowInteger('retryAttempts', props.retryAttempts, 0, 10_000);
   if (props.isProdEnv && props.emptyFailureBucket === true) {
-    throw new Error('emptyFailureBucket is true, but in production the failure bucket stays');
+    throw new Error('emptyFailureBucket is true, but in production the failure bucket is retained');
   }
   allowOptionalBoolean('publish', props.publish);
   allowDuration('maxRecordAge', props.maxRecordAge, Duration.minutes(1), Duration.hours(24));

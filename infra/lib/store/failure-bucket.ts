@@ -15,7 +15,7 @@ import { KEY_ACTIONS_FOR_PUBLISHING } from './encryption-key';
 import { keyPermission, type Permission, viaServices } from './grants';
 
 /**
- * What Lambda prepends to the keys of the invocation records it keeps
+ * The prefix of the keys of the invocation records that Lambda writes
  * (`aws/lambda/<mapping>/<shard>/YYYY/MM/DD/<time>-<random>`):
  * https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
  */
@@ -23,7 +23,7 @@ export const FAILURE_KEY_PREFIX = 'aws/lambda/';
 
 /** Properties of a `FailureBucket`. */
 export interface FailureBucketProps {
-  /** Whether the bucket stays when the stack goes. */
+  /** Whether the bucket is retained when the stack is deleted. */
   readonly isProdEnv: boolean;
 
   /**
@@ -33,18 +33,18 @@ export interface FailureBucketProps {
    */
   readonly encryptionKey?: IKey;
 
-  /** Whether the bucket is emptied when the stack goes; in production it stays as it is. */
+  /** Whether the bucket is emptied when the stack is deleted. In production, it is retained. */
   readonly isEmptiedWithStack: boolean;
 
-  /** After how long a kept record is deleted. */
+  /** How long a record is kept. */
   readonly expiration: Duration;
 }
 
 /**
- * The bucket that keeps, whole, the records which could not be published.
+ * The bucket that keeps the records that couldn't be published.
  *
- * S3, because an SQS or SNS destination would get the position in the stream only, and the stream
- * forgets after 24 hours: see docs/decisions/0012.
+ * It is S3, because SQS and SNS destinations get only the position in the stream, which drops its
+ * records after 24 hours: see docs/decisions/0012.
  */
 export class FailureBucket extends Bucket implements IEventSourceDlq {
   constructor(scope: Construct, id: string, props: FailureBucketProps) {
@@ -63,14 +63,14 @@ export class FailureBucket extends Bucket implements IEventSourceDlq {
       autoDeleteObjects: props.isEmptiedWithStack,
     });
     if (props.isProdEnv) {
-      // A bucket that stays without its policy would take requests without TLS.
+      // Without its policy, the retained bucket would accept requests without TLS.
       this.policy?.applyRemovalPolicy(RemovalPolicy.RETAIN);
     }
     acknowledge(
       this,
       'AwsSolutions-S1',
-      'Access logs would cost a second bucket for one that only Lambda writes to and that is ' +
-        'read when an operator redrives; CloudTrail data events cover it where they are wanted.',
+      'Access logs would need a second bucket. Only Lambda writes to this one, and operators read it ' +
+        'for a redrive. Where access must be logged, use CloudTrail data events.',
     );
   }
 
@@ -94,12 +94,12 @@ export class FailureBucket extends Bucket implements IEventSourceDlq {
   }
 
   /**
-   * What Lambda, in the function's name, needs to keep a record:
+   * The permissions that the function's role needs so that Lambda can write a record:
    * https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
    */
   deliveryStatements(): PolicyStatement[] {
-    // Lambda's documentation recommends the condition: a bucket of that name in another account
-    // must not get the records after this one was deleted.
+    // Recommended by Lambda's documentation: after this bucket was deleted, a bucket with the same
+    // name in another account must not receive the records.
     const conditions = { StringEquals: { 's3:ResourceAccount': Stack.of(this).account } };
     return [
       new PolicyStatement({
@@ -121,8 +121,8 @@ export class FailureBucket extends Bucket implements IEventSourceDlq {
     ];
   }
 
-  /** What listing, reading and deleting the kept records takes. */
-  permissionsForTakingOut(): Permission[] {
+  /** The permissions that a redrive needs to list, read and delete the records. */
+  redrivePermissions(): Permission[] {
     return [
       {
         actions: ['s3:ListBucket'],
@@ -136,7 +136,7 @@ export class FailureBucket extends Bucket implements IEventSourceDlq {
     ];
   }
 
-  /** How many objects there are in it. S3 counts them once a day, and says nothing of none. */
+  /** The number of objects. S3 counts them once a day, and reports nothing if there are none. */
   metricObjects(options: MetricOptions = {}): Metric {
     return new Metric({
       namespace: 'AWS/S3',
@@ -151,8 +151,8 @@ export class FailureBucket extends Bucket implements IEventSourceDlq {
   /**
    * Makes the bucket the destination of an event source mapping.
    *
-   * Unlike the library's `S3OnFailureDestination` this grants nothing: that one lets the function
-   * read and delete the kept records too. The publisher's role has `deliveryStatements`.
+   * It grants nothing, because the publisher's role has `deliveryStatements`. The CDK's
+   * `S3OnFailureDestination` would also let the function read and delete the records.
    */
   bind(_mapping: IEventSourceMapping, _function: IFunction): DlqDestinationConfig {
     return { destination: this.bucketArn };

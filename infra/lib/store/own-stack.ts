@@ -1,12 +1,12 @@
 import { Stack, type StackProps } from 'aws-cdk-lib';
 import type { Construct } from 'constructs';
 
-/** What the stack is like that an `EventDB` makes directly under an `App` or a `Stage`. */
+/** Options of the stack that an `EventDB` creates directly under an `App` or a `Stage`. */
 export interface OwnStackOptions {
   /**
-   * Properties of the stack that the construct makes directly under an `App` or a `Stage`: `env`,
-   * `tags`, `stackName`, `description` and so on. Inside a stack it makes none, and this is
-   * refused.
+   * Properties of the stack that the construct creates directly under an `App` or a `Stage`: `env`,
+   * `tags`, `stackName`, `description` and so on. They are refused if the construct is inside a
+   * stack.
    *
    * @default - termination protection in production, and nothing else
    */
@@ -29,7 +29,7 @@ export function stackFor(
   if (props.stackProps !== undefined) {
     throw new Error(
       `stackProps is given, but '${id}' is inside the stack ${Stack.of(scope).node.path}: ` +
-        'give them to that stack, or make the event store directly under the app',
+        'pass them to that stack, or create the event store directly under the app',
     );
   }
   return scope;

@@ -13,29 +13,29 @@ import {
 import type { RustFunction } from 'cargo-lambda-cdk';
 import type { Construct } from 'constructs';
 
-/** Name of the publisher's package in the Cargo workspace and of the binary it builds. */
+/** Name of the publisher's package in the Cargo workspace, and of its binary. */
 const BINARY = 'eventdb-publisher';
 
-/** What Rust calls the machines that Lambda calls by these names. */
+/** The Rust targets of Lambda's architectures. */
 const RUST_TARGETS: Readonly<Record<string, string>> = {
   [Architecture.ARM_64.name]: 'aarch64-unknown-linux-gnu',
   [Architecture.X86_64.name]: 'x86_64-unknown-linux-gnu',
 };
 
-/** Properties of the publisher's function beside its code. */
+/** Properties of the publisher's function. */
 export interface PublisherFunctionProps extends FunctionOptions {
-  /** The machine that the function runs on, and that its code is built for. */
+  /** The architecture on which the function runs and for which its code is built. */
   readonly architecture: Architecture;
 
-  /** A built bundle: `bootstrap` at its top, for that architecture. */
+  /** A built bundle for that architecture, with `bootstrap` at its top. */
   readonly code?: Code;
 }
 
 /**
- * The publisher's function, with its code from where there is any: the bundle that was handed in,
- * the sources of the repository that this package lies in, or the bundle inside this package.
+ * The publisher's function. Its code is the given bundle, or the sources of the repository that
+ * contains this package, or the bundle in this package, in this order.
  *
- * The sources go before the bundle: where there are both, the bundle may be of yesterday.
+ * The sources precede the package's bundle, because the bundle may be out of date.
  */
 export function publisherFunction(
   scope: Construct,
@@ -49,7 +49,7 @@ export function publisherFunction(
 
   const workspace = workspaceManifest();
   if (workspace !== undefined) {
-    // Listing or destroying stacks needs no code, so it must work without the tools to build it.
+    // Listing or destroying stacks needs no code, so it must work without the build tools.
     if (Stack.of(scope).bundlingRequired) {
       assertBuildable(options.architecture);
       assertNoSpaces(Stage.of(scope)?.assetOutdir ?? '');
@@ -64,8 +64,8 @@ export function publisherFunction(
           '--locked',
           '--package',
           BINARY,
-          // Else cargo-lambda runs `rustup target add` by itself. What is missing is reported by
-          // assertBuildable, with what to do about it.
+          // Otherwise cargo-lambda runs `rustup target add`. assertBuildable reports a missing target
+          // and what to do.
           '--skip-target-check',
         ],
       },
@@ -77,13 +77,13 @@ export function publisherFunction(
     return functionOfBundle(scope, id, Code.fromAsset(bundle), options);
   }
   throw new Error(
-    `This package carries no publisher for ${options.architecture.name} (looked for ${bundle}). ` +
-      `Hand in a built bundle: code: Code.fromAsset('<directory or zip with bootstrap at its top>'), ` +
+    `This package has no publisher for ${options.architecture.name} (looked for ${bundle}). ` +
+      `Pass a built bundle, code: Code.fromAsset('<directory or zip with bootstrap at its top>'), ` +
       `built with: cargo lambda build --release ${cargoLambdaFlag(options.architecture)} --package ${BINARY}`,
   );
 }
 
-/** Loaded where it is used, so that only those who build the sources need the package. */
+/** Loaded only here, so that the package is needed only to build from the sources. */
 function rustFunction(): typeof RustFunction {
   return createRequire(__filename)('cargo-lambda-cdk').RustFunction;
 }
@@ -103,33 +103,32 @@ function functionOfBundle(
 }
 
 /**
- * Says what is missing for a build, before cargo-lambda-cdk would fall back to Docker and fail
- * with Docker's exit status only.
+ * Reports what is missing for a build. Otherwise cargo-lambda-cdk would fall back to Docker and
+ * fail with nothing but Docker's exit status.
  *
- * @param architecture the machine to build for
+ * @param architecture the architecture to build for
  * @throws if this machine can't build for it
  */
 export function assertBuildable(architecture: Architecture): void {
   const otherWays =
-    "or hand in a built bundle (code: Code.fromAsset('...'); in the app: -c code=<directory or zip>)";
+    "or pass a built bundle (code: Code.fromAsset('...'); in the app: -c code=<directory or zip>)";
 
   if (!succeeds('cargo', ['lambda', '--version'])) {
     if (succeeds(process.env['CDK_DOCKER'] ?? 'docker', ['version'])) {
-      // cargo-lambda-cdk builds in cargo-lambda's image then, which has every target.
+      // Then cargo-lambda-cdk builds in cargo-lambda's image, which has every target.
       return;
     }
     throw new Error(
       "The publisher is a Rust function and this machine can't build it: `cargo lambda` doesn't run " +
-        '(and neither does Docker, the other way to build). Run the command through the ' +
-        "repository's own set-up, which installs cargo-lambda and zig into .venv " +
-        `(npm run synth, npm run deploy), install cargo-lambda yourself, ${otherWays}.`,
+        '(and neither does Docker, the other way to build). Use npm run synth or npm run deploy, ' +
+        `which install cargo-lambda and zig into .venv, install cargo-lambda yourself, ${otherWays}.`,
     );
   }
 
   const target = RUST_TARGETS[architecture.name];
   if (target === undefined) {
     throw new Error(
-      `architecture '${architecture.name}' is unknown; allowed are ${Object.keys(RUST_TARGETS).join(', ')}`,
+      `architecture '${architecture.name}' is unknown; it must be one of ${Object.keys(RUST_TARGETS).join(', ')}`,
     );
   }
   if (!hasRustTarget(target)) {
@@ -137,24 +136,24 @@ export function assertBuildable(architecture: Architecture): void {
       architecture.name === Architecture.ARM_64.name ? Architecture.X86_64 : Architecture.ARM_64;
     throw new Error(
       `The publisher can't be built for ${architecture.name} on this machine: the Rust target ` +
-        `${target} is not installed. Install it (rustup target add ${target}), build for ` +
+        `${target} isn't installed. Install it (rustup target add ${target}), build for ` +
         `${other.name} instead (in the app: -c architecture=${other.name} or ` +
         `EVENTDB_ARCHITECTURE=${other.name}; in code: the property architecture), ${otherWays}.`,
     );
   }
 }
 
-/** cargo-lambda-cdk puts the directory into a command line as it is. */
+/** cargo-lambda-cdk puts the directory into a command line without quoting it. */
 function assertNoSpaces(outputDirectory: string): void {
   if (/\s/.test(outputDirectory)) {
     throw new Error(
-      `The publisher can't be built into '${outputDirectory}', for there are spaces in the path: ` +
-        'choose another directory (cdk --output), or hand in a built bundle (code)',
+      `The publisher can't be built into '${outputDirectory}', because the path contains spaces: ` +
+        'choose another directory (cdk --output), or pass a built bundle (code)',
     );
   }
 }
 
-/** Whether the standard library for the target is there; asked of rustc, for not all use rustup. */
+/** Whether the target's standard library is installed. It asks rustc, because not all use rustup. */
 function hasRustTarget(target: string): boolean {
   const asked = spawnSync('rustc', ['--print', 'target-libdir', '--target', target], {
     encoding: 'utf8',
@@ -166,7 +165,7 @@ function succeeds(command: string, commandArguments: readonly string[]): boolean
   return spawnSync(command, commandArguments, { stdio: 'ignore' }).status === 0;
 }
 
-/** The manifest of the Cargo workspace, if this package lies in its repository. */
+/** The manifest of the Cargo workspace, if this package is in its repository. */
 function workspaceManifest(): string | undefined {
   const repository = dirname(packageDirectory());
   const isRepository = existsSync(join(repository, 'eventdb', 'Cargo.toml'));
@@ -174,14 +173,14 @@ function workspaceManifest(): string | undefined {
 }
 
 /**
- * Where the package has the function that was built for the architecture: as a zip file, which keeps
- * the executable bit where the file system has none.
+ * The path of the package's function for the architecture. It is a zip file, which keeps the
+ * executable bit on every file system.
  */
 function packagedBundle(architecture: Architecture): string {
   return join(packageDirectory(), 'function', architecture.name, 'bootstrap.zip');
 }
 
-/** The directory of this package: the same for lib/*.ts and for dist/infra/lib/*.js. */
+/** The directory of this package, for lib/*.ts as well as dist/infra/lib/*.js. */
 function packageDirectory(): string {
   let directory = __dirname;
   while (!existsSync(join(directory, 'package.json'))) {

@@ -11,53 +11,53 @@ import type { IConstruct } from 'constructs';
 import { acknowledge } from '../acknowledge';
 import { allowDuration, allowInteger } from '../properties';
 
-/** How the publisher runs. The defaults suit most stores; each has its reason. */
+/** How the publisher runs. The defaults suit most stores. */
 export interface PublisherOptions {
   /**
-   * Memory of the publisher in MB: 128 to 10,240. It holds one batch, some 10 MB; what more memory
-   * buys is processor time.
+   * Memory of the publisher in MB: 128 to 10,240. It holds one batch, about 10 MB. More memory also
+   * means more processor time.
    *
    * @default 256
    */
   readonly memorySize?: number;
 
   /**
-   * How long one invocation may take: 10 seconds to 15 minutes. The publisher stops a second
-   * before the end and reports what it has not published; Lambda delivers that again.
+   * How long one invocation may take: 10 seconds to 15 minutes. The publisher stops a second before
+   * the end and reports the events that it hasn't published, and Lambda delivers these again.
    *
    * @default Duration.minutes(1)
    */
   readonly timeout?: Duration;
 
   /**
-   * Reserves that many concurrent executions of the account for the publisher, and allows no more.
-   * The stream is read with one execution per shard, so a number below that of the shards slows
-   * publishing down. 0 would stop it: see `publish`.
+   * The number of the account's concurrent executions that is reserved for the publisher, which is
+   * also its maximum. Each shard of the stream needs one execution, so fewer executions than shards
+   * slow publishing down. 0 isn't allowed: see `publish`.
    *
    * @default - none reserved: the publisher shares the account's concurrency
    */
   readonly reservedConcurrentExecutions?: number;
 
   /**
-   * The most records of one invocation: 1 to 10,000. Larger batches take fewer invocations; a
-   * record that can't be published takes a larger batch with it each time it is tried.
+   * The most records of one invocation: 1 to 10,000. Larger batches need fewer invocations, but an
+   * unpublishable record then causes more records to be delivered again.
    *
    * @default 100
    */
   readonly batchSize?: number;
 
   /**
-   * How long Lambda may wait until a batch is full: up to 5 minutes. Every event is published that
-   * much later, in the worst case; fewer invocations cost less.
+   * How long Lambda may wait until a batch is full: up to 5 minutes. This needs fewer invocations,
+   * but events may be published that much later.
    *
    * @default Duration.seconds(0)
    */
   readonly maxBatchingWindow?: Duration;
 
   /**
-   * The VPC that the publisher runs in. It needs a way to SNS there: an interface endpoint
-   * (`InterfaceVpcEndpointAwsService.SNS`) or a NAT gateway. Reading the stream, logging and the
-   * failure bucket need none, for Lambda does these outside the VPC.
+   * The VPC in which the publisher runs. The VPC must give access to SNS, by an interface endpoint
+   * (`InterfaceVpcEndpointAwsService.SNS`) or a NAT gateway. The stream, the logs and the failure
+   * bucket need no access, because Lambda uses them outside the VPC.
    *
    * @default - none: the publisher runs outside any VPC of the account
    */
@@ -66,7 +66,7 @@ export interface PublisherOptions {
   /**
    * The subnets of `vpc`.
    *
-   * @default - private subnets with a way out, or isolated ones
+   * @default - private subnets with egress, or isolated ones
    */
   readonly vpcSubnets?: SubnetSelection;
 
@@ -78,12 +78,12 @@ export interface PublisherOptions {
   readonly securityGroups?: readonly ISecurityGroup[];
 
   /**
-   * The format of what Lambda itself logs about the publisher. The publisher's own lines are JSON
-   * in either case.
+   * The format of Lambda's log lines about the publisher. The publisher's lines are JSON in either
+   * case.
    *
-   * With `LoggingFormat.JSON` Lambda logs only what is wrong: the lines START, END and REPORT of
-   * each invocation are left out, which are most of the log where there are few events per batch.
-   * With them goes the memory that each invocation used.
+   * With `LoggingFormat.JSON`, Lambda logs only problems. It leaves out the lines START, END and
+   * REPORT of each invocation, and with them the used memory. With few events per batch, these lines
+   * are most of the log.
    *
    * @default LoggingFormat.TEXT
    */
@@ -96,8 +96,8 @@ export function validatePublisherOptions(options: PublisherOptions): void {
   allowDuration('timeout', options.timeout, Duration.seconds(10), Duration.minutes(15));
   if (options.reservedConcurrentExecutions === 0) {
     throw new Error(
-      'reservedConcurrentExecutions is 0, with which the publisher never runs and events are lost ' +
-        'to the topic after 24 hours; publish: false deploys a store that publishes nothing',
+      'reservedConcurrentExecutions is 0, so the publisher would never run, and events would not be ' +
+        'published; to deploy a store that publishes nothing, use publish: false',
     );
   }
   allowInteger(
@@ -115,7 +115,7 @@ export function validatePublisherOptions(options: PublisherOptions): void {
   );
   const needVpc = (['vpcSubnets', 'securityGroups'] as const).find((name) => options[name]);
   if (options.vpc === undefined && needVpc !== undefined) {
-    throw new Error(`${needVpc} is given without vpc, in which they would be`);
+    throw new Error(`${needVpc} needs vpc; give both or neither`);
   }
 }
 
@@ -131,8 +131,8 @@ export function functionOptions(
 ): FunctionOptions {
   return {
     memorySize: options.memorySize ?? 256,
-    // A batch of 100 takes ten calls to SNS, a few hundred milliseconds in all. The rest is for
-    // the publisher's own retries when SNS throttles or doesn't answer.
+    // A batch of 100 takes from 10 requests to SNS (many subjects) to 100 (a single subject), which
+    // is at most a few seconds. The rest is for retries if SNS throttles or doesn't answer.
     timeout: options.timeout ?? Duration.minutes(1),
     reservedConcurrentExecutions: options.reservedConcurrentExecutions,
     vpc: options.vpc,
@@ -149,8 +149,8 @@ export function functionOptions(
 }
 
 /**
- * What Lambda lets through of the publisher's lines. Never less than INFO: Lambda takes the lines
- * that carry the metrics for INFO, since they have no level.
+ * The log level at which Lambda filters the publisher's lines. At least INFO, because the lines with
+ * the metrics have no level, and Lambda treats them as INFO.
  */
 function applicationLogLevel(logLevel: string | undefined): ApplicationLogLevel {
   switch (logLevel) {
@@ -164,8 +164,8 @@ function applicationLogLevel(logLevel: string | undefined): ApplicationLogLevel 
 }
 
 /**
- * What Lambda needs, in the function's name, to connect it to a VPC. These actions can't be
- * limited to resources that are known before.
+ * The permissions that the function's role needs so that Lambda can connect it to a VPC. The network
+ * interfaces aren't known before, so the actions can't be limited to resources.
  *
  * @see https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
  */

@@ -28,7 +28,7 @@ import { schema } from './schema';
 
 /** Properties of a `Publisher`. */
 export interface PublisherProps {
-  /** Whether logs stay, and for long. */
+  /** Whether logs are retained, and for a longer time. */
   readonly isProdEnv: boolean;
 
   /** The table whose stream is read. */
@@ -37,13 +37,13 @@ export interface PublisherProps {
   /** The topic that events are published to. */
   readonly topic: ITopic;
 
-  /** Where records end that can't be published. */
+  /** The bucket for records that can't be published. */
   readonly failureBucket: FailureBucket;
 
-  /** The key of table and topic, if they have one of the customer's. */
+  /** The customer managed key of table and topic, if there is one. */
   readonly encryptionKey: IKey | undefined;
 
-  /** The key of the table, if it has one of the customer's: that above, or an existing table's. */
+  /** The customer managed key of the table, if there is one: the key above or an existing table's. */
   readonly tableKey: IKey | undefined;
 
   /** Whether the table's stream is read. */
@@ -52,16 +52,16 @@ export interface PublisherProps {
   /** A built bundle of the function. */
   readonly code: Code | undefined;
 
-  /** The machine that the function runs on. */
+  /** The architecture on which the function runs. */
   readonly architecture: Architecture;
 
-  /** What the function logs at least. */
+  /** The function's log level. */
   readonly logLevel: string | undefined;
 
-  /** How often a failed batch is tried again. */
+  /** How often a failed batch is retried. */
   readonly retryAttempts: number;
 
-  /** How old a record may be when it is tried (again). */
+  /** Maximum age of a record when it is tried. */
   readonly maxRecordAge: Duration;
 
   /** How the function runs. */
@@ -71,7 +71,7 @@ export interface PublisherProps {
   readonly environment: Readonly<Record<string, string>>;
 }
 
-/** The function that publishes what appears in the table's stream, with its role, logs and mapping. */
+/** The function that publishes the events in the table's stream, with its role, logs and mapping. */
 export class Publisher extends Construct {
   /** The function. */
   readonly function: LambdaFunction;
@@ -79,7 +79,7 @@ export class Publisher extends Construct {
   /** The function's log group. */
   readonly logGroup: LogGroup;
 
-  /** What feeds the stream's records to the function, if the table has a stream. */
+  /** The mapping that passes the stream's records to the function, if the table has a stream. */
   readonly eventSourceMapping: EventSourceMapping | undefined;
 
   constructor(scope: Construct, id: string, props: PublisherProps) {
@@ -114,13 +114,13 @@ export class Publisher extends Construct {
     return new EventSourceMapping(this, 'Mapping', {
       target: this.function,
       eventSourceArn: streamArn,
-      // An event that was written before the mapping is live must be published too.
+      // Events that are written before the mapping is active must be published, too.
       startingPosition: StartingPosition.TRIM_HORIZON,
       filters: [FilterCriteria.filter(schema.eventSourceFilter)],
       batchSize: props.options.batchSize ?? 100,
       maxBatchingWindow: props.options.maxBatchingWindow,
-      // With more than one batch per shard at a time Lambda keeps the order per item only, and
-      // every event is an item of its own.
+      // With several concurrent batches per shard, Lambda keeps only the order per item, and every
+      // event is a separate item.
       parallelizationFactor: 1,
       reportBatchItemFailures: true,
       bisectBatchOnError: true,
@@ -133,8 +133,8 @@ export class Publisher extends Construct {
   }
 
   /**
-   * The function's role, with one policy inside it: whatever is created after the role finds the
-   * whole policy, which creating the mapping depends on.
+   * The function's role, with an inline policy: the policy exists together with the role, and
+   * creating the mapping needs it.
    */
   private role(props: PublisherProps): Role {
     const statements = [
@@ -158,7 +158,7 @@ export class Publisher extends Construct {
           sid: 'UseKey',
           actions: [...KEY_ACTIONS_FOR_PUBLISHING],
           resources: [props.encryptionKey.keyArn],
-          // For publishing, and for reading the stream of the table.
+          // To publish, and to read the table's stream.
           conditions: viaServices(this, ['sns', 'dynamodb']),
         }),
       );
@@ -185,7 +185,7 @@ export class Publisher extends Construct {
   }
 }
 
-/** What Lambda needs, in the function's name, to read the table's stream. */
+/** The permissions that the function's role needs so that Lambda can read the table's stream. */
 function readStreamStatements(table: ITable): PolicyStatement[] {
   if (table.tableStreamArn === undefined) {
     return [];

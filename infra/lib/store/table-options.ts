@@ -1,29 +1,29 @@
 import type { TableClass } from 'aws-cdk-lib/aws-dynamodb';
 import { allowInteger } from '../properties';
 
-/** What the table costs at most, and how it is stored. */
+/** The table's class and throughput limits. */
 export interface TableOptions {
   /**
-   * The table's class. `TableClass.STANDARD_INFREQUENT_ACCESS` stores for less and writes and
-   * reads for more: for a long history that is seldom read or added to.
+   * The table's class. With `TableClass.STANDARD_INFREQUENT_ACCESS`, storage costs less, and reads
+   * and writes cost more: for a long history that is rarely read or extended.
    *
    * @default TableClass.STANDARD
    */
   readonly tableClass?: TableClass;
 
   /**
-   * The most read units a second, for the table and for each of its global indexes: what is above
-   * is throttled. A bound on what a mistake can cost.
+   * The most read units per second, for the table and for each global index. DynamoDB throttles
+   * requests above it. It limits the cost of a mistake.
    *
-   * @default - none but the account's quota
+   * @default - only the account's quota
    */
   readonly maxReadRequestUnits?: number;
 
   /**
-   * The most write units a second, for the table and for each of its global indexes: what is above
-   * is throttled, and the store tries it again with a pause.
+   * The most write units per second, for the table and for each global index. DynamoDB throttles
+   * requests above it, and the store retries them after a pause.
    *
-   * @default - none but the account's quota
+   * @default - only the account's quota
    */
   readonly maxWriteRequestUnits?: number;
 }

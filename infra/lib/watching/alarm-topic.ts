@@ -12,13 +12,13 @@ import type { Construct, IConstruct } from 'constructs';
 const DONE = Symbol.for('eventdb-cdk.alarmTopic');
 
 /**
- * Lets the alarms of this account tell the topic.
+ * Lets the alarms of this account publish to the topic.
  *
- * A topic without a policy takes them anyway. One with a policy, as `enforceSSL` makes it, takes
- * only what the policy allows, and alarms would go off without anybody being told.
+ * A topic without a policy accepts them anyway. A topic with a policy, as with `enforceSSL`, accepts
+ * only what the policy allows; otherwise alarms would go off without a notification.
  *
  * @param scope the construct that has the alarms
- * @param topic the topic that they tell
+ * @param topic the topic that they notify
  */
 export function allowAlarms(scope: Construct, topic: ITopic): void {
   const { account } = Stack.of(scope);
@@ -50,10 +50,10 @@ export function allowAlarms(scope: Construct, topic: ITopic): void {
   if (missing.length > 0) {
     Annotations.of(scope).addWarningV2(
       'eventdb:importedAlarmTopic',
-      'alarmTopic or its key is imported, so its policy stays as it is. For alarms to tell it, ' +
+      "alarmTopic or its key is imported, so this app can't change its policy. For notifications, " +
         `${missing.join(', and ')} to cloudwatch.amazonaws.com (aws:SourceAccount = the account of ` +
-        'this stack); if the topic is encrypted, so must its key allow kms:Decrypt and ' +
-        'kms:GenerateDataKey. Else alarms go off and nobody is told.',
+        'this stack). If the topic is encrypted, the policy of its key must also allow kms:Decrypt ' +
+        'and kms:GenerateDataKey. Otherwise alarms go off without a notification.',
     );
   }
 }

@@ -13,31 +13,33 @@ import type { Construct } from 'constructs';
 
 /** When an alarm goes off. */
 export interface AlarmCondition {
-  /** What is wrong then and what to do, for the person who gets the notification. */
+  /** What is wrong and what to do, for the person who gets the notification. */
   readonly description: string;
 
-  /** What is measured. */
+  /** The measured metric. */
   readonly metric: IMetric;
 
-  /** The alarm goes off at this value and above; for a sign of life, below this value. */
+  /** The alarm goes off at this value and above; for a heartbeat, below this value. */
   readonly threshold: number;
 
-  /** Of how many periods at the end ... */
+  /** The number of most recent periods that are evaluated. */
   readonly evaluationPeriods: number;
 
-  /** ... how many must be at the threshold or above (for a sign of life: below it or silent). */
+  /**
+   * How many of them must be at the threshold or above; for a heartbeat, below it or without data.
+   */
   readonly datapointsToAlarm: number;
 
   /**
-   * Whether the metric is a sign of life: it is reported all the time, too little of it is the
-   * fault, and so is silence. Otherwise the metric counts faults, and silence is none.
+   * Whether the metric is a heartbeat, which is reported continuously: low values and missing data
+   * are faults. Otherwise the metric counts faults, and missing data isn't a fault.
    *
    * @default false
    */
-  readonly isSignOfLife?: boolean;
+  readonly isHeartbeat?: boolean;
 }
 
-/** An alarm, with notifications for its coming and its going. */
+/** Creates an alarm that notifies when it goes off and when it is over. */
 export function createAlarm(
   scope: Construct,
   id: string,
@@ -50,7 +52,7 @@ export function createAlarm(
     threshold: condition.threshold,
     evaluationPeriods: condition.evaluationPeriods,
     datapointsToAlarm: condition.datapointsToAlarm,
-    ...(condition.isSignOfLife === true
+    ...(condition.isHeartbeat === true
       ? {
           comparisonOperator: ComparisonOperator.LESS_THAN_THRESHOLD,
           treatMissingData: TreatMissingData.BREACHING,
@@ -71,8 +73,8 @@ export function createAlarm(
 }
 
 /**
- * The sum of metrics of which any may be missing: `SUM` over a list passes over what is missing,
- * while `+` gives nothing when one side is.
+ * The sum of metrics that may have no data. `SUM` over a list ignores missing data, but `+` returns
+ * nothing if one operand is missing.
  */
 export function sumOf(
   label: string,
@@ -93,17 +95,17 @@ export function sumOf(
 /** The period of all alarms that count faults. */
 export const FAULT_PERIOD = Duration.minutes(5);
 
-/** A fault that nothing repairs by itself: every one counts. */
+/** For faults that don't repair themselves: goes off at the first one. */
 export function onAnyFault(description: string, metric: IMetric): AlarmCondition {
   return { description, metric, threshold: 1, evaluationPeriods: 1, datapointsToAlarm: 1 };
 }
 
-/** A fault that retries repair, unless it goes on. */
+/** For faults that retries usually repair: goes off if they continue. */
 export function onLastingFault(description: string, metric: IMetric): AlarmCondition {
   return { description, metric, threshold: 1, evaluationPeriods: 3, datapointsToAlarm: 2 };
 }
 
-/** A sign of life that has stopped, for longer than a restart or a late data point explains. */
+/** For a heartbeat: goes off if it stops for longer than a restart or a late data point explains. */
 export function onSilence(description: string, metric: IMetric): AlarmCondition {
   return {
     description,
@@ -111,6 +113,6 @@ export function onSilence(description: string, metric: IMetric): AlarmCondition 
     threshold: 1,
     evaluationPeriods: 3,
     datapointsToAlarm: 3,
-    isSignOfLife: true,
+    isHeartbeat: true,
   };
 }

@@ -18,9 +18,9 @@ import { systemErrorMetrics, throttledWriteMetrics } from './event-db-metrics';
 /** The alarms of an `EventDB`. */
 export enum EventDBAlarm {
   /**
-   * Nothing reads the table's stream, so nothing that is appended is published: the event source
-   * mapping is disabled, deleted or in trouble, or may not read the stream or use the table's key.
-   * After 24 hours events are gone from the stream. All other alarms stay silent then.
+   * Nothing reads the table's stream, so appended events aren't published: the event source mapping
+   * is disabled, deleted or failing, or has no permission to read the stream or use the table's key.
+   * The stream drops events after 24 hours. No other alarm detects this.
    */
   NOTHING_PUBLISHED = 'NothingPublished',
 
@@ -34,33 +34,34 @@ export enum EventDBAlarm {
   FUNCTION_THROTTLES = 'FunctionThrottles',
 
   /**
-   * The publisher keeps reporting records as failed. These count as no function error, for the
-   * publisher answers properly, with the failed ones.
+   * The publisher keeps reporting records as failed. They don't count as function errors, because
+   * the publisher returns a valid answer that lists them.
    */
   FAILED_RECORDS = 'FailedRecords',
 
-  /** Lambda gave up on records: their retries or their time were used up. */
+  /** Lambda gave up on records after the last retry or because of their age. */
   DROPPED_RECORDS = 'DroppedRecords',
 
-  /** Records have arrived in the failure bucket and wait there to be redriven. */
+  /** Records have arrived in the failure bucket and must be redriven. */
   FAILURE_DESTINATION = 'FailureDestination',
 
-  /** Lambda could not write a record to the failure bucket: it is lost to the topic. */
+  /** Lambda couldn't write a record to the failure bucket, so its event will never be published. */
   FAILURE_DESTINATION_UNREACHABLE = 'FailureDestinationUnreachable',
 
   /**
-   * The failure bucket is not empty. S3 counts once a day: a reminder of what nobody has redriven,
-   * which goes off a day or two after `FAILURE_DESTINATION` and stays until the bucket is empty.
+   * The failure bucket isn't empty: a reminder of records that nobody has redriven. S3 counts objects
+   * once a day, so it goes off a day or two after `FAILURE_DESTINATION`, and stays on until the
+   * bucket is empty.
    */
   FAILURE_BUCKET_NOT_EMPTY = 'FailureBucketNotEmpty',
 
   /**
-   * SNS gave up on delivering a message to a subscriber: its queue is gone, or refuses. That
-   * subscriber misses events.
+   * SNS gave up on delivering a message to a subscriber, whose queue was deleted or refuses
+   * messages. That subscriber misses events.
    */
   FAILED_NOTIFICATIONS = 'FailedNotifications',
 
-  /** DynamoDB keeps answering with errors of its own. */
+  /** DynamoDB keeps returning internal errors. */
   SYSTEM_ERRORS = 'SystemErrors',
 
   /** Writes to the table or to one of its indexes keep being throttled. */
@@ -68,8 +69,8 @@ export enum EventDBAlarm {
 }
 
 /**
- * The alarms that say something only of a store that publishes. With `publish: false` there are
- * none of them: nothing reads the table's changes, so they would be silent or wrong.
+ * The alarms that make sense only for a store that publishes. With `publish: false` they don't
+ * exist, because nothing reads the table's changes.
  */
 export const ALARMS_OF_PUBLISHING: readonly EventDBAlarm[] = [
   EventDBAlarm.NOTHING_PUBLISHED,
@@ -80,24 +81,24 @@ export const ALARMS_OF_PUBLISHING: readonly EventDBAlarm[] = [
   EventDBAlarm.FAILURE_DESTINATION_UNREACHABLE,
 ];
 
-/** Five minutes, in the milliseconds that Lambda measures the age in. */
+/** Lambda measures the age in milliseconds. */
 const ITERATOR_AGE_THRESHOLD = Duration.minutes(5);
 
 const CONDITIONS: Readonly<Record<EventDBAlarm, (eventDB: EventDB) => AlarmCondition>> = {
-  // The sign of life is that Lambda polls the stream, which it does without pause, with or without
-  // events, and reports each poll. Counting appends instead would take metrics of AWS/DynamoDB:
-  // alarms on them ignore missing data whatever they are told, so they keep their last state; and
-  // the writes counted there include heads, guards and snapshots, which are never published.
-  // Counting invocations would take a redrive for a working stream. The cases: docs/operating.md.
+  // The heartbeat is Lambda's polling of the stream: it polls continuously, even without events, and
+  // reports each poll. Counting appends would need metrics of AWS/DynamoDB. Alarms on these always
+  // ignore missing data and keep their last state, and the counts include heads, guards and
+  // snapshots, which are never published. Counting invocations would mistake a redrive for a working
+  // stream. docs/operating.md lists the cases.
   [EventDBAlarm.NOTHING_PUBLISHED]: (eventDB) =>
     onSilence(
-      "Nothing reads the table's stream, so nothing is published. Look at the event source mapping of the publisher (its state and the result of its last processing): is it enabled, may the publisher's role read the stream and use the table's key? The stream forgets events after 24 hours.",
+      "Nothing reads the table's stream, so nothing is published. Check the publisher's event source mapping (its state and last processing result): it must be enabled, and the publisher's role must be allowed to read the stream and use the table's key. The stream drops events after 24 hours.",
       eventDB.metricStreamPolls({ period: FAULT_PERIOD }),
     ),
   [EventDBAlarm.ITERATOR_AGE]: (eventDB) => ({
     description:
-      'Events wait in the stream for more than five minutes. A failing batch that is retried holds ' +
-      'up its shard: see the logs of the publisher. The stream forgets after 24 hours.',
+      'Events wait in the stream for more than five minutes. A failing batch blocks its shard while ' +
+      "it is retried: check the publisher's logs. The stream drops events after 24 hours.",
     metric: eventDB.metricIteratorAge({ period: Duration.minutes(1) }),
     threshold: ITERATOR_AGE_THRESHOLD.toMilliseconds(),
     evaluationPeriods: 5,
@@ -105,7 +106,7 @@ const CONDITIONS: Readonly<Record<EventDBAlarm, (eventDB: EventDB) => AlarmCondi
   }),
   [EventDBAlarm.FUNCTION_ERRORS]: (eventDB) =>
     onLastingFault(
-      'The publisher keeps failing as a whole: see its logs. Records are retried and end in the failure bucket.',
+      'The publisher keeps failing as a whole: check its logs. Records are retried and finally go to the failure bucket.',
       eventDB.publisher.metricErrors({ period: FAULT_PERIOD }),
     ),
   [EventDBAlarm.FUNCTION_THROTTLES]: (eventDB) =>
@@ -120,7 +121,7 @@ const CONDITIONS: Readonly<Record<EventDBAlarm, (eventDB: EventDB) => AlarmCondi
     ),
   [EventDBAlarm.DROPPED_RECORDS]: (eventDB) =>
     onAnyFault(
-      'Lambda gave up on records, after all retries or for their age. They are in the failure bucket: repair the cause, then redrive them.',
+      'Lambda gave up on records after the last retry or because of their age. They are in the failure bucket: repair the cause, then redrive them.',
       eventDB.metricDroppedRecords({ period: FAULT_PERIOD }),
     ),
   [EventDBAlarm.FAILURE_DESTINATION]: (eventDB) =>
@@ -130,26 +131,26 @@ const CONDITIONS: Readonly<Record<EventDBAlarm, (eventDB: EventDB) => AlarmCondi
     ),
   [EventDBAlarm.FAILURE_DESTINATION_UNREACHABLE]: (eventDB) =>
     onAnyFault(
-      'Lambda could not write to the failure bucket: see its policy, its key and the role of the publisher. The events are in the table, but nothing will publish them.',
+      "Lambda couldn't write to the failure bucket: check its policy, its key and the publisher's role. The events are in the table, but nothing will publish them.",
       eventDB.metricFailureDestinationErrors({ period: FAULT_PERIOD }),
     ),
   [EventDBAlarm.FAILURE_BUCKET_NOT_EMPTY]: (eventDB) => ({
     description:
-      'The failure bucket is not empty: subscribers miss the events in it. Repair the cause, then redrive them. S3 counts once a day.',
+      "The failure bucket isn't empty: subscribers miss the events in it. Repair the cause, then redrive them. S3 counts objects once a day.",
     metric: eventDB.metricFailureBucketObjects(),
     threshold: 1,
-    // A day's count may come a day late.
+    // S3 may report the count of a day one day later.
     evaluationPeriods: 2,
     datapointsToAlarm: 1,
   }),
   [EventDBAlarm.FAILED_NOTIFICATIONS]: (eventDB) =>
     onAnyFault(
-      "SNS gave up on delivering messages to a subscriber, which misses these events: see that the subscriber's queue exists, that its policy lets the topic send, and that the policy of its key lets SNS use it. What was lost is in the table.",
+      "SNS gave up on delivering messages to a subscriber, which misses these events. Check that the subscriber's queue exists, that its policy lets the topic send, and that the policy of its key lets SNS use it. The events are in the table.",
       eventDB.metricFailedNotifications({ period: FAULT_PERIOD }),
     ),
   [EventDBAlarm.SYSTEM_ERRORS]: (eventDB) =>
     onLastingFault(
-      'DynamoDB keeps answering with errors of its own (HTTP 500): see the AWS Health Dashboard.',
+      'DynamoDB keeps returning internal errors (HTTP 500): check the AWS Health Dashboard.',
       sumOf(
         'System errors',
         systemErrorMetrics(eventDB.table, { period: FAULT_PERIOD }),
@@ -170,9 +171,9 @@ const CONDITIONS: Readonly<Record<EventDBAlarm, (eventDB: EventDB) => AlarmCondi
 /**
  * Creates the alarms.
  *
- * @param eventDB what is watched; the alarms become children of it, below `Alarms`
- * @param wanted which alarms
- * @param alarmTopic who is told, if anybody
+ * @param eventDB the store; the alarms become its children, below `Alarms`
+ * @param wanted the alarms to create
+ * @param alarmTopic the topic to notify, if any
  */
 export function createEventDBAlarms(
   eventDB: EventDB,

@@ -16,7 +16,7 @@ const PERIOD = Duration.minutes(1);
 const FULL_WIDTH = 24;
 const WIDGETS_PER_ROW = 2;
 
-/** A dashboard that follows the events: appended, waiting, published, failed, delivered. */
+/** A dashboard of a store's events: appended, waiting, published, failed and delivered. */
 export class EventDBDashboard extends Dashboard {
   private hasQueues = false;
 
@@ -50,7 +50,7 @@ export class EventDBDashboard extends Dashboard {
         ],
         [
           eventDB.metricFailedRecords({ label: 'failed records', period: PERIOD }),
-          // With `publish: false` there is no mapping to count them.
+          // With `publish: false`, there is no mapping that counts them.
           ...(eventDB.eventSourceMapping === undefined
             ? []
             : [
@@ -84,8 +84,8 @@ export class EventDBDashboard extends Dashboard {
    * Adds the depth of a subscriber's queue, and of its dead-letter queue.
    *
    * @param title whose queue it is
-   * @param queue what a consumer receives from
-   * @param deadLetterQueue where what the consumer can't take ends up, if there is one
+   * @param queue the queue from which a consumer receives
+   * @param deadLetterQueue the queue's dead-letter queue, if there is one
    */
   addQueue(title: string, queue: IQueue, deadLetterQueue?: IQueue): void {
     if (!this.hasQueues) {

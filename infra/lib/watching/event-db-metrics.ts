@@ -3,8 +3,11 @@ import type { ITable } from 'aws-cdk-lib/aws-dynamodb';
 import type { IEventSourceMapping, IFunction } from 'aws-cdk-lib/aws-lambda';
 import { schema } from '../store/schema';
 
-/** The operations of DynamoDB that the store uses. */
-const OPERATIONS = ['TransactWriteItems', 'GetItem', 'Query'] as const;
+/**
+ * The DynamoDB operations that the store uses: appends, reads, the heads of legacy subjects and
+ * snapshots.
+ */
+const OPERATIONS = ['TransactWriteItems', 'GetItem', 'Query', 'PutItem', 'UpdateItem'] as const;
 
 /**
  * A metric that the publisher writes.
@@ -50,7 +53,9 @@ export function mappingMetric(
   });
 }
 
-/** Appends: how often a transaction was accepted. DynamoDB has a latency for each, and no count. */
+/**
+ * The number of accepted transactions. DynamoDB doesn't count them, but reports a latency for each.
+ */
 export function appendsMetric(table: ITable, options: MetricOptions): Metric {
   return operationMetric(table, 'TransactWriteItems', 'SuccessfulRequestLatency', {
     statistic: Stats.SAMPLE_COUNT,
@@ -58,7 +63,7 @@ export function appendsMetric(table: ITable, options: MetricOptions): Metric {
   });
 }
 
-/** DynamoDB's own errors (HTTP 500), per operation that the store uses. */
+/** Internal errors of DynamoDB (HTTP 500), for each operation that the store uses. */
 export function systemErrorMetrics(table: ITable, options: MetricOptions): Metric[] {
   return OPERATIONS.map((operation) =>
     operationMetric(table, operation, 'SystemErrors', { statistic: Stats.SUM, ...options }),
@@ -66,8 +71,8 @@ export function systemErrorMetrics(table: ITable, options: MetricOptions): Metri
 }
 
 /**
- * Throttled writes of the table and of each global index: an index that can't keep up throttles
- * the table too. A local index has no throughput of its own.
+ * Throttled writes of the table and of each global index. A throttled index also throttles the
+ * table. A local index shares the throughput of the table.
  */
 export function throttledWriteMetrics(table: ITable, options: MetricOptions): Metric[] {
   return tableAndIndexMetrics(table, 'WriteThrottleEvents', options);
