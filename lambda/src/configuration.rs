@@ -161,16 +161,6 @@ impl Configuration {
     /// so there is no need for a setting.
     ///
     /// [end in `.fifo`]: https://docs.aws.amazon.com/sns/latest/api/API_CreateTopic.html
-    ///
-    /// ```
-    /// # use eventdb_publisher::configuration::Configuration;
-    /// # let configuration = Configuration::read(|name| match name {
-    /// #     "EVENT_TOPIC_ARN" => Some("arn:aws:sns:eu-west-1:123456789012:Events".to_owned()),
-    /// #     _ => Some("ERROR".to_owned()),
-    /// # })?;
-    /// assert!(!configuration.is_fifo());
-    /// # Ok::<(), eventdb_publisher::configuration::ConfigurationError>(())
-    /// ```
     pub fn is_fifo(&self) -> bool {
         self.topic_arn.ends_with(".fifo")
     }

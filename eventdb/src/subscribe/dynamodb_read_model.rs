@@ -1,4 +1,4 @@
-//! A read model in DynamoDB: the view and its position, changed in one transaction.
+//! A read model in DynamoDB. The view and its position change in one transaction.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,8 +26,8 @@ const REVISION: &str = "revision";
 const TIME: &str = "time";
 const STORE: &str = "store";
 
-/// Where the positions of a read model lie: one item per subject, in any table of the account and
-/// region, such as that of the view.
+/// The table in which a read model keeps its positions: one item per subject, in any table of the
+/// account and region, such as that of the view.
 ///
 /// An item's partition key is `$position/{read_model}/{subject}`, where `%` and `/` in the name of
 /// the read model are percent-encoded; its sort key, if the table has one, is `$position`. Both keys
@@ -49,24 +49,24 @@ pub struct PositionTable {
     pub partition_key: String,
     /// Name of its sort key, if it has one.
     pub sort_key: Option<String>,
-    /// Name of the read model, which tells apart those that share the table.
+    /// Name of the read model. It distinguishes read models that share the table.
     pub read_model: String,
 }
 
-/// A [`ReadModel`] in DynamoDB: an event's changes of the view and the step of its position are one
-/// transaction, so that each event counts once whatever happens.
+/// A [`ReadModel`] in DynamoDB. The changes of the view and of the position are one transaction, so
+/// each event counts exactly once.
 ///
-/// What fails in passing is tried again here, up to 16 times within the [`TimeLimits`], whatever the
-/// client's configuration says of retries; the [`Projection`](crate::Projection) adds none.
+/// Temporary failures are retried here, up to 16 times within the [`TimeLimits`]. The client's retry
+/// configuration isn't used, and the [`Projection`](crate::Projection) doesn't retry.
 ///
-/// What an event changes is said by a function from the event to the actions of a transaction, on
-/// any tables of the account and region; none for an event that the view doesn't need.
+/// A function converts each event to the actions of a transaction, on any tables of the account and
+/// region. It returns no actions for an event that the view doesn't need.
 ///
 /// ```no_run
-/// use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
+/// use eventdb::aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 /// use eventdb::{DynamoDbReadModel, PositionTable, Projection};
 ///
-/// # fn example(client: aws_sdk_dynamodb::Client) {
+/// # fn example(client: eventdb::aws_sdk_dynamodb::Client) {
 /// let positions = PositionTable {
 ///     table: "LoansPerUser".to_owned(),
 ///     partition_key: "user".to_owned(),
@@ -105,8 +105,8 @@ impl fmt::Debug for DynamoDbReadModel {
     }
 }
 
-/// What can go wrong with a [`DynamoDbReadModel`]; nothing was changed, or the event counts as
-/// applied when it is delivered again.
+/// An error of a [`DynamoDbReadModel`]. It is safe to deliver the event again: either nothing was
+/// changed, or the event then counts as applied.
 ///
 /// ```
 /// # use eventdb::ReadModelError;
@@ -117,12 +117,12 @@ impl fmt::Debug for DynamoDbReadModel {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadModelError {
-    /// The function that says what an event changes has failed.
-    #[error("the changes of the event `{id}` can't be said")]
+    /// The function that determines the changes of an event has failed.
+    #[error("the changes of the event `{id}` couldn't be determined")]
     Changes {
         /// The event's id.
         id: String,
-        /// What the function said.
+        /// The function's error.
         source: BoxError,
     },
     /// The event changes more than fits in a transaction with its position.
@@ -130,12 +130,12 @@ pub enum ReadModelError {
     TooManyChanges {
         /// The event's id.
         id: String,
-        /// How many there are.
+        /// The number of changes.
         actual: usize,
-        /// How many may be.
+        /// The maximum number.
         allowed: usize,
     },
-    /// A change was refused, such as by its own condition.
+    /// A change was refused, for example because its condition failed.
     #[error("change {index} of the event `{id}` was refused: {code}")]
     ChangeRefused {
         /// The event's id.
@@ -145,7 +145,7 @@ pub enum ReadModelError {
         /// DynamoDB's code, such as `ConditionalCheckFailed`.
         code: String,
     },
-    /// A position item isn't one.
+    /// A position item is damaged.
     #[error(
         "the position of `{subject}` is damaged: it needs the numbers `revision` and `time`, and in \
          `store`, if there is one, the ARN of a stream"
@@ -159,23 +159,17 @@ pub enum ReadModelError {
     Build {
         /// The event's id.
         id: String,
-        /// What is missing in it.
+        /// What is missing.
         source: BoxError,
     },
-    /// The database was not available, or refused the request.
+    /// The database was unavailable or refused the request.
     #[error(transparent)]
     Database(#[from] Error),
 }
 
 impl DynamoDbReadModel {
-    /// A read model whose positions lie in the given table, and whose view is changed by the given
-    /// function.
-    ///
-    /// ```no_run
-    /// # fn example(client: aws_sdk_dynamodb::Client, positions: eventdb::PositionTable) {
-    /// let nothing = eventdb::DynamoDbReadModel::new(client, positions, |_| Ok(vec![]));
-    /// # }
-    /// ```
+    /// A read model that keeps its positions in the given table. The given function returns the
+    /// changes of an event: see the example at [`DynamoDbReadModel`].
     pub fn new(
         client: Client,
         positions: PositionTable,
@@ -185,7 +179,7 @@ impl DynamoDbReadModel {
         Self { table, positions, changes: Arc::new(changes) }
     }
 
-    /// The same read model with other time limits: for an event, and for reading a position.
+    /// The same read model with other time limits for applying an event and for reading a position.
     ///
     /// ```no_run
     /// # use eventdb::{DynamoDbReadModel, TimeLimits};
@@ -202,7 +196,7 @@ impl DynamoDbReadModel {
 
     fn key(&self, subject: &str) -> SdkItem {
         let PositionTable { partition_key, sort_key, read_model, .. } = &self.positions;
-        // So that the first `/` ends the name, whatever the subject is.
+        // Escaped, so that the first `/` ends the name.
         let read_model = read_model.replace('%', "%25").replace('/', "%2F");
         let partition = string(format!("$position/{read_model}/{subject}"));
         let mut key = HashMap::from([(partition_key.clone(), partition)]);
@@ -212,7 +206,7 @@ impl DynamoDbReadModel {
         key
     }
 
-    /// The step of the position, on the condition that it begins there.
+    /// The update of the position, on the condition that the step begins there.
     fn update(&self, subject: &str, step: &Step) -> Result<TransactWriteItem, BoxError> {
         let Position { revision, time, store } = &step.to;
         let mut change = "SET #revision = :revision, #time = :time".to_owned();
@@ -286,7 +280,7 @@ impl ReadModel for DynamoDbReadModel {
         actions.extend(changes);
         let table = self.table.begin();
         let mut attempts = table.attempts("TransactWriteItems").about(Some(&event.subject));
-        // One token for all attempts: after silence, the answer is that of the first.
+        // One token for all attempts: after an unanswered attempt, DynamoDB repeats its result.
         let token = Uuid::now_v7().to_string();
         loop {
             let source: BoxError = match table.transact(actions.clone(), token.clone()).await {
@@ -318,7 +312,7 @@ impl ReadModel for DynamoDbReadModel {
     }
 }
 
-/// What the reasons of a cancelled transaction mean, the position's being the first.
+/// Interprets the reasons of a cancelled transaction. The first one is that of the position.
 #[derive(Debug, PartialEq, Eq)]
 enum Cancellation {
     PositionDiffers,

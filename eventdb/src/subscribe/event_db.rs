@@ -1,4 +1,4 @@
-//! Reading from the store what a projection lacks.
+//! Reading the missing events of a projection from the store.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -27,8 +27,8 @@ impl EventReader for EventDb {
         }
         let tail = request.clone().since(after.time);
         let rows = async move {
-            // A row without a revision has a place only in a history that was read from its first
-            // row on.
+            // The place of a row without a revision is known only if the history was read from its
+            // first row.
             let mut rows = tail.rows();
             let first = rows.try_next().await?;
             let is_numbered = first.as_ref().is_none_or(|row| revision(row).is_some());
@@ -43,12 +43,12 @@ impl EventReader for EventDb {
     }
 }
 
-/// How the rows of a history are counted, as its head does when it adopts them.
+/// Counts the rows of a history in the same way as the store does when it adopts legacy events.
 #[derive(Debug, Default)]
 struct Places {
     /// The revision of the last row.
     last: u64,
-    /// Whether a row with a revision has come: those without one aren't counted any more.
+    /// Whether a row with a revision was read. Later rows without one aren't counted.
     behind_numbered: bool,
 }
 
@@ -87,7 +87,7 @@ fn numbered<'a>(
         .boxed()
 }
 
-/// The revision that a row has, whether or not it can be read as an event.
+/// The revision of a row, even if the row can't be read as an event.
 fn revision(row: &Row) -> Option<u64> {
     match row {
         Ok(event) => event.revision,

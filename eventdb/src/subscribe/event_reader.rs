@@ -1,4 +1,4 @@
-//! Where a projection reads the events that it lacks.
+//! The source from which a projection reads missing events.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use crate::codec::item::InvalidItem;
 use crate::event::{BoxError, Event};
 use crate::subscribe::read_model::Position;
 
-/// Where a [`Projection`](crate::Projection) reads the events that it lacks: an `EventDb` (feature
-/// `dynamodb`), or whatever a team has that gives a subject's history, such as an API of the
-/// service that owns the store.
+/// The source from which a [`Projection`](crate::Projection) reads missing events: an `EventDb`
+/// (feature `dynamodb`), or anything else that returns the history of a subject, such as an API of
+/// the service that owns the store.
 ///
 /// ```
 /// use chrono::{DateTime, Utc};
 /// use eventdb::{Event, EventReader, Position, SubjectRow, SubjectRows};
 /// use futures_util::{StreamExt, stream};
 ///
-/// /// A history that is there already.
+/// /// A history in memory.
 /// struct Kept(Vec<Event>);
 ///
 /// impl EventReader for Kept {
@@ -37,13 +37,13 @@ use crate::subscribe::read_model::Position;
 /// }
 /// ```
 pub trait EventReader: Send + Sync {
-    /// Reads the events of a subject that come after a position, up to those of a time, that
-    /// included; `None` when nothing can be read.
+    /// Reads the events of a subject after a position, up to and including a time. Returns `None` if
+    /// this reader can't read events.
     ///
-    /// - In the order of their revisions, complete as of the call.
-    /// - Each has a revision. Where rows were stored without one, it is the row's place in the
-    ///   history, as the store itself counts it.
-    /// - Events up to the position, and behind the time, may come too: they are passed over.
+    /// - They must be in the order of their revisions, and complete at the time of the call.
+    /// - Each must have a revision. For rows that were stored without one, it is the row's place in
+    ///   the history, as the store counts it.
+    /// - Events up to the position and after the time are allowed. They are ignored.
     fn read_subject<'a>(
         &'a self,
         subject: &'a str,
@@ -52,7 +52,7 @@ pub trait EventReader: Send + Sync {
     ) -> Option<SubjectRows<'a>>;
 }
 
-/// What [`EventReader::read_subject`] yields. After an error nothing more is read.
+/// The result of [`EventReader::read_subject`]. After an error, the stream isn't read further.
 pub type SubjectRows<'a> = BoxStream<'a, Result<SubjectRow, BoxError>>;
 
 /// A row of a subject's history.

@@ -1,6 +1,6 @@
-//! The subscriber's side: each event once and in order, to a read model.
+//! The subscriber's side: passing each event once and in order to a read model.
 //!
-//! Nothing here needs the AWS SDK but what is behind the feature `dynamodb`.
+//! Only the parts behind the feature `dynamodb` need the AWS SDK.
 
 #[cfg(feature = "dynamodb")]
 pub(crate) mod dynamodb_read_model;

@@ -1,4 +1,4 @@
-//! Keeping a read model: each event once, in the order of its subject.
+//! Keeping a read model up to date: each event once, in the order of its subject.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,48 +14,49 @@ use crate::event::{BoxError, Event};
 use crate::subscribe::event_reader::{EventReader, NoEventReader, SubjectRow, SubjectRows};
 use crate::subscribe::read_model::{ApplyOutcome, Position, ReadModel, Step};
 
-/// Subjects of one batch that are worked on at the same time.
+/// Maximum number of subjects of one batch that are processed concurrently.
 const CONCURRENT_SUBJECTS: usize = 16;
 
-/// How often a read model may refuse a step from the very position that it states.
+/// How often a read model may refuse a step that begins at its own position.
 const REFUSALS: u32 = 16;
 
-/// Brings events to a read model, each once and each subject's in the order of its revisions.
+/// Passes events to a read model: each event once, and the events of a subject in the order of their
+/// revisions.
 ///
-/// Messages come at least once and in any order. A repeated event is recognised by its store and
-/// its `sequence`, and passed over. Where events are missing before one, they are
-/// [read](EventReader) from the store, strongly consistent, and applied first; so a new read model
-/// catches up by itself with each subject that something happens to. A subscriber that may not read
-/// the store does without: there an event that came too early fails, to be delivered again when the
-/// missing ones have come.
+/// Messages are delivered at least once and in any order. A repeated event is recognised by its store
+/// and its `sequence`, and ignored. If events are missing before an event, they are
+/// [read](EventReader) from the store, strongly consistent, and applied first. So a new read model
+/// catches up with a subject as soon as a message about it is delivered. If the subscriber can't read
+/// the store, an event that arrives too early fails. It is delivered again later, when the missing
+/// events have been applied.
 ///
-/// A subscription with a filter shows a gap at every event that it holds back, which costs a read
-/// each time.
+/// With a filter on the subscription, every event that it holds back causes a gap, and each gap costs
+/// a read.
 ///
 /// # Several stores
-/// Each position keeps the store whose revisions it counts. An event of another store, for a subject
-/// that the read model has events of already, is the error [`OtherStore`]: its revisions count
-/// something else. What to do depends on why it comes:
+/// Each position contains the store whose revisions it counts. If the read model already has events
+/// of a subject, an event from another store is the error [`OtherStore`], because its revisions are
+/// those of another history. What to do depends on the reason:
 /// - The store was moved or restored into another table, with its revisions:
 ///   [`with_moved_store`](Self::with_moved_store).
-/// - The table was removed and begun anew: remove the view and its positions, and fill them again.
-/// - The read model is meant to have events of both stores: keep separate positions for each, by two
-///   projections.
+/// - The table was deleted and created again: delete the view and its positions, and fill them again.
+/// - The read model should have the events of both stores: use two projections with separate
+///   positions.
 ///
 /// # Past a hole or a bad row
-/// An event that waits behind a row that can't be read, or behind revisions that are gone from the
-/// store, fails until somebody decides:
-/// - Repair the row: an Update of it in place, with the same key and `revision`. Nothing else is to
-///   be done, the waiting message is applied when it is delivered the next time.
-/// - Go on without it: [`passing_over`](Self::passing_over).
+/// An event fails if a row before it can't be read or revisions before it are missing from the store,
+/// until somebody decides:
+/// - Repair the row: update it in place, with the same key and `revision`. The waiting message is
+///   applied when it is delivered the next time.
+/// - Continue without it: [`passing_over`](Self::passing_over).
 ///
 /// # Events without a `sequence`
-/// Rows that another library wrote, into subjects that this one has never written to, have no
-/// revision, and their messages no `sequence`. Their place in the history is their revision. To know
-/// it, the subject is read from its first row on, once to find it and, unless it comes next, once to
-/// close the gap. Without a reader such a message fails. A row that the other library inserts
-/// *before* rows that are applied already changes their places, and is missed; behind rows with a
-/// revision, rows without one aren't counted, and their messages fail.
+/// If only another library has written to a subject, its rows have no revision, and its messages have
+/// no `sequence`. Then the place of a row in the history counts as its revision. To find it, the
+/// subject is read from its first row, and once more to close a gap, if any. Without a reader, such a
+/// message fails. If the other library inserts a row *before* rows that are already applied, their
+/// places change, and the inserted event is missed. Rows without a revision that follow rows with one
+/// aren't counted, and their messages fail.
 ///
 /// ```no_run
 /// # async fn example<Loans: eventdb::ReadModel>(loans: Loans, db: eventdb::EventDb)
@@ -76,7 +77,7 @@ pub struct Projection<M, R = NoEventReader> {
     passed_over: BTreeMap<String, Vec<RangeInclusive<u64>>>,
 }
 
-/// An event that could not be brought to the read model. It is to be delivered again.
+/// Why an event couldn't be passed to the read model. Its message should be delivered again.
 ///
 /// ```
 /// # use eventdb::ProjectionError;
@@ -87,11 +88,11 @@ pub struct Projection<M, R = NoEventReader> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProjectionError<E> {
-    /// The message holds no event.
+    /// The message doesn't contain an event.
     #[error(transparent)]
     Message(#[from] MessageError),
 
-    /// The event states no `sequence`, and there is nothing to read its place from.
+    /// The event has no `sequence`, and there is no reader to find its place.
     #[error(
         "the event `{id}` of `{subject}` has no `sequence`, so its place isn't known; give the \
          projection a store to read it from"
@@ -107,8 +108,8 @@ pub enum ProjectionError<E> {
     #[error(transparent)]
     OtherStore(Box<OtherStore>),
 
-    /// The store that the projection reads doesn't hold the event: it is another store, or the
-    /// event was removed from it, or the row has no revision and stands behind rows that do.
+    /// The store that the projection reads doesn't have the event: it is another store, the event was
+    /// removed, or its row has no revision and follows rows that have one.
     #[error(
         "the store doesn't count the event `{id}` of `{subject}`{}: either the projection reads \
          another store than the messages come from, or the row was removed, or another library wrote \
@@ -124,8 +125,8 @@ pub enum ProjectionError<E> {
         id: String,
     },
 
-    /// Events before this one haven't come yet, and there is no store to read them from.
-    #[error("`{subject}` is at revision {position}; revision {revision} has come too early")]
+    /// Earlier events haven't been delivered yet, and there is no store to read them from.
+    #[error("`{subject}` is at revision {position}; revision {revision} was delivered too early")]
     Gap {
         /// The subject.
         subject: String,
@@ -135,7 +136,7 @@ pub enum ProjectionError<E> {
         revision: u64,
     },
 
-    /// Another message of the same subject, before this one in the batch, has failed.
+    /// An earlier message of the same subject in this batch has failed.
     #[error("waits for revision {revision} of `{subject}`, which has failed in the same batch")]
     BehindFailure {
         /// The subject.
@@ -144,7 +145,7 @@ pub enum ProjectionError<E> {
         revision: u64,
     },
 
-    /// A row before the event can't be read as one. What comes before that row is applied.
+    /// A row before the event can't be read. The events before that row are applied.
     #[error(
         "revision {} of `{subject}` can't be read; repair its row in place, or let the projection \
          pass over it", .revisions.start()
@@ -152,13 +153,13 @@ pub enum ProjectionError<E> {
     InvalidItem {
         /// The subject.
         subject: String,
-        /// The revisions that can't be had.
+        /// The revisions that can't be read.
         revisions: RangeInclusive<u64>,
         /// The first such row.
         source: Box<InvalidItem>,
     },
 
-    /// Events before the event were removed from the store. What comes before them is applied.
+    /// Events before the event were removed from the store. The events before those are applied.
     #[error(
         "the store lacks the revisions {} to {} of `{subject}`; put them back, or let the \
          projection pass over them", .revisions.start(), .revisions.end()
@@ -170,10 +171,10 @@ pub enum ProjectionError<E> {
         revisions: RangeInclusive<u64>,
     },
 
-    /// The read model says that its position is one from which it doesn't take the step.
+    /// The read model refused a step, although the step begins at the position that it returns.
     #[error(
-        "the read model refused to go on from revision {position} of `{subject}`, {attempts} times, \
-         though that is where it says it is"
+        "the read model refused {attempts} times to continue from revision {position} of \
+         `{subject}`, although this is its position"
     )]
     StepRefused {
         /// The subject.
@@ -184,17 +185,16 @@ pub enum ProjectionError<E> {
         attempts: u32,
     },
 
-    /// The subject's history could not be read.
-    #[error("the history of `{subject}` could not be read")]
+    /// The subject's history couldn't be read.
+    #[error("the history of `{subject}` couldn't be read")]
     Store {
         /// The subject.
         subject: String,
-        /// The reader's error: of an `EventDb`, its `Error`.
+        /// The reader's error. For an `EventDb`, it is an `Error`.
         source: BoxError,
     },
 
-    /// The read model failed on an event: the one that was to be handled, or one before it that was
-    /// missing.
+    /// The read model failed on the event, or on a missing event before it.
     #[error("the read model failed on revision {revision} of `{subject}`, the event `{id}`")]
     ReadModel {
         /// The subject.
@@ -207,8 +207,8 @@ pub enum ProjectionError<E> {
         source: E,
     },
 
-    /// The position of a subject could not be read.
-    #[error("the read model's position of `{subject}` could not be read")]
+    /// The position of a subject couldn't be read.
+    #[error("the read model's position of `{subject}` couldn't be read")]
     Position {
         /// The subject.
         subject: String,
@@ -247,33 +247,21 @@ pub struct OtherStore {
 impl OtherStore {
     fn hint(&self) -> &'static str {
         if self.is_same_table() {
-            ". It is the same table, made again or with its stream switched off and on: fill the \
-             read model again, or accept that the store has moved"
+            ". It is the same table, which was created again or whose stream was disabled and \
+             enabled: fill the read model again, or accept that the store has moved"
         } else {
             ". Accept that the store has moved, or keep positions for each store"
         }
     }
 
-    /// Whether both are the same table, which was removed and made again, or whose stream was
-    /// switched off and on again.
-    ///
-    /// ```
-    /// # fn example(error: &eventdb::OtherStore) {
-    /// if error.is_same_table() { /* was the table emptied on purpose? */ }
-    /// # }
-    /// ```
+    /// Whether both are the same table, which was deleted and created again, or whose stream was
+    /// disabled and enabled.
     pub fn is_same_table(&self) -> bool {
         self.actual.as_ref().is_some_and(|actual| actual.table() == self.expected.table())
     }
 }
 
-/// A message of a batch that is to be delivered again.
-///
-/// ```
-/// # fn example(failed: &eventdb::FailedMessage<std::io::Error>) {
-/// println!("{} is to be delivered again: {}", failed.id, failed.error);
-/// # }
-/// ```
+/// A message of a batch that should be delivered again.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct FailedMessage<E> {
@@ -284,28 +272,15 @@ pub struct FailedMessage<E> {
 }
 
 impl<M: ReadModel> Projection<M> {
-    /// Brings events to the given read model, without a store to read missing ones from.
-    ///
-    /// ```
-    /// # fn example<Loans: eventdb::ReadModel>(loans: Loans) {
-    /// let projection = eventdb::Projection::new(loans);
-    /// # }
-    /// ```
+    /// Passes events to the given read model, without a store from which to read missing events.
     pub fn new(read_model: M) -> Self {
         Self { read_model, reader: NoEventReader, moved: Vec::new(), passed_over: BTreeMap::new() }
     }
 }
 
 impl<M: ReadModel, R: EventReader> Projection<M, R> {
-    /// Reads events that are missing by the given reader, such as an `EventDb`. It must be of the
-    /// store whose messages are handled.
-    ///
-    /// ```
-    /// # fn example<Loans, Reader>(loans: Loans, reader: Reader)
-    /// # where Loans: eventdb::ReadModel, Reader: eventdb::EventReader {
-    /// let projection = eventdb::Projection::new(loans).reading(reader);
-    /// # }
-    /// ```
+    /// Reads missing events with the given reader, such as an `EventDb`. It must read the store whose
+    /// messages are handled.
     #[must_use]
     pub fn reading<Other: EventReader>(self, reader: Other) -> Projection<M, Other> {
         let Self { read_model, moved, passed_over, .. } = self;
@@ -313,12 +288,12 @@ impl<M: ReadModel, R: EventReader> Projection<M, R> {
     }
 
     /// Accepts that the store `from` has become the store `to`, with the same events at the same
-    /// revisions: its table was restored or copied into another one, or its stream was switched off
-    /// and on. Positions that count `from` go on in `to`, each when the next event of its subject
-    /// comes.
+    /// revisions: its table was restored or copied to another one, or its stream was disabled and
+    /// enabled. Positions in `from` continue in `to`, each with the next event of its subject.
     ///
-    /// What the new store lacks of the old one, as a backup may, and has given those revisions to
-    /// other events since, counts as a repetition: fill the read model again if that can be.
+    /// A restored store may lack the last events, and may have assigned their revisions to other
+    /// events since. These count as repetitions and are ignored. If this is possible, fill the read
+    /// model again.
     ///
     /// ```
     /// # fn example<Loans: eventdb::ReadModel>(loans: Loans)
@@ -337,11 +312,11 @@ impl<M: ReadModel, R: EventReader> Projection<M, R> {
         self
     }
 
-    /// Goes on without these revisions of a subject where they are missing or can't be read. One that
-    /// is there all the same is applied.
+    /// Continues without these revisions of a subject if they are missing or can't be read. Those
+    /// that can be read are applied.
     ///
-    /// Name only what will never come: an event that comes after the next one was applied counts as
-    /// a repetition.
+    /// Use it only for events that will never be delivered. An event that is delivered after its
+    /// successor was applied counts as a repetition.
     ///
     /// ```
     /// # fn example<Loans: eventdb::ReadModel>(loans: Loans) {
@@ -358,16 +333,16 @@ impl<M: ReadModel, R: EventReader> Projection<M, R> {
         self
     }
 
-    /// Brings one event to the read model, and before it those of its subject that are missing.
-    /// Yields how many were applied: 0 for a repetition.
+    /// Passes one event to the read model, after the missing events of its subject. Returns the
+    /// number of applied events: 0 for a repetition.
     ///
     /// # Cost
-    /// One call of [`ReadModel::apply`]. Out of order, also one of [`ReadModel::position`] and, for a
-    /// gap, a read of the event itself, to see that it is the right store, and one of the missing
-    /// events and of the last one that is known.
+    /// One call of [`ReadModel::apply`]. For an event out of order, also one call of
+    /// [`ReadModel::position`]. For a gap, also a read of the event, to check that it is the right
+    /// store, and a read of the missing events and the last applied one.
     ///
     /// # Errors
-    /// [`ProjectionError`]; what was applied until then stays applied.
+    /// [`ProjectionError`]. Events that were applied before the error stay applied.
     ///
     /// ```no_run
     /// # async fn example<Loans: eventdb::ReadModel>(
@@ -388,7 +363,7 @@ impl<M: ReadModel, R: EventReader> Projection<M, R> {
             return Handling { projection: self, event, revision, store }.catch_up(true).await;
         };
         let handling = Handling { projection: self, event, revision, store };
-        // Nearly always it is the next one, so that needs no look at the position.
+        // It is nearly always the next event, so try it first without reading the position.
         let from = Position {
             revision: revision.saturating_sub(1),
             store: store.cloned().filter(|_| revision > 1),
@@ -400,12 +375,12 @@ impl<M: ReadModel, R: EventReader> Projection<M, R> {
         }
     }
 
-    /// Brings a batch of messages, given by id and body, to the read model, and yields those that
-    /// are to be delivered again, in the order given: as an answer with [partial batch
-    /// responses] wants them.
+    /// Passes a batch of messages, given as pairs of id and body, to the read model. Returns the
+    /// messages that should be delivered again, in the given order, for an answer with
+    /// [partial batch responses].
     ///
-    /// Subjects are worked on at the same time, the events of each in their order, whatever the
-    /// order of the batch. Behind a failure the later ones of the same subject fail too. Each
+    /// Subjects are processed concurrently, and the events of each subject in their order, whatever
+    /// the order of the batch. After a failure, the later events of the same subject fail, too. Each
     /// failure is logged with the message's id and the reason.
     ///
     /// [partial batch responses]: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
@@ -427,7 +402,7 @@ impl<M: ReadModel, R: EventReader> Projection<M, R> {
         B: AsRef<str>,
     {
         let mut failed = Vec::new();
-        // A failure of one store holds back nothing of another.
+        // A failure in one store doesn't affect events of another.
         let mut subjects = BTreeMap::<(String, Option<StoreId>), Vec<Waiting>>::new();
         for (place, (id, body)) in messages.into_iter().enumerate() {
             let id = id.into();
@@ -464,7 +439,7 @@ impl<M: ReadModel, R: EventReader> Projection<M, R> {
         let mut failed = Vec::new();
         let mut failed_revision = None;
         for Waiting { place, id, message } in waiting {
-            // One without a place in the order holds nobody back.
+            // An event without a place in the order doesn't block others.
             if let (Some(revision), Some(_)) = (failed_revision, message.event.revision) {
                 let subject = message.event.subject;
                 failed.push((place, id, ProjectionError::BehindFailure { subject, revision }));
@@ -476,7 +451,7 @@ impl<M: ReadModel, R: EventReader> Projection<M, R> {
         failed
     }
 
-    /// What a store has become.
+    /// The store that the given store has become.
     fn current<'a>(&'a self, store: &'a StoreId) -> &'a StoreId {
         self.moved.iter().fold(store, |store, (from, to)| if store == from { to } else { store })
     }
@@ -499,7 +474,7 @@ impl<M: ReadModel, R: EventReader> Projection<M, R> {
     async fn place_of(&self, event: &Event) -> Result<u64, ProjectionError<M::Error>> {
         let (subject, id) = (event.subject.clone(), event.id.clone());
         let beginning = Position::default();
-        // Keys of other libraries don't always sort as their times do, so nothing bounds the read.
+        // Keys of other libraries don't always sort by time, so the read has no bounds.
         let Some(mut rows) = self.read(&event.subject, &beginning, None) else {
             return Err(ProjectionError::NoSequence { id, subject });
         };
@@ -520,12 +495,12 @@ fn unreadable<E>(event: &Event) -> impl FnOnce(BoxError) -> ProjectionError<E> {
     move |source| ProjectionError::Store { subject, source }
 }
 
-/// An event on its way to the read model.
+/// An event to be passed to the read model.
 struct Handling<'a, M, R> {
     projection: &'a Projection<M, R>,
     event: &'a Event,
     revision: u64,
-    /// The store that it comes from, or what that has become.
+    /// The store that it comes from, or the store that this one has become.
     store: Option<&'a StoreId>,
 }
 
@@ -551,7 +526,7 @@ impl<M: ReadModel, R: EventReader> Handling<'_, M, R> {
         })
     }
 
-    /// Applies what is missing before the event, then the event, from wherever the read model is.
+    /// Applies the missing events and the event, from the read model's position on.
     async fn catch_up(
         &self,
         is_known_to_be_stored: bool,
@@ -571,8 +546,8 @@ impl<M: ReadModel, R: EventReader> Handling<'_, M, R> {
             if position.revision >= self.revision {
                 return Ok(applied);
             }
-            // A step is refused when somebody else works on the same subject. Then the position
-            // has moved, and there is less to do: that ends by itself.
+            // A step is refused if another worker processes the same subject. Then the position has
+            // moved, and fewer events are left, so this ends.
             if last.as_ref() == Some(&position) {
                 refusals += 1;
                 if refusals == REFUSALS {
@@ -616,8 +591,8 @@ impl<M: ReadModel, R: EventReader> Handling<'_, M, R> {
         }
     }
 
-    /// Applies what lies between the position and the event. Yields how many that were, and the
-    /// position from which the event may be applied; `None` when somebody else has moved it.
+    /// Applies the events between the position and the event. Returns their number and the position
+    /// from which the event may be applied, or `None` if another worker has moved it.
     async fn close_gap(
         &self,
         position: Position,
@@ -629,7 +604,7 @@ impl<M: ReadModel, R: EventReader> Handling<'_, M, R> {
         if hole.is_empty() {
             return Ok((0, Some(position)));
         }
-        // Without a revision in its key, the time says nothing of where the row is.
+        // A row without a revision may be anywhere, whatever its time.
         let until = self.event.revision.map(|_| self.event.time);
         let Some(mut rows) = self.projection.read(subject, &position, until) else {
             if self.projection.passes_over(subject, hole) {
@@ -658,7 +633,7 @@ impl<M: ReadModel, R: EventReader> Handling<'_, M, R> {
             };
             let Some(revision) = event.revision.filter(|revision| *revision > reached.revision)
             else {
-                // What can't be read stands before what is known already.
+                // The unreadable row is before the last applied event.
                 invalid = None;
                 continue;
             };
@@ -676,7 +651,7 @@ impl<M: ReadModel, R: EventReader> Handling<'_, M, R> {
         Ok((applied, Some(reached)))
     }
 
-    /// Whether the event with this revision may follow on what was reached.
+    /// Whether the event with this revision may be applied next.
     fn check_hole(
         &self,
         reached: &Position,
@@ -696,7 +671,7 @@ impl<M: ReadModel, R: EventReader> Handling<'_, M, R> {
         })
     }
 
-    /// Whether the store that is read is the one that the event comes from.
+    /// Checks that the reader reads the store that the event comes from.
     async fn check_that_it_is_stored(&self) -> Result<(), ProjectionError<M::Error>> {
         let event = self.event;
         let before =
@@ -720,14 +695,14 @@ impl<M: ReadModel, R: EventReader> Handling<'_, M, R> {
     }
 }
 
-/// A message of a batch whose turn will come.
+/// A message of a batch that waits to be processed.
 struct Waiting {
     place: usize,
     id: String,
     message: ReceivedMessage,
 }
 
-/// An error with what caused it.
+/// An error with its causes.
 struct Causes<'error>(&'error (dyn std::error::Error + 'static));
 
 impl fmt::Display for Causes<'_> {

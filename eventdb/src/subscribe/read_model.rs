@@ -1,4 +1,4 @@
-//! What a team writes: a view, and how far it has come with each subject.
+//! The interface of a read model: a view, and its position in each subject.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,89 +8,68 @@ use chrono::{DateTime, Utc};
 use crate::codec::store_id::StoreId;
 use crate::event::Event;
 
-/// How far a read model has come with a subject: the last event that it knows of.
+/// The position of a read model in a subject: the last event that it has applied.
 ///
 /// The default is the position before the first event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Position {
-    /// Its revision; 0 before the first event.
+    /// The revision of that event; 0 before the first event.
     pub revision: u64,
-    /// Its time, to the millisecond: where a read of the store goes on.
+    /// The time of that event in milliseconds, from which a read of the store continues.
     pub time: DateTime<Utc>,
-    /// The store whose revisions are counted, as far as it is known.
+    /// The store whose revisions are counted, if it is known.
     pub store: Option<StoreId>,
 }
 
 impl Position {
-    /// A position that a read model has stored.
-    ///
-    /// ```
-    /// # fn example(revision: u64, milliseconds: i64, store: Option<String>)
-    /// # -> Result<(), Box<dyn std::error::Error>> {
-    /// use chrono::DateTime;
-    /// use eventdb::Position;
-    ///
-    /// let time = DateTime::from_timestamp_millis(milliseconds).ok_or("no time")?;
-    /// let store = store.map(|text| text.parse()).transpose()?;
-    /// let position = Position::new(revision, time, store);
-    /// # Ok(())
-    /// # }
-    /// ```
+    /// A position, from the values that a read model has stored.
     pub fn new(revision: u64, time: DateTime<Utc>, store: Option<StoreId>) -> Self {
         Self { revision, time, store }
     }
 }
 
-/// The step of a position that an event makes.
+/// The change of a position by an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Step {
-    /// The revision that the position must have now; 0 when there must be none. Mostly the one
-    /// before `to`'s, but not where events are passed over.
+    /// The revision that the position must have now; 0 if there must be no position. It is usually
+    /// the revision before that of `to`, unless events are passed over.
     pub from_revision: u64,
-    /// The store that the position must count now; `None` when it must not name one.
+    /// The store that the position must have now; `None` if it must have none.
     pub from_store: Option<StoreId>,
-    /// What the position becomes.
+    /// The new position.
     pub to: Position,
 }
 
 impl Step {
-    /// Whether this step begins at the given position. If it doesn't, nothing must be changed.
+    /// Whether this step begins at the given position. If not, the read model must not be changed.
     ///
-    /// A view in a database compares there, in the transaction that changes the view.
-    ///
-    /// ```
-    /// # fn example(step: eventdb::Step, position: &mut eventdb::Position) {
-    /// if step.begins_at(position) {
-    ///     *position = step.to.clone();
-    /// }
-    /// # }
-    /// ```
+    /// If the view is in a database, make this comparison in the transaction that changes the view.
     pub fn begins_at(&self, position: &Position) -> bool {
         self.from_revision == position.revision && self.from_store == position.store
     }
 }
 
-/// What became of an event in a read model.
+/// The result of applying an event to a read model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "an event may not have been applied"]
 pub enum ApplyOutcome {
-    /// The event is applied and the position moved, both together.
+    /// The event was applied and the position was moved, both together.
     Applied,
-    /// The step doesn't begin at the subject's position: nothing was changed.
+    /// Nothing was changed, because the step doesn't begin at the subject's position.
     PositionDiffers,
 }
 
-/// A view for queries, and its positions: the part that a team writes.
+/// A view for queries and its positions. You implement it for your database.
 ///
-/// [`DynamoDbReadModel`](crate::DynamoDbReadModel) does it for views in DynamoDB. In a relational
-/// database, [`apply`](Self::apply) is one database transaction; the example `sqlite_read_model` is
-/// one on SQLite.
+/// [`DynamoDbReadModel`](crate::DynamoDbReadModel) implements it for views in DynamoDB. In a
+/// relational database, [`apply`](Self::apply) is one database transaction. The example
+/// `sqlite_read_model` shows this with SQLite.
 ///
-/// Several read models may share a database if each keeps its positions under another name. One read
-/// model takes events of several stores as long as they share no subject; where they do, each store
-/// needs separate positions.
+/// Several read models may share a database if they keep their positions under different names. A
+/// read model can have events of several stores if these have no subjects in common. Otherwise, each
+/// store needs separate positions.
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -124,27 +103,27 @@ pub enum ApplyOutcome {
 /// }
 /// ```
 pub trait ReadModel: Send + Sync {
-    /// What can go wrong.
+    /// The error of the read model.
     type Error: std::error::Error + Send + Sync + 'static;
 
     /// The position of a subject; the default before its first event.
     ///
-    /// It must be the latest one, or one that was the latest since the call began.
+    /// It must be the latest position at some moment during the call.
     ///
     /// # Errors
-    /// When it can't be read: the event is to be delivered again.
+    /// If it can't be read. Then the event should be delivered again.
     fn position(&self, subject: &str)
     -> impl Future<Output = Result<Position, Self::Error>> + Send;
 
     /// Applies the event and moves its subject's position to `step.to`, both or neither, and only
     /// if [the step begins](Step::begins_at) at the position.
     ///
-    /// A read model that tries again after a failure of its database does so here: the
-    /// [`Projection`](crate::Projection) doesn't.
+    /// To retry after a failure of the database, do it here. The [`Projection`](crate::Projection)
+    /// doesn't retry.
     ///
     /// # Errors
-    /// When it can't be done: the event is to be delivered again. If it is unknown whether it was
-    /// done, the step tells when it is.
+    /// If the event can't be applied, or if it is unknown whether it was. Then the event should be
+    /// delivered again, and the step shows whether it was applied.
     fn apply(
         &self,
         event: &Event,

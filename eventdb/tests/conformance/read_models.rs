@@ -190,7 +190,10 @@ async fn what_comes_too_early_without_a_store_is_to_come_again() {
         let memory = Memory::default();
         let projection = Projection::new(memory.clone());
         let early = projection.handle(&message(&events[1])).await.unwrap_err();
-        assert_eq!(early.to_string(), "`book:1` is at revision 0; revision 2 has come too early");
+        assert_eq!(
+            early.to_string(),
+            "`book:1` is at revision 0; revision 2 was delivered too early"
+        );
         // Within a batch the order is restored.
         let batch = [&events[2], &events[0], &events[1]];
         let batch = batch.map(|event| (event.id.clone(), body(event, false)));
