@@ -495,7 +495,7 @@ fn messages_are_read_raw_and_in_the_envelope() {
     .to_string();
     let raw = ReceivedMessage::read(&body).unwrap();
     assert_eq!(raw.store.as_ref().map(|store| store.as_str()), Some(stream));
-    assert!(raw.event.extensions.is_empty(), "where it comes from is no part of the event");
+    assert!(raw.event.extensions.is_empty(), "the store isn't part of the event");
     assert_eq!((raw.event.revision, raw.topic_arn.as_deref()), (Some(7), None));
     let envelope = json!({
         "Type": "Notification", "MessageId": "22b80b92", "TopicArn": "arn:aws:sns:…",

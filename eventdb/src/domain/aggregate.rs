@@ -1,12 +1,12 @@
-//! What a team writes of an aggregate: how its events are folded into its state.
+//! The trait that you implement for an aggregate: how its events change its state.
 
 use crate::domain::domain_event::DomainEvent;
 
-/// The state of one subject, folded from its events. It knows nothing of storage.
+/// The state of one subject, folded from its events. It is independent of the store.
 ///
-/// The default is the state before the first event. [`apply`](Self::apply) can't fail: an event
-/// has happened, whatever one thinks of it today. What may happen next is decided elsewhere, by
-/// functions from a state to new events or an error of the domain: see [`Repository::execute`].
+/// The default value is the state before the first event. [`apply`](Self::apply) can't fail, because
+/// the event has already happened. Decisions are separate functions from a state to new events or
+/// an error of the domain: see [`Repository::execute`].
 ///
 /// [`Repository::execute`]: crate::Repository::execute
 ///
@@ -53,9 +53,9 @@ use crate::domain::domain_event::DomainEvent;
 /// }
 /// ```
 pub trait Aggregate: Default + Send + Sync + 'static {
-    /// The events of the subjects that it is folded from.
+    /// The type of its events.
     type Event: DomainEvent;
 
-    /// What becomes of the state by an event.
+    /// Changes the state by an event.
     fn apply(&mut self, event: Self::Event);
 }

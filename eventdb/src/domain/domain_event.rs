@@ -1,4 +1,4 @@
-//! Events as a type of the team's own: any serde enum, to and from an event's `type` and `data`.
+//! Typed events: converting a serde enum to and from the `type` and `data` of an event.
 
 use std::fmt;
 
@@ -15,16 +15,16 @@ use crate::event::path::Path;
 use crate::event::{Event, decimal};
 use crate::schema::attribute;
 
-/// The events of a domain as a serde enum: the names of its variants are the CloudEvents types, what
-/// a variant holds is the data.
+/// The events of a domain as a serde enum. The names of the variants are the CloudEvents types, and
+/// the contents of a variant are the data.
 ///
-/// The enum must be in serde's default form (externally tagged). A variant has named fields, or one
-/// unnamed field of a struct, or none; `#[serde(rename = "…")]` names the type. The team says
-/// explicitly what becomes of an event whose type isn't a variant;
-/// [`UPCASTERS`](Self::UPCASTERS) lift old shapes.
+/// The enum must be in serde's default form (externally tagged). A variant has named fields, a single
+/// unnamed field that is a struct, or no fields. `#[serde(rename = "…")]` sets the type.
+/// [`UNKNOWN_TYPES`](Self::UNKNOWN_TYPES) says what happens to events with other types, and
+/// [`UPCASTERS`](Self::UPCASTERS) convert old shapes.
 ///
-/// [`EventCandidate::typed`] and [`Event::typed`] convert, and so does a [`Repository`]. What they
-/// write has been read back before: an event that its own type couldn't read again is refused.
+/// [`EventCandidate::typed`], [`Event::typed`] and a [`Repository`] convert between the two. Before an
+/// event is written, it is read back: an event that couldn't be read again is refused.
 ///
 /// [`Repository`]: crate::Repository
 ///
@@ -51,43 +51,31 @@ use crate::schema::attribute;
 /// # Ok::<(), eventdb::UnwritableEvent>(())
 /// ```
 pub trait DomainEvent: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// What becomes of an event whose type is no variant.
+    /// What happens to an event whose type isn't a variant.
     const UNKNOWN_TYPES: UnknownTypes;
 
-    /// How events of old shapes become those of today; none, unless given.
+    /// Converters for events of old shapes. Default: none.
     const UPCASTERS: &'static [Upcaster] = &[];
 
-    /// The URI of the schema that new events state as their `dataschema`; none, unless given.
+    /// The URI of the schema for the `dataschema` of new events. Default: none.
     fn dataschema(&self) -> Option<&str> {
         None
     }
 }
 
-/// What becomes of an event whose type is no variant of the [`DomainEvent`].
-///
-/// ```
-/// # use eventdb::UnknownTypes;
-/// assert_ne!(UnknownTypes::Ignore, UnknownTypes::Reject);
-/// ```
+/// What happens to an event whose type isn't a variant of the [`DomainEvent`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownTypes {
-    /// It is passed over, as by a reader that needs only some types of a subject.
+    /// It is ignored: for readers that need only some types of a subject.
     Ignore,
-    /// It is an error, as for a decision that must know the whole history.
+    /// It is an error: for decisions that must know the whole history.
     Reject,
 }
 
 /// A stored event that can't be read as a [`DomainEvent`].
 ///
-/// Its message names the event and where the fault lies, and holds no value of its data. The
-/// [`source`](std::error::Error::source) is serde's error, which may quote a value.
-///
-/// ```
-/// # use eventdb::UnreadableEvent;
-/// fn report(error: &UnreadableEvent) {
-///     eprintln!("{} needs an upcaster? {error}", error.ty);
-/// }
-/// ```
+/// The message contains the event's key and the path of the wrong value, but no value of the data.
+/// The [`source`](std::error::Error::source) is serde's error, which may quote a value.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct UnreadableEvent {
@@ -95,7 +83,7 @@ pub struct UnreadableEvent {
     pub id: String,
     /// Its subject.
     pub subject: String,
-    /// Its revision, where it has one.
+    /// Its revision, if it has one.
     pub revision: Option<u64>,
     /// Its type, as stored.
     pub ty: String,
@@ -114,16 +102,16 @@ impl fmt::Display for UnreadableEvent {
     }
 }
 
-/// The reason is part of the message, so the source is what lies behind the reason.
+/// The message contains the reason, so the source is the cause of the reason.
 impl std::error::Error for UnreadableEvent {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.reason.source()
     }
 }
 
-/// A domain event that can't be written, or couldn't be read again if it were.
+/// A domain event that can't be written, or that couldn't be read again afterwards.
 ///
-/// Its message names the type and where the fault lies, and holds no value of its data. The
+/// The message contains the type and the path of the wrong value, but no value of the data. The
 /// [`source`](std::error::Error::source) is serde's error, which may quote a value.
 ///
 /// ```
@@ -148,7 +136,7 @@ impl std::error::Error for UnreadableEvent {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct UnwritableEvent {
-    /// The type that the event would have; `None` where the Rust type gives it none.
+    /// The type that the event would have; `None` if the Rust type doesn't determine it.
     pub ty: Option<String>,
     /// What is wrong.
     pub reason: ShapeError,
@@ -164,27 +152,18 @@ impl fmt::Display for UnwritableEvent {
     }
 }
 
-/// The reason is part of the message, so the source is what lies behind the reason.
+/// The message contains the reason, so the source is the cause of the reason.
 impl std::error::Error for UnwritableEvent {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.reason.source()
     }
 }
 
-/// How an event and a [`DomainEvent`] don't fit each other.
+/// Why an event and a [`DomainEvent`] don't match.
 ///
-/// A path leads from the event to the value, as in `data.lines.0.price`. Where serde buffers what
-/// it reads (`flatten`, and enums inside the data with `tag` or `untagged`), the path ends at the
-/// buffered value.
-///
-/// ```
-/// # use eventdb::ShapeError;
-/// let error = ShapeError::UnknownType { allowed: &["book.borrowed", "book.returned"] };
-/// assert_eq!(
-///     error.to_string(),
-///     "the type is unknown; it must be one of `book.borrowed`, `book.returned`"
-/// );
-/// ```
+/// A path goes from the event to the value, such as `data.lines.0.price`. If serde buffers what it
+/// reads (`flatten`, and enums in the data with `tag` or `untagged`), the path ends at the buffered
+/// value.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ShapeError {
@@ -195,33 +174,33 @@ pub enum ShapeError {
     },
     /// The stored data doesn't have the shape of its variant.
     Data {
-        /// Where in the event.
+        /// The path in the event.
         path: String,
-        /// What serde says.
+        /// Serde's error.
         source: serde_json::Error,
     },
     /// A value can't be written as JSON.
     Unserializable {
-        /// Where in the event.
+        /// The path in the event.
         path: String,
-        /// What serde says.
+        /// Serde's error.
         source: serde_json::Error,
     },
-    /// Written as JSON the event couldn't be read again.
+    /// The event couldn't be read again from its JSON.
     NotReadBack {
-        /// Where in the event.
+        /// The path in the event.
         path: String,
         /// Whether the value becomes `null` in JSON, as NaN and the infinite numbers do.
         null: bool,
-        /// What serde says.
+        /// Serde's error.
         source: serde_json::Error,
     },
-    /// Written as JSON the event would be read as another one.
+    /// The event would be read from its JSON as a different event.
     ReadAsAnother {
-        /// Where in the event, the first place that differs.
+        /// The path of the first difference.
         path: String,
     },
-    /// What a variant holds isn't a JSON object.
+    /// The contents of a variant aren't a JSON object.
     NoObject {
         /// The variant.
         variant: String,
@@ -231,11 +210,11 @@ pub enum ShapeError {
         /// The form that it has instead.
         form: &'static str,
     },
-    /// An upcaster can't lift the event.
+    /// An upcaster can't convert the event.
     Upcaster {
         /// The type or the schema that the upcaster is for.
         from: &'static str,
-        /// What it said.
+        /// The upcaster's error.
         reason: String,
     },
 }
@@ -297,18 +276,18 @@ impl std::error::Error for ShapeError {
 }
 
 impl EventCandidate {
-    /// A candidate of a typed event: the variant's name becomes the type, what it holds the data.
+    /// A candidate for a typed event. The variant's name becomes the type, and its contents the data.
     ///
-    /// The event is read back from its JSON first, with its upcasters, as every reader will read it.
-    /// What is read must be written as the same JSON again, whatever the order of arrays (a set has
-    /// none). So an event may lose what its serde attributes leave out or round when it is
-    /// *written*; an event that its own type can't read again, or reads as something else, is
-    /// refused. JSON has no NaN and no infinite numbers: they become `null`, which an `f64` can't
-    /// be read from and an `Option<f64>` can.
+    /// First, the event is read back from its JSON, with its upcasters, as every reader will do.
+    /// Written again, it must give the same JSON, except for the order of arrays, because a set has no
+    /// order. So serde attributes may leave out or round values when an event is *written*. But an
+    /// event that can't be read again, or that would be read as a different event, is refused. JSON
+    /// has no NaN and no infinite numbers: they become `null`, which can be read as an `Option<f64>`
+    /// but not as an `f64`.
     ///
     /// # Errors
-    /// [`UnwritableEvent`] when the value can't be serialized, when what it holds isn't an object,
-    /// or when it can't be read back.
+    /// [`UnwritableEvent`] if the value can't be serialized, if its contents aren't an object, or if
+    /// it can't be read back.
     ///
     /// ```
     /// # use eventdb::{DomainEvent, EventCandidate, UnknownTypes};
@@ -335,7 +314,7 @@ impl EventCandidate {
         Self::typed_and_read_back(event, source, subject).map(|(candidate, _)| candidate)
     }
 
-    /// The candidate, and the event as every reader will have it.
+    /// The candidate, and the event as every reader will see it.
     pub(crate) fn typed_and_read_back<E: DomainEvent>(
         event: &E,
         source: impl Into<String>,
@@ -357,12 +336,12 @@ impl EventCandidate {
 }
 
 impl Event {
-    /// The event as a type of yours, after its upcasters; `None` when its type is unknown and
+    /// The event as your type, after its upcasters; `None` if its type is unknown and
     /// [`UnknownTypes::Ignore`] was chosen.
     ///
     /// # Errors
-    /// [`UnreadableEvent`] when the type is unknown and that is an error, when an upcaster fails,
-    /// or when the data doesn't have the shape of its variant.
+    /// [`UnreadableEvent`] if the type is unknown and [`UnknownTypes::Reject`] was chosen, if an
+    /// upcaster fails, or if the data doesn't have the shape of its variant.
     ///
     /// ```
     /// # use eventdb::{DomainEvent, Event, UnknownTypes};
@@ -388,8 +367,8 @@ impl Event {
     }
 }
 
-/// The domain event of a type and data, after its upcasters; `None` when its type is unknown and
-/// that is to be ignored.
+/// The domain event of a type and data, after its upcasters; `None` if its type is unknown and
+/// should be ignored.
 fn read<E: DomainEvent>(
     ty: &str,
     dataschema: Option<&str>,
@@ -399,7 +378,7 @@ fn read<E: DomainEvent>(
         .map(|shape| (shape.ty, Value::Object(shape.data)));
     let (ty, data) = lifted.as_ref().map_or((ty, data), |(ty, data)| (ty, data));
     let event = match E::deserialize(Typed { ty, data, traced: false }) {
-        // Keeping track of the path takes time, so it is done only where there is something to tell.
+        // Tracking the path takes time, so do it only after an error.
         Err(TypedError(ShapeError::Data { .. })) => {
             E::deserialize(Typed { ty, data, traced: true })
         }
@@ -423,7 +402,7 @@ struct Written<E> {
 /// Writes a domain event and reads it back.
 fn write<E: DomainEvent>(event: &E) -> Result<Written<E>, UnwritableEvent> {
     let (ty, data) = parts(event).map_err(|reason| match reason {
-        // Another form of enum may look like this. Its own fault comes first.
+        // Another form of enum may look like this. Report the form first.
         ShapeError::NoObject { variant } => match form_fault::<E>() {
             Some(fault) => UnwritableEvent { ty: None, reason: fault },
             None => UnwritableEvent {
@@ -441,7 +420,7 @@ fn write<E: DomainEvent>(event: &E) -> Result<Written<E>, UnwritableEvent> {
     }
 }
 
-/// The event as it will be read; an error if that isn't what was written.
+/// The event as it will be read, or an error if it differs from the written one.
 fn read_back<E: DomainEvent>(
     ty: &str,
     dataschema: Option<&str>,
@@ -479,10 +458,10 @@ fn parts<E: DomainEvent>(event: &E) -> Result<(String, Map<String, Value>), Shap
         let mut track = Track::new();
         let serializer = serde_json::value::Serializer;
         let traced = serde_path_to_error::Serializer::new(serializer, &mut track);
-        // The same error once more, for its path.
+        // Cause the same error again to get its path.
         let source = event.serialize(traced).err().unwrap_or(source);
         let path = track.path();
-        // A variant that holds a struct comes first, and is the type.
+        // The first name is that of the variant, which is the type.
         let is_type = |segment: &&Segment| matches!(segment, Segment::Enum { .. });
         let skipped = usize::from(path.iter().next().as_ref().is_some_and(is_type));
         let path = path_in_event(path.iter().skip(skipped));
@@ -506,7 +485,7 @@ fn parts<E: DomainEvent>(event: &E) -> Result<(String, Map<String, Value>), Shap
     }
 }
 
-/// What is wrong with the form of a Rust type, as its own reader tells.
+/// The form of a Rust type that isn't an enum in serde's default form.
 fn form_fault<E: DomainEvent>() -> Option<ShapeError> {
     match E::deserialize(Typed { ty: "", data: &Value::Null, traced: false }) {
         Err(TypedError(fault @ ShapeError::NoEnum { .. })) => Some(fault),
@@ -523,11 +502,11 @@ fn path_in_event<'path>(segments: impl Iterator<Item = &'path Segment>) -> Strin
     })
 }
 
-/// An event's type and data, read as an enum's variant and what it holds.
+/// Deserializes an event's type and data as a variant of an enum and its contents.
 struct Typed<'event> {
     ty: &'event str,
     data: &'event Value,
-    /// Whether an error tells where in the data it is.
+    /// Whether to track the path for errors.
     traced: bool,
 }
 

@@ -1,11 +1,11 @@
-//! Whether two JSON values are the same, and where they differ if they aren't.
+//! Comparing two JSON values and finding the first difference.
 
 use serde_json::Value;
 
 use crate::event::path::Path;
 
-/// The first place where two values differ. The order of an array doesn't count: a set is written
-/// as an array, in an order that may be another one each time.
+/// The path of the first difference between two values. The order of arrays doesn't count, because a
+/// set is written as an array whose order may vary.
 pub(crate) fn difference(one: &Value, other: &Value, path: &Path<'_>) -> Option<String> {
     if one == other {
         return None;
@@ -34,7 +34,7 @@ pub(crate) fn difference(one: &Value, other: &Value, path: &Path<'_>) -> Option<
     }
 }
 
-/// The same value, every array in one certain order.
+/// The same value with all arrays sorted.
 fn sorted(value: &Value) -> Value {
     match value {
         Value::Array(values) => {

@@ -1,11 +1,11 @@
-//! Given events, when a decision is made, then these events or this error: tests of decisions,
-//! without any database.
+//! Tests of decisions without a database: given some events, when a decision is made, then the result
+//! is these events or this error.
 //!
-//! The events go through their JSON on the way, by the same rules as in a
-//! [`Repository`](crate::Repository), so that a test also fails when one can't be stored and read
-//! again. A test is stricter in one thing: what comes back must be equal to what was decided, so
-//! that a team learns what its serde attributes leave out or round. A failing test panics with a coloured difference. For what
-//! needs a database there is [`EmbeddedDynamoDb`](crate::EmbeddedDynamoDb).
+//! Events are converted to JSON and back by the same rules as in a
+//! [`Repository`](crate::Repository), so a test also fails if an event can't be stored and read
+//! again. Tests are stricter in one point: the event that is read must equal the original one, so you
+//! notice what your serde attributes leave out or round. A failing test panics with a coloured diff.
+//! For tests with a database, use [`EmbeddedDynamoDb`](crate::EmbeddedDynamoDb).
 //!
 //! ```
 //! use eventdb::testing::given;
@@ -72,7 +72,7 @@ pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Given<
     Given { state: fold(A::default(), events) }
 }
 
-/// A state to decide on: see [`given`].
+/// The state for a decision: see [`given`].
 #[derive(Debug)]
 #[must_use = "it tests nothing without `when` and `then`"]
 pub struct Given<A> {
@@ -111,7 +111,7 @@ impl<A: Aggregate> Given<A> {
     }
 }
 
-/// What was decided: see [`given`].
+/// The result of a decision: see [`given`].
 #[derive(Debug)]
 #[must_use = "it tests nothing without `then`"]
 pub struct Then<A: Aggregate, E> {
@@ -124,11 +124,11 @@ where
     A::Event: Debug + PartialEq,
     E: Debug,
 {
-    /// Exactly these events were decided on; none means that nothing is to be done. Returns the
-    /// state after them.
+    /// Asserts that the decision returned exactly these events, or none. Returns the state after
+    /// them.
     ///
     /// # Panics
-    /// When they weren't, or one can't be stored and read back.
+    /// If it didn't, or if an event can't be stored and read back.
     ///
     /// See [the module](self) for an example.
     #[track_caller]
@@ -142,7 +142,7 @@ where
         }
     }
 
-    /// The decision was rejected with this error.
+    /// Asserts that the decision returned this error.
     ///
     /// # Panics
     /// When it wasn't, or with another one.
@@ -227,7 +227,7 @@ where
         }
     }
 
-    /// The decision was rejected with this error.
+    /// Asserts that the decision returned this error.
     ///
     /// # Panics
     /// When it wasn't, or with another one.

@@ -1,4 +1,4 @@
-//! Upcasters: events of old shapes, lifted to those of today when they are read.
+//! Upcasters: converting events of old shapes to the current ones when they are read.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::domain_event::ShapeError;
 
-/// What an event's meaning lies in, and what an [`Upcaster`] may change.
+/// The type and data of an event, which an [`Upcaster`] may change.
 ///
 /// ```
 /// # use eventdb::Shape;
@@ -22,16 +22,16 @@ use crate::domain::domain_event::ShapeError;
 pub struct Shape {
     /// The type.
     pub ty: String,
-    /// The URI of the payload's schema, where the event states one.
+    /// The URI of the payload's schema, if the event has one.
     pub dataschema: Option<String>,
     /// The payload.
     pub data: Map<String, Value>,
 }
 
-/// Lifts events of one old shape to a newer one, whenever they are read; the table isn't changed.
+/// Converts events of an old shape to a newer one whenever they are read. The table isn't changed.
 ///
-/// Upcasters form chains: what one has lifted is offered to the others, in whatever order they
-/// stand, and each is used at most once for an event. So a chain always ends.
+/// Upcasters form chains: the result of one is passed to the others, whatever their order. Each is
+/// used at most once per event, so a chain always ends.
 ///
 /// ```
 /// use eventdb::{DomainEvent, Event, Shape, UnknownTypes, Upcaster};

@@ -1,7 +1,7 @@
-//! The behaviour that any DynamoDB must let the store have.
+//! The behaviour of the store on any implementation of DynamoDB.
 //!
-//! The suite runs on an embedded database of its own for each test or, with
-//! `AWS_ENDPOINT_URL_DYNAMODB` set, on tables of its own in the database there.
+//! Each test uses a separate embedded database. If `AWS_ENDPOINT_URL_DYNAMODB` is set, each test uses
+//! separate tables in the database at that address.
 
 #![allow(
     clippy::expect_used,

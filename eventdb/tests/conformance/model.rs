@@ -105,7 +105,7 @@ async fn any_sequence_of_appends_reads_back_as_a_model_says() {
                 Config { cases: 24, failure_persistence: None, ..Config::default() };
             TestRunner::new(configuration)
                 .run(&steps(), |steps| {
-                    // A subject of its own for each case, so that one table serves all.
+                    // A separate subject for each case, so that one table serves all.
                     cases.set(cases.get() + 1);
                     let prefix = format!("case-{}", cases.get());
                     let db = store.db.clone();

@@ -463,7 +463,7 @@ async fn a_store_that_has_moved_is_accepted_by_name() {
         assert_eq!(projection.handle(&message(&events[1])).await.unwrap(), 1);
         let error = projection.handle(&moved(&events[2])).await.unwrap_err();
         let ProjectionError::OtherStore(error) = error else { panic!("{error:?}") };
-        assert!(error.is_same_table() && error.to_string().contains("made again"), "{error}");
+        assert!(error.is_same_table() && error.to_string().contains("created again"), "{error}");
 
         let projection = projection.with_moved_store(store_id("Events"), recreated.clone());
         assert_eq!(projection.handle(&moved(&events[2])).await.unwrap(), 1);

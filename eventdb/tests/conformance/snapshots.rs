@@ -92,7 +92,7 @@ async fn a_snapshot_is_written_after_so_many_events_and_no_reader_sees_it() {
 async fn with_a_snapshot_loading_takes_three_requests() {
     with_store(|store| async move {
         for _ in 0..10 {
-            // Each a page of its own, when read.
+            // Each is a separate page of the read.
             let events = (0..4).map(|_| {
                 let mut candidate = candidate_of_type("book:1", "book.borrowed");
                 candidate.data["filling"] = "x".repeat(240_000).into();
@@ -165,7 +165,7 @@ async fn what_is_no_good_snapshot_is_passed_over_and_replaced() {
             let loaded = books.load("book:1").await.unwrap();
             assert_eq!(loaded.read.snapshot, None, "{what}");
             assert_eq!((loaded.revision, loaded.state.loans), (revision, revision), "{what}");
-            assert_eq!(lend(&books, "book:1", 1).await, 1, "{what}: replaced at once");
+            assert_eq!(lend(&books, "book:1", 1).await, 1, "{what}: replaced immediately");
             revision += 1;
             assert_eq!(books.load("book:1").await.unwrap().read.snapshot, Some(revision), "{what}");
         }

@@ -54,7 +54,7 @@ struct Run {
     begun: Cell<u64>,
     wanted: u64,
     record: RefCell<Record>,
-    /// The services that were cut off in the midst of an append.
+    /// The services that were cut off in the middle of an append.
     cut_off: RefCell<Vec<JoinHandle<()>>>,
 }
 

@@ -1,8 +1,8 @@
-//! What writers and readers saw, and whether one history explains it all.
+//! Records what writers and readers saw, and checks that a single history explains all of it.
 //!
-//! An append is answered with its revisions, so each subject's order is no secret: linearizable is
-//! what respects real time in that order, and answers each operation as the order says. That is
-//! checked directly, for histories of any length; a search for an order is not needed.
+//! The answer to an append contains its revisions, so the order of each subject is known. A history
+//! is linearizable if this order respects real time and every operation was answered according to it.
+//! This can be checked directly for histories of any length, without searching for an order.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What can go wrong with aggregates: the domain's, another writer's, the history's, the store's.
+//! The errors of loading aggregates and of executing decisions.
 
 use crate::codec::item::InvalidItem;
 use crate::domain::domain_event::{UnreadableEvent, UnwritableEvent};
@@ -7,11 +7,11 @@ use crate::store::error::{Conflict, Error};
 
 /// An aggregate that can't be loaded.
 ///
-/// A reader of events gets a bad row next to the good ones; a state that lacks an event would be
-/// wrong, and decisions on it too, so here it is an error.
+/// A plain read returns unreadable rows next to the events. But a state that lacks an event would be
+/// wrong, and so would decisions on it. So an unreadable row is an error here.
 ///
-/// The message says what is wrong; [`source`](std::error::Error::source) leads to what lies behind
-/// it, and neither repeats the other.
+/// The message says what is wrong. [`source`](std::error::Error::source) is its cause, and doesn't
+/// repeat the message.
 ///
 /// ```
 /// # use eventdb::LoadError;
@@ -30,8 +30,8 @@ pub enum LoadError {
     #[error(transparent)]
     InvalidItem(Box<InvalidItem>),
 
-    /// Events were removed from the subject's history, or overwritten by another kind of writer.
-    /// Trying again doesn't help; the rows must be restored from a backup.
+    /// Events were removed from the subject's history, or overwritten by a writer other than this
+    /// crate. Retrying doesn't help; restore the rows from a backup.
     #[error(
         "the history of `{}` can't be folded: it lacks the revisions {} to {}, which were removed \
          from the table or overwritten",
@@ -39,15 +39,15 @@ pub enum LoadError {
     )]
     MissingRevisions(MissingRevisions),
 
-    /// An event doesn't have the shape that the aggregate's event type asks for.
+    /// An event doesn't have the shape of the aggregate's event type.
     #[error(transparent)]
     Event(#[from] Box<UnreadableEvent>),
 }
 
-/// A decision that came to nothing: no event of it was stored, unless it is
-/// [`Error::OutcomeUnknown`], which carries the events.
+/// A decision that failed. None of its events was stored, except that
+/// [`Error::OutcomeUnknown`], which contains the events, leaves this open.
 ///
-/// `E` is the domain's own error, as the decision returned it.
+/// `E` is the domain's error, which the decision returned.
 ///
 /// ```
 /// # use eventdb::ExecuteError;
@@ -62,38 +62,37 @@ pub enum LoadError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExecuteError<E> {
-    /// The domain said no. Its error needn't implement [`std::error::Error`], so it is part of the
-    /// message and not the source.
+    /// The decision returned an error. It needn't implement [`std::error::Error`], so it is part of
+    /// the message and not the source.
     #[error("the decision was rejected: {0}")]
     Domain(E),
 
-    /// Other writers changed the subject first each time: it is contended. Calling again may
-    /// succeed.
+    /// Other writers changed the subject first in every attempt. Calling again may succeed.
     #[error(
         "contention: other writers changed the subject first in each of {attempts} attempts; the \
          last time: {conflict}"
     )]
     Contended {
-        /// How often it was decided.
+        /// How often the decision was made.
         attempts: u32,
-        /// What was there instead, the last time.
+        /// The conflict of the last attempt.
         conflict: Box<Conflict>,
     },
 
-    /// The state to decide on could not be had.
+    /// The aggregate couldn't be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
 
-    /// An event that was decided on can't be written.
+    /// A new event can't be written.
     #[error(transparent)]
     Event(#[from] UnwritableEvent),
 
-    /// The two repositories of one decision are in different tables, which no transaction of this
-    /// store spans.
+    /// The two repositories of a decision are in different tables. A transaction of the store works
+    /// in one table only.
     #[error("the repositories are in different tables, `{0}` and `{1}`; both must be in one table")]
     DifferentTables(String, String),
 
-    /// A decision on two aggregates was given one subject for both.
+    /// Both aggregates of a decision have the same subject.
     #[error(
         "both aggregates of the decision have the subject `{0}`; they must have different subjects"
     )]
@@ -105,13 +104,7 @@ pub enum ExecuteError<E> {
 }
 
 impl<E> ExecuteError<E> {
-    /// Whether the very same call may succeed later and can do no harm.
-    ///
-    /// ```
-    /// # fn example(error: eventdb::ExecuteError<std::fmt::Error>) {
-    /// if error.is_retryable() { /* wait, then call again */ }
-    /// # }
-    /// ```
+    /// Whether the same call may succeed later and is safe to repeat.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Contended { .. } => true,

@@ -1,4 +1,4 @@
-//! Decisions: load, decide, append at what was loaded; on a conflict once more.
+//! Decisions: load the aggregate, decide, append at the loaded revision, and repeat after a conflict.
 
 use futures_util::future::try_join;
 
@@ -14,46 +14,38 @@ use crate::store::error::{Conflict, Error};
 use crate::store::precondition::{ExpectedState, Precondition};
 use crate::store::retry::Attempts;
 
-/// What a decision came to.
-///
-/// ```no_run
-/// # fn example<A>(executed: &eventdb::Executed<A>) {
-/// for event in &executed.events {
-///     println!("{} is revision {:?} of {}", event.ty, event.revision, event.subject);
-/// }
-/// # }
-/// ```
+/// The result of a decision.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Executed<A> {
-    /// The aggregate after the decision: its events are folded in already.
+    /// The aggregate after the decision, including its events.
     pub aggregate: Loaded<A>,
-    /// The events that were stored; none if the decision was that nothing is to be done.
+    /// The stored events; empty if the decision returned none.
     pub events: Vec<Event>,
-    /// How often it was decided: once more than there were conflicts.
+    /// How often the decision was made: the number of conflicts plus one.
     pub attempts: u32,
-    /// The snapshot that is being written, if it was time for one.
+    /// The snapshot that is being written, if one was due.
     pub snapshot: Option<SnapshotWrite>,
 }
 
 impl<A: Aggregate> Repository<A> {
-    /// Loads the aggregate of a subject, lets `decide` make events of its state, and appends them
-    /// on the condition that the subject has not moved meanwhile.
+    /// Loads the aggregate of a subject, calls `decide` with its state, and appends the returned
+    /// events, provided that the subject hasn't changed in the meantime.
     ///
-    /// When it has, only the new events are read and `decide` is called again, with random pauses,
-    /// until the [time limit](crate::TimeLimits) of an operation has passed since loading. So it may be called several times and should
-    /// do nothing but decide. What it returns as an error ends the matter as
-    /// [`ExecuteError::Domain`]; no events are a decision too, and nothing is written.
+    /// If it has changed, the new events are read and `decide` is called again, with random pauses,
+    /// until the operation's [time limit](crate::TimeLimits) has passed since loading. So `decide` can
+    /// be called several times and should have no side effects. If it returns an error, the result is
+    /// [`ExecuteError::Domain`]. If it returns no events, nothing is written.
     ///
-    /// A command that is sent twice is decided twice: a decision on the state should make nothing
-    /// of a repetition, as in the example of [`Aggregate`].
+    /// A command that is sent twice is decided twice. So a decision should return no events for a
+    /// repeated command, as in the example of [`Aggregate`].
     ///
     /// # Cost
-    /// That of [`load`](Self::load), and an append at a stated revision; with each conflict a read
-    /// of the events since, the last known one included, and an append.
+    /// [`load`](Self::load), and an append at a stated revision. For each conflict, also a read of the
+    /// last known event and the later ones, and another append.
     ///
     /// # Errors
-    /// [`ExecuteError`]: the domain's, the contention, or why loading or writing failed.
+    /// [`ExecuteError`]: the domain's error, contention, or the failure of loading or writing.
     ///
     /// ```no_run
     /// # use eventdb::{Aggregate, ExecuteError, Repository};
@@ -88,19 +80,20 @@ impl<A: Aggregate> Repository<A> {
         }
     }
 
-    /// Decides on two aggregates at once: `decide` returns the events of both, and they are stored
-    /// only if neither subject has moved meanwhile, all or none. Otherwise as
-    /// [`execute`](Self::execute).
+    /// Decides on two aggregates together. `decide` returns the events of both. Either all of them are
+    /// stored or none, and only if neither subject has changed in the meantime. Otherwise, it works
+    /// like [`execute`](Self::execute).
     ///
-    /// The other aggregate may be of the same kind or another, but of another subject. Its state
-    /// counts even where it gets no events. The two are not read at the same instant: a decision to
-    /// reject is made on states that each were true, a decision to write on states that are.
+    /// The other aggregate may be of the same type or another, but must have another subject. Its
+    /// state is checked even if it gets no events. The two aggregates aren't read at the same moment.
+    /// So a rejection may be based on states that didn't exist at the same time, but events are stored
+    /// only if both states are current.
     ///
     /// # Cost
-    /// Loads both; an aggregate that gets no events adds 2 write units to the append.
+    /// Loads both. An aggregate without new events adds 2 write units to the append.
     ///
     /// # Errors
-    /// As [`execute`](Self::execute), [`ExecuteError::DifferentTables`] and
+    /// As for [`execute`](Self::execute), and [`ExecuteError::DifferentTables`] and
     /// [`ExecuteError::SameSubject`].
     ///
     /// ```no_run
@@ -168,7 +161,7 @@ impl<A: Aggregate> Repository<A> {
         }
     }
 
-    /// Brings a state up to where a conflict says that its subject is.
+    /// Reads the events up to the revision in a conflict.
     async fn catch_up(
         &self,
         loaded: Loaded<A>,
@@ -219,9 +212,9 @@ impl<A: Aggregate> Repository<A> {
     }
 }
 
-/// What was decided for one aggregate.
+/// The new events of one aggregate.
 struct Decision<A: Aggregate> {
-    /// As every reader will have them, which is what the state is folded from.
+    /// The events as every reader will see them. They are folded into the state.
     events: Vec<A::Event>,
     candidates: Vec<EventCandidate>,
 }
@@ -237,7 +230,7 @@ async fn append(
     candidates: Vec<EventCandidate>,
     preconditions: impl IntoIterator<Item = Precondition>,
 ) -> Result<Vec<Event>, Error> {
-    // Nothing to write is nothing to check either.
+    // Without events to write, nothing has to be checked.
     if candidates.is_empty() {
         return Ok(Vec::new());
     }
@@ -247,8 +240,8 @@ async fn append(
         .await
 }
 
-/// Waits after a conflict and returns it, unless there is no time left; other errors end the matter.
-/// What is there is read after the pause, so that the next decision is made on what is.
+/// Waits after a conflict and returns it. It fails if no time is left, or after another error. The
+/// caller reads the new events after the pause, so that the next decision has the current state.
 async fn pause_after<E>(
     attempts: &mut Attempts,
     error: Error,
@@ -257,7 +250,7 @@ async fn pause_after<E>(
         Error::Conflict(conflict) => conflict,
         error => return Err(ExecuteError::Store(error)),
     };
-    // A subject never goes back, so its head isn't in accord with its events.
+    // A revision never decreases, so the head doesn't match the events.
     if is_behind(&conflict) {
         return Err(ExecuteError::Store(Error::Conflict(conflict)));
     }
@@ -268,7 +261,7 @@ async fn pause_after<E>(
     }
 }
 
-/// Whether a subject is said to be at an earlier revision than the one that was loaded.
+/// Whether the conflict has an earlier revision than the loaded one.
 fn is_behind(conflict: &Conflict) -> bool {
     matches!(conflict.expected, ExpectedState::Revision(expected)
         if conflict.actual.revision() < expected)

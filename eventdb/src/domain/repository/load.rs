@@ -1,4 +1,4 @@
-//! Loading an aggregate: from its snapshot if there is a good one, then from its events.
+//! Loading an aggregate from its snapshot, if there is a valid one, and its events.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub struct Loaded<A> {
     pub revision: u64,
     /// What was read for it.
     pub read: EventsRead,
-    /// The last event that was counted.
+    /// The last event with a revision.
     pub(super) last: Option<Place>,
     /// Whether that event has its revision from its row, and not from its place in the history.
     pub(super) numbered: bool,
@@ -49,22 +49,18 @@ pub struct Loaded<A> {
 }
 
 /// What was read to load an aggregate.
-///
-/// ```
-/// assert_eq!(eventdb::EventsRead::default().snapshot, None);
-/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventsRead {
-    /// Revision of the snapshot that was begun with, if any.
+    /// Revision of the snapshot that was used, if any.
     pub snapshot: Option<u64>,
     /// Events that were folded.
     pub folded: u64,
-    /// Events whose type is unknown and passed over.
+    /// Events that were ignored because their type is unknown.
     pub ignored: u64,
 }
 
-/// Which event is the last one.
+/// The last event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     /// Milliseconds.
@@ -81,20 +77,20 @@ impl Place {
 impl<A: Aggregate> Repository<A> {
     /// Folds the events of a subject, strongly consistent, in constant memory.
     ///
-    /// Only a whole history is folded: a hole, a row that can't be read and an end that lies before
-    /// the revision that the subject has reached are errors.
+    /// Only a complete history is folded. A gap, an unreadable row, or an end before the subject's
+    /// current revision is an error.
     ///
-    /// Events of the original library are folded where they stand. Before our own events they count
-    /// as revisions; behind one of ours they have none, and the revision stays.
+    /// Events of the original library are folded in their places. Those before the first event of this
+    /// crate count as revisions. Later ones don't, so the revision stays the same.
     ///
     /// # Cost
-    /// As [`EventDb::fetch_events_for_subject`](crate::EventDb::fetch_events_for_subject); with
-    /// [snapshots](Self::with_snapshots) half a read unit per 4 KB of the snapshot and the events
-    /// from its last one on, in two requests. Always half a read unit more, in a request at the same
-    /// time, for the revision that the subject has reached.
+    /// As for [`EventDb::fetch_events_for_subject`](crate::EventDb::fetch_events_for_subject). With
+    /// [snapshots](Self::with_snapshots): half a read unit per 4 KB of the snapshot, and the events
+    /// from its last one on, in two requests. In both cases, half a read unit for the subject's
+    /// current revision, in a concurrent request.
     ///
     /// # Errors
-    /// [`LoadError`]: the store's, or why the history can't be folded.
+    /// [`LoadError`]: the store's error, or why the history can't be folded.
     ///
     /// ```no_run
     /// # async fn example<Book: eventdb::Aggregate>(books: eventdb::Repository<Book>)
@@ -154,7 +150,7 @@ impl<A: Aggregate> Repository<A> {
         Ok(loaded)
     }
 
-    /// Brings a state up to date, reading only what has come since.
+    /// Brings a state up to date by reading only the later events.
     pub(super) async fn refresh(&self, loaded: Loaded<A>) -> Result<Loaded<A>, LoadError> {
         let subject = loaded.subject.clone();
         // What wasn't counted can't be told from what has come since.

@@ -1,4 +1,4 @@
-//! Aggregates in the store: loading them, deciding on them, snapshots of them.
+//! Aggregates in the store: loading, decisions and snapshots.
 
 mod error;
 mod execute;
@@ -22,9 +22,9 @@ use crate::event::ExtensionValue;
 use crate::store::EventDb;
 use snapshots::SnapshotCodec;
 
-/// The aggregates of one kind in a store: loads them and carries out decisions on them.
+/// The aggregates of one type in a store. It loads them and executes decisions on them.
 ///
-/// It holds no state; cloning it is cheap.
+/// It has no state, and cloning it is cheap.
 ///
 /// ```
 /// use eventdb::{Aggregate, DomainEvent, EmbeddedDynamoDb, EventDb, Repository, UnknownTypes};
@@ -93,14 +93,7 @@ impl<A> fmt::Debug for Repository<A> {
 }
 
 impl<A: Aggregate> Repository<A> {
-    /// The aggregates in the given store; the events decided on have this `source`.
-    ///
-    /// ```no_run
-    /// # use eventdb::{Aggregate, EventDb, Repository};
-    /// # fn example<Book: Aggregate>(db: &EventDb) {
-    /// let books = Repository::<Book>::new(db, "https://library.example.com");
-    /// # }
-    /// ```
+    /// The aggregates in the given store. New events have the given `source`.
     pub fn new(db: &EventDb, source: impl Into<String>) -> Self {
         Self {
             db: db.clone(),
@@ -110,8 +103,8 @@ impl<A: Aggregate> Repository<A> {
         }
     }
 
-    /// The same repository, whose new events carry this CloudEvents extension attribute too, such
-    /// as the `traceparent` of the request that is being served.
+    /// The same repository, but its new events also have this CloudEvents extension attribute, such
+    /// as the `traceparent` of the current request.
     ///
     /// ```no_run
     /// # use eventdb::{Aggregate, Repository};

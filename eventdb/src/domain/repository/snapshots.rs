@@ -1,4 +1,4 @@
-//! Snapshots: when they are written, and how far they are trusted.
+//! Snapshots: when they are written, and when they are used.
 
 use std::fmt;
 use std::future::Future;
@@ -17,40 +17,39 @@ use crate::event::path::Path;
 use crate::store::Snapshot;
 use crate::store::error::Error;
 
-/// How the states of an aggregate are kept, so that long histories needn't be folded anew.
+/// Saves states of an aggregate, so that long histories needn't be folded each time.
 ///
-/// A snapshot lies beside the subject's head in the table, in no index, and isn't published. It is
-/// written after an append, in the background, once `every` events have come since the last one.
-/// It is a shortcut and never the truth: one of another version, one that can't be read, and one
-/// whose last event isn't in the history are passed over and replaced. Removing them all changes
-/// no answer.
+/// A snapshot is an item in the table. It isn't in any index and isn't published. It is written in
+/// the background after an append, as soon as there are `every` events since the last one. Snapshots
+/// are only a cache: those with another version, unreadable ones, and those whose last event isn't in
+/// the history are ignored and replaced. Deleting all of them changes no result.
 ///
-/// For that the state's JSON must hold all that `apply` and the decisions look at: serde's `skip`
-/// and rounding in the state itself make a state from a snapshot another one. So before a snapshot
-/// is written its JSON is read back and must be written as the same JSON again (the order of arrays
-/// doesn't count). A state that can't be read back, such as one with a NaN, is not written: see
-/// [`SnapshotError`]. What serde leaves out both times can't be seen there;
+/// So the state's JSON must contain everything that `apply` and the decisions use. With serde's
+/// `skip` or with rounding in the state, a state from a snapshot would differ. So before a snapshot is
+/// written, its JSON is read back and must give the same JSON again (except for the order of
+/// arrays). A state that can't be read back, such as one with a NaN, isn't written: see
+/// [`SnapshotError`]. This check can't find values that serde leaves out in both directions.
 /// [`testing::assert_snapshot_keeps`](crate::testing::assert_snapshot_keeps) compares the states.
 ///
-/// With them, loading takes three requests however long the history, two of them at the same time:
-/// half a read unit per 4 KB of the state, half a unit for the head, and the events since. Writing one takes a write unit per KB of the state, which as
-/// JSON must fit in an item of 400 KB.
+/// With snapshots, loading takes three requests for a history of any length, two of them concurrent:
+/// half a read unit per 4 KB of the state, half a read unit for the head, and the later events.
+/// Writing a snapshot takes a write unit per KB of the state. The state's JSON must fit in an item of
+/// 400 KB.
 ///
-/// Where the original library writes to the same subject, no snapshot is taken while the last event
-/// is one of its events. One that it stores with an earlier time than the snapshot's last event is
-/// not in that snapshot.
+/// If the original library writes to the same subject, no snapshot is written while the last event is
+/// one of its events. If it later stores an event with an earlier time than the snapshot's last
+/// event, the snapshot doesn't include that event.
 ///
 /// ```
 /// let snapshots = eventdb::Snapshots { name: "book", version: 1, every: 100 };
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Snapshots {
-    /// Tells apart the aggregates that are folded from the same subjects. At most 1,014 bytes.
+    /// Distinguishes aggregates that are folded from the same subjects. At most 1,014 bytes.
     pub name: &'static str,
-    /// Version of the state's schema. Raise it whenever the state, or what `apply` makes of an
-    /// event, changes.
+    /// Version of the state's schema. Increase it whenever the state or `apply` changes.
     pub version: u32,
-    /// How many events later the next snapshot is written; 0 means the same as 1.
+    /// The number of events between two snapshots; 0 means the same as 1.
     pub every: u32,
 }
 
@@ -81,8 +80,8 @@ impl<A: Serialize + DeserializeOwned> SnapshotCodec<A> {
 
 /// The write of a snapshot, which runs in the background whether or not this is awaited.
 ///
-/// Await it where the process may be stopped after the answer, as in a Lambda function. A failure
-/// is logged, and the next append writes the snapshot instead.
+/// Await it if the process may be stopped after the answer, as in a Lambda function. A failure is
+/// logged, and the next append writes the snapshot instead.
 ///
 /// ```no_run
 /// # async fn example<A>(executed: eventdb::Executed<A>) -> Result<(), eventdb::SnapshotError> {
@@ -104,7 +103,7 @@ impl Future for SnapshotWrite {
     }
 }
 
-/// A snapshot that was not written. The events are stored all the same, and loading folds them.
+/// A snapshot that wasn't written. The events are stored anyway, and loading folds them.
 ///
 /// ```
 /// # use eventdb::SnapshotError;
@@ -129,7 +128,7 @@ pub enum SnapshotError {
     /// The state's JSON is read as another state.
     #[error("`{path}` would be read back as something else than what is written")]
     ReadAsAnother {
-        /// Where in the state, as `state.loans.0`.
+        /// The path in the state, such as `state.loans.0`.
         path: String,
     },
 
@@ -139,7 +138,7 @@ pub enum SnapshotError {
 }
 
 impl<A: Aggregate> SnapshotCodec<A> {
-    /// An error unless a state that is read from this JSON is written alike again.
+    /// Checks that a state that is read from this JSON gives the same JSON again.
     fn check(&self, json: &str) -> Result<(), SnapshotError> {
         let read = (self.decode)(json).map_err(SnapshotError::NotReadBack)?;
         let again = (self.encode)(&read).map_err(SnapshotError::Unserializable)?;
@@ -161,7 +160,7 @@ impl<A: Aggregate> SnapshotCodec<A> {
 const STATE: &str = "state";
 
 impl<A: Aggregate> Repository<A> {
-    /// Where to begin according to the snapshot, if there is one to begin with.
+    /// The state in the snapshot, if there is a valid one.
     pub(super) async fn begin_with_snapshot(&self, subject: &str) -> Option<Loaded<A>> {
         let SnapshotCodec { policy, decode, .. } = self.snapshots.as_ref()?;
         let passed_over = |reason: &dyn fmt::Display| {
@@ -203,7 +202,7 @@ impl<A: Aggregate> Repository<A> {
         }
     }
 
-    /// Begins to write a snapshot if it is time for one.
+    /// Starts writing a snapshot if one is due.
     pub(super) fn write_snapshot(&self, loaded: &mut Loaded<A>) -> Option<SnapshotWrite> {
         let codec = self.snapshots.clone()?;
         let last = loaded.last.as_ref()?;
@@ -235,7 +234,7 @@ impl<A: Aggregate> Repository<A> {
                 // The causes may quote the state.
                 tracing::warn!(
                     target: "eventdb", subject, aggregate = policy.name,
-                    "a snapshot was not written: {error}"
+                    "a snapshot wasn't written: {error}"
                 );
             }
             written
