@@ -60,7 +60,7 @@ export interface Settings {
   /** `-c topicName=`: the topic's name. Default generated. */
   readonly topicName: string | undefined;
 
-  /** `-c publish=false`: a store whose events go nowhere, for importing history. */
+  /** `-c publish=false`: a store that doesn't publish, for importing history. */
   readonly publish: boolean;
 
   /** `-c emptyFailureBucket=false`: leaves out the function that empties the failure bucket. */
@@ -211,7 +211,7 @@ function readCode(context: Context): string | undefined {
     return undefined;
   }
   const isDirectory = statSync(path, { throwIfNoEntry: false })?.isDirectory();
-  // Without it the deployment succeeds and every invocation fails.
+  // Without it, the deployment would succeed, but every invocation would fail.
   if (isDirectory === undefined || (isDirectory && !existsSync(join(path, 'bootstrap')))) {
     throw new Error(
       `The context value code is '${path}', where there is ${isDirectory ? 'no bootstrap' : 'nothing'}; ` +
@@ -221,7 +221,7 @@ function readCode(context: Context): string | undefined {
   return path;
 }
 
-/** A text; an empty one (`-c name=`) counts as missing, which is what it nearly always means. */
+/** A text. An empty one (`-c name=`) counts as missing. */
 export function text(context: Context, name: string): string | undefined {
   const value = context(name);
   if (value === undefined || value === null || value === '') {
@@ -247,7 +247,7 @@ export function list(context: Context, name: string): readonly string[] {
     text(context, name)
       ?.split(',')
       .map((member) => member.trim())
-      // A comma at the end is no further member.
+      // Ignore a trailing comma.
       .filter((member) => member !== '') ?? []
   );
 }

@@ -1,11 +1,11 @@
 import { Duration, Token } from 'aws-cdk-lib';
 
 /**
- * Checks of properties for those who write plain JavaScript: each names the property, what it is
- * and what it may be, where the compiler would have told users of TypeScript.
+ * Checks of properties for users of plain JavaScript, who don't have the compiler's checks. Each
+ * error contains the property, its value and what it must be.
  */
 
-/** A value as a message shows it. */
+/** A value for a message. */
 export function shown(value: unknown): string {
   if (typeof value === 'string') {
     return `'${value}'`;
@@ -21,7 +21,7 @@ export function shown(value: unknown): string {
  *
  * @param construct the name of the construct
  * @param props what was given
- * @param example the least that does
+ * @param example the minimal properties
  */
 export function requireProperties(construct: string, props: unknown, example: string): void {
   if (typeof props !== 'object' || props === null) {

@@ -1,6 +1,6 @@
 /**
- * What an update would take away from a deployed stack that can't be had back: data, subscribers,
- * encryption, protection. Pure: from the deployed template and the one to come.
+ * Finds what an update would irrecoverably remove from a deployed stack: data, subscribers,
+ * encryption or protection. It compares the deployed template with the new one.
  */
 
 /** What an update puts at risk; each is the name by which `--allow` permits it. */
@@ -26,7 +26,7 @@ export interface Finding {
   /** The logical id of the resource. */
   readonly resource: string;
 
-  /** What would become of it. */
+  /** What would happen to it. */
   readonly what: string;
 }
 
@@ -42,7 +42,7 @@ interface Resource {
   readonly UpdateReplacePolicy?: string;
 }
 
-/** What must not go, and the properties whose change makes CloudFormation create it anew. */
+/** Resources that must not be removed, and the properties whose change replaces them. */
 const PRECIOUS: Readonly<Record<string, { readonly risk: Risk; readonly identity: string[] }>> = {
   'AWS::DynamoDB::Table': {
     risk: 'table',
@@ -53,7 +53,7 @@ const PRECIOUS: Readonly<Record<string, { readonly risk: Risk; readonly identity
   'AWS::KMS::Key': { risk: 'key', identity: [] },
 };
 
-/** Where a resource names the key that encrypts it. */
+/** The property with the key that encrypts a resource. */
 const ENCRYPTION: Readonly<Record<string, string>> = {
   'AWS::DynamoDB::Table': 'SSESpecification',
   'AWS::SNS::Topic': 'KmsMasterKeyId',
@@ -61,7 +61,7 @@ const ENCRYPTION: Readonly<Record<string, string>> = {
     'BucketEncryption.ServerSideEncryptionConfiguration.0.ServerSideEncryptionByDefault.KMSMasterKeyID',
 };
 
-/** What protects a resource while it is true, as a path of properties. */
+/** The paths of properties that protect a resource while they are true. */
 const PROTECTION: Readonly<Record<string, readonly string[]>> = {
   'AWS::DynamoDB::Table': [
     'DeletionProtectionEnabled',
@@ -154,7 +154,7 @@ function changed(id: string, before: Resource, now: Resource): Finding[] {
   return findings;
 }
 
-/** Who may no longer subscribe, and what is no longer denied. */
+/** Accounts that may no longer subscribe, and limits that are removed. */
 function changedPolicy(id: string, before: Resource, now: Resource): Finding[] {
   const findings: Finding[] = [];
   const left = subscribers(now);

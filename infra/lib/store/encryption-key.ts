@@ -4,13 +4,13 @@ import type { Construct } from 'constructs';
 import { shown } from '../properties';
 
 /**
- * What a reader of the table needs of the customer's key: DynamoDB decrypts the table's key in
- * the reader's name.
+ * The permissions on the customer managed key that a reader of the table needs, because DynamoDB
+ * decrypts the table's key on behalf of the reader.
  */
 export const KEY_ACTIONS_FOR_READING = ['kms:Decrypt', 'kms:DescribeKey'] as const;
 
 /**
- * What a writer to the table needs of the customer's key. DynamoDB's documentation asks for
+ * The permissions on the customer managed key that a writer needs. DynamoDB's documentation requires
  * `kms:GenerateDataKey*` and `kms:ReEncrypt*`; these are the operations behind the wildcards,
  * without the asymmetric key pairs, which DynamoDB has no use for.
  */
@@ -23,12 +23,12 @@ export const KEY_ACTIONS_FOR_WRITING = [
   'kms:ReEncryptTo',
 ] as const;
 
-/** What publishing to an encrypted topic needs of its key. */
+/** The permissions on its key that publishing to an encrypted topic needs. */
 export const KEY_ACTIONS_FOR_PUBLISHING = ['kms:Decrypt', 'kms:GenerateDataKey'] as const;
 
 /**
- * The key itself where an alias is given: policies name keys, never aliases, and SNS and SQS check
- * permissions on the key.
+ * The key of an alias, or the given key. Policies must contain keys, not aliases, and SNS and SQS
+ * check permissions on the key.
  *
  * @param property the property that the key was given as
  * @param key a key or an alias
@@ -69,8 +69,8 @@ function targetOf(property: string, alias: IAlias): IKey {
 }
 
 /**
- * Says what the policy of another account's key must have: there, IAM policies of this account are
- * not enough.
+ * Warns what the policy of another account's key must contain, because IAM policies of this account
+ * aren't enough for it.
  */
 export function warnOfForeignKey(scope: Construct, key: IKey): void {
   const [account, own] = [key.env.account, Stack.of(scope).account];

@@ -58,8 +58,8 @@ export function grantToIdentity(
 }
 
 /**
- * Whether the grantee needs a policy at the resource: it is of another account, or stands for
- * identities that no policy can be attached to, such as an account or an ARN.
+ * Whether the grantee needs a resource policy: it belongs to another account, or no policy can be
+ * attached to it, as with an account or an ARN.
  */
 export function needsResourcePolicy(scope: Construct, grantee: IGrantable): boolean {
   const { grantPrincipal } = grantee;
@@ -70,11 +70,11 @@ export function needsResourcePolicy(scope: Construct, grantee: IGrantable): bool
 }
 
 /**
- * Lets a grantee of another account read the table and its indexes, by the table's policy.
+ * Lets a grantee of another account read the table and its indexes, with the table's policy.
  *
  * @param grant the name of the grant, for messages
  * @param table the table
- * @param grantee who may read
+ * @param grantee the identity that may read
  * @param actions the IAM actions
  * @throws if the table can't have such a policy, or can't be read with it
  */
@@ -106,18 +106,18 @@ export function grantByTablePolicy(
   return Grant.addToPrincipalOrResource({
     grantee,
     actions: [...actions],
-    // For a role of the same app, which gets its half of the permission, too.
+    // For a role of the same app, which also gets its part of the permission.
     resourceArns: [table.tableArn, `${table.tableArn}/index/*`],
     resource: table,
-    // A policy of a table is about that table and its indexes only; the table can't name itself.
+    // A table's policy applies only to the table and its indexes, and can't contain the table's ARN.
     resourceSelfArns: ['*'],
   });
 }
 
 /**
- * Lets a grantee of another account use the customer's key, by the key's policy.
+ * Lets a grantee of another account use the customer managed key, with the key's policy.
  *
- * The policy of an imported key can't be changed: a warning says what it must have.
+ * The policy of an imported key can't be changed. Then a warning says what it must contain.
  */
 export function grantByKeyPolicy(
   grant: string,
@@ -145,12 +145,12 @@ export function grantByKeyPolicy(
 }
 
 /**
- * What the services in between need of the customer's key, in the grantee's name.
+ * The permissions on the customer managed key that services need when the grantee uses them.
  *
- * @param scope the construct whose key it is
+ * @param scope the construct that has the key
  * @param key the key
  * @param actions the actions of KMS
- * @param services whose requests, `dynamodb` for example; no other use of the key is allowed
+ * @param services the services that may use the key, for example `dynamodb`
  */
 export function keyPermission(
   scope: Construct,
@@ -161,13 +161,13 @@ export function keyPermission(
   return { actions, resources: [key.keyArn], conditions: viaServices(scope, services) };
 }
 
-/** The condition that a key is used through these services of the scope's region only. */
+/** The condition that a key is used only through these services of the scope's region. */
 export function viaServices(scope: Construct, services: readonly string[]) {
   const names = services.map((service) => `${service}.${Stack.of(scope).region}.amazonaws.com`);
   return { StringEquals: { 'kms:ViaService': names.length === 1 ? names[0] : names } };
 }
 
-/** The grantee's account, where it is known to be another one. */
+/** The grantee's account, if it is known to be another one. */
 function foreignAccount(scope: Construct, { grantPrincipal }: IGrantable): string | undefined {
   const { principalAccount } = grantPrincipal;
   const { account } = Stack.of(scope);
@@ -179,14 +179,14 @@ function foreignAccount(scope: Construct, { grantPrincipal }: IGrantable): strin
     : principalAccount;
 }
 
-/** The grantee as a message shows it. */
+/** The name of the grantee for messages. */
 function nameOf(grantee: IGrantable): string {
   return 'node' in grantee && 'path' in Object(grantee.node)
     ? Object(grantee.node).path
     : String(grantee.grantPrincipal);
 }
 
-/** Whether the table is encrypted with a key, and not with one that was named. */
+/** Whether the table is encrypted with the AWS managed key. */
 function isEncryptedByAwsManagedKey(table: ITable): boolean {
   const resource = table.node.defaultChild;
   if (!(resource instanceof CfnTable)) {

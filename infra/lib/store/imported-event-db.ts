@@ -18,7 +18,7 @@ export interface IEventDB extends IConstruct {
   /** The customer's key that encrypts the table and the topic, if there is one. */
   readonly encryptionKey: IKey | undefined;
 
-  /** Lets the grantee append events, and read them, which appending needs. */
+  /** Lets the grantee append and read events. */
   grantAppend(grantee: IGrantable): Grant;
 
   /** Lets the grantee read events. */
@@ -28,7 +28,7 @@ export interface IEventDB extends IConstruct {
   grantSubscribe(grantee: IGrantable): Grant;
 }
 
-/** What is known of a store that another stack deploys: its outputs. */
+/** The outputs of a store that another stack deploys. */
 export interface EventDBAttributes {
   /** ARN of the table; its name is the output TableName. */
   readonly tableArn: string;

@@ -9,7 +9,7 @@ import {
 import type { ITopic } from 'aws-cdk-lib/aws-sns';
 import { allowOnly, shown } from '../properties';
 
-/** What may be subscribed to a topic, as SNS calls it. */
+/** The protocols of subscriptions, as SNS calls them. */
 export const SUBSCRIPTION_PROTOCOLS = [
   'sqs',
   'lambda',
@@ -22,10 +22,10 @@ export const SUBSCRIPTION_PROTOCOLS = [
   'application',
 ] as const;
 
-/** What may be subscribed to a topic. */
+/** The protocol of a subscription. */
 export type SubscriptionProtocolName = (typeof SUBSCRIPTION_PROTOCOLS)[number];
 
-/** Who may subscribe to the topic, and what. */
+/** Who may subscribe to the topic, and with which protocols. */
 export interface SubscriberOptions {
   /**
    * Ids of the other AWS accounts that may subscribe to the topic: 12 digits each, none twice.
@@ -36,17 +36,17 @@ export interface SubscriberOptions {
   readonly subscriptionAccounts?: readonly string[];
 
   /**
-   * The id of an organization of AWS Organizations (`o-` and 10 to 32 letters and digits), all
-   * accounts of which may subscribe. Instead of `subscriptionAccounts`, or for more accounts than a
-   * policy can name.
+   * The id of an organization of AWS Organizations (`o-` and 10 to 32 letters and digits). All its
+   * accounts may subscribe. Use it instead of `subscriptionAccounts`, or for more accounts than a
+   * policy can contain.
    *
    * @default - no organization
    */
   readonly organizationId?: string;
 
   /**
-   * What other accounts may subscribe. Wider than queues and functions means that anyone who has an
-   * account on the list can have events sent to a web address or by e-mail.
+   * The protocols with which other accounts may subscribe. With more than queues and functions, these
+   * accounts can have events sent to web addresses or by e-mail.
    *
    * @default ['sqs', 'lambda']
    */
@@ -54,7 +54,7 @@ export interface SubscriberOptions {
 }
 
 /**
- * The conditions under which anybody who is let in may subscribe.
+ * The conditions for all subscriptions by other accounts.
  *
  * @throws if there is no protocol, one that SNS doesn't know, or one twice
  */
@@ -72,13 +72,12 @@ export function subscriptionConditions(
 }
 
 /**
- * Lets the accounts, and those of the organization, subscribe to the topic, and do nothing else
- * with it.
+ * Lets the accounts, and those of the organization, subscribe to the topic.
  *
  * @param topic the topic that events are published to
- * @param options who may subscribe
- * @param conditions what `subscriptionConditions` has made of them
- * @throws if an id is no account id or is there twice, or the organization's is none
+ * @param options the accounts and the organization that may subscribe
+ * @param conditions the result of `subscriptionConditions`
+ * @throws if an account id or the organization's id is invalid, or an account id is repeated
  */
 export function allowSubscriptions(
   topic: ITopic,

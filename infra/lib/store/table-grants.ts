@@ -14,12 +14,12 @@ import {
 } from './grants';
 import { schema } from './schema';
 
-/** A table of events, with what encrypts it. */
+/** A table of events, and the key that encrypts it. */
 export interface GrantedTable {
   /** The table. */
   readonly table: ITable;
 
-  /** The customer's key that encrypts it, if there is one. */
+  /** The customer managed key that encrypts it, if there is one. */
   readonly key: IKey | undefined;
 }
 
@@ -46,7 +46,7 @@ export function grantAppendTo(
       resources: [table.tableArn],
       conditions: {
         'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': [`${schema.itemPrefixes.head}*`] },
-        // ForAllValues is true of no values at all, so there must be some.
+        // ForAllValues is also true if there are no values, so require some.
         Null: { 'dynamodb:LeadingKeys': 'false' },
       },
     },

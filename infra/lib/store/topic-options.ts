@@ -6,23 +6,23 @@ import { schema } from './schema';
 /** The end of a FIFO topic's name. */
 const FIFO_SUFFIX = '.fifo';
 
-/** What the topic is called, keeps and takes. */
+/** The topic's name, archive and message limit. */
 export interface TopicOptions {
   /**
    * The topic's name: up to 256 letters, digits, hyphens and underscores. With `fifo` it ends in
-   * `.fifo`, which is added where it is missing. Changing it replaces the topic, and with it all
+   * `.fifo`, which is added if it is missing. Changing it replaces the topic, and with it all
    * subscriptions.
    *
-   * In production the topic stays when the stack goes, and its name stays taken: a stack that is
-   * deployed again needs another name, or the topic deleted first.
+   * In production, the topic is retained when the stack is deleted, and its name stays in use. To
+   * deploy the stack again, use another name or delete the topic first.
    *
    * @default - generated: by CloudFormation, or for a FIFO topic from the construct's path
    */
   readonly topicName?: string;
 
   /**
-   * For how long a FIFO topic keeps what was published, so that SNS can replay it to a subscriber:
-   * a whole number of days, up to 365. SNS bills for what is kept.
+   * How long a FIFO topic keeps published messages, so that SNS can replay them to a subscriber: a
+   * whole number of days, up to 365. SNS charges for kept messages.
    *
    * SNS refuses to delete a topic that keeps messages. Deploy without `archive` before you destroy
    * the stack.
@@ -77,22 +77,22 @@ export function validateTopicOptions(options: TopicOptions, isFifo: boolean): vo
   );
 }
 
-/** The name that was given, with the ending of a FIFO topic's. */
+/** The given name, with `.fifo` for a FIFO topic. */
 export function givenTopicName(
   options: TopicOptions & { readonly fifo?: boolean },
 ): string | undefined {
   return options.topicName && fifoName(options.topicName, options.fifo === true);
 }
 
-/** For how many days the topic keeps messages. */
+/** The number of days for which the topic keeps messages. */
 export function archiveDays({ archive }: TopicOptions): number | undefined {
   return archive === undefined ? undefined : wholeDays('archive', archive, 365);
 }
 
-/** Tells the topic how large messages may be. The library's own construct has no property for it. */
+/** Sets the topic's message limit, for which the CDK's construct has no property. */
 export function applyMessageLimit(topic: Topic, options: TopicOptions): void {
   if (isRaised(options)) {
-    // An override, because older versions of the library don't know the property at all.
+    // An override, because older versions of the CDK don't know the property.
     (topic.node.defaultChild as CfnTopic).addPropertyOverride(
       'MaximumMessageSize',
       options.maxMessageBytes,
@@ -100,7 +100,7 @@ export function applyMessageLimit(topic: Topic, options: TopicOptions): void {
   }
 }
 
-/** The publisher's environment variable for the limit, where it isn't the default. */
+/** The publisher's environment variable for the limit, if it isn't the default. */
 export function messageLimitVariable(options: TopicOptions): Record<string, string> {
   return isRaised(options)
     ? { [schema.environment.messageBytes]: String(options.maxMessageBytes) }

@@ -128,8 +128,8 @@ export interface EventSubscriptionProps extends EventFilterProps {
 }
 
 /**
- * A consumer without access to the store gives back what comes too early, again and again until
- * what it waits for has come. `eventdb/tests/queue_disorder.rs` shows how often that is.
+ * A consumer without access to the store returns an event that arrives too early until the missing
+ * events have arrived. `eventdb/tests/queue_disorder.rs` measures how often.
  */
 const MAX_RECEIVE_COUNT = 100;
 
@@ -139,8 +139,8 @@ const RETENTION = Duration.days(14);
 /**
  * The subscriber's side: a queue that gets the events of an event store, with a dead-letter queue.
  *
- * Every event arrives at least once, and the events of a subject may arrive swapped: their
- * `sequence` tells. A consumer is a Lambda function (`SqsEventSource` on `queue`) or a service
+ * Every event arrives at least once. The events of a subject may arrive out of order; their `sequence`
+ * gives the order. A consumer is a Lambda function (`SqsEventSource` on `queue`) or a service
  * (see `grantConsume`).
  *
  * ```ts
@@ -156,8 +156,8 @@ export class EventSubscription extends Construct {
   readonly queue: Queue;
 
   /**
-   * The queue for what could not be consumed: events that were received `maxReceiveCount` times,
-   * and events that SNS could not deliver to the queue.
+   * The queue for events that couldn't be consumed: those that were received `maxReceiveCount` times,
+   * and those that SNS couldn't deliver to the queue.
    */
   readonly deadLetterQueue: Queue;
 
@@ -211,11 +211,12 @@ export class EventSubscription extends Construct {
       filterPolicy,
       region: topicRegion === Stack.of(this).region ? undefined : topicRegion,
     });
-    // The library's property would add a policy for the global principal of SNS only.
+    // The CDK's property would add a policy only for the global principal of SNS.
     (this.subscription.node.defaultChild as CfnSubscription).redrivePolicy = {
       deadLetterTargetArn: this.deadLetterQueue.queueArn,
     };
-    // SNS gives up on what it may not deliver, so the queue must be open before events come.
+    // SNS gives up on messages that it may not deliver, so the policies must exist before the
+    // subscription.
     for (const { policyDependable } of [policy, deadLetterPolicy]) {
       if (policyDependable !== undefined) {
         this.subscription.node.addDependency(policyDependable);
@@ -378,9 +379,8 @@ export class EventSubscription extends Construct {
 }
 
 /**
- * Whether the key's policy can name the topic. Where the topic is made in this app, and so is its
- * key, the topic's template depends on the stack of the key: named there, stacks (or resources)
- * would depend on each other in a circle.
+ * Whether the key's policy can contain the topic. If the topic and its key are created in this app,
+ * the topic depends on the stack of the key, so a reference back would be a circular dependency.
  */
 function mayNameTopic(topic: ITopic, key: IKey): boolean {
   if (!Token.isUnresolved(topic.topicArn)) {
@@ -389,7 +389,7 @@ function mayNameTopic(topic: ITopic, key: IKey): boolean {
   return topic.masterKey !== key && Stack.of(topic) === Stack.of(key);
 }
 
-/** Whether the topic is FIFO: what the topic knows of itself, or what is said of it. */
+/** Whether the topic is FIFO, according to the topic or to the property. */
 function fifoOf({ topic, fifo }: EventSubscriptionProps): boolean {
   if (fifo === false && topic.fifo) {
     throw new Error('fifo is false, but the topic is a FIFO topic, which takes FIFO queues only');
@@ -408,7 +408,7 @@ function topicRegionOf(
   subscriber: Construct,
 ): string | undefined {
   const { region } = topic.env;
-  // Two tokens are the same region where both stacks are wherever the app is deployed to.
+  // Two equal tokens mean that both stacks are in the region to which the app is deployed.
   const known =
     Token.isUnresolved(region) && region !== Stack.of(subscriber).region ? undefined : region;
   if (

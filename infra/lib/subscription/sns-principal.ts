@@ -2,17 +2,17 @@ import { Token } from 'aws-cdk-lib';
 import { ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { RegionInfo } from 'aws-cdk-lib/region-info';
 
-/** Everywhere but across the border of a region that has to be opted into. */
+/** The principal for all deliveries except to or from an opt-in region. */
 const GLOBAL = 'sns.amazonaws.com';
 
 /**
- * As whom SNS delivers a topic's messages to a queue.
+ * The service principals with which SNS delivers a topic's messages to a queue.
  *
- * From one region to another, of which one has to be opted into, SNS delivers as its principal of
- * that region. With a policy for any other principal, messages are dropped without an error.
+ * If one of the two regions is an opt-in region, SNS uses its principal of that region. If the policy
+ * allows another principal, messages are dropped without an error.
  *
- * Where a region isn't known, both principals that may be meant are returned; the policies name the
- * topic, too, so none of them lets in more.
+ * If a region isn't known, all possible principals are returned. This allows nothing more, because
+ * the policies also contain the topic.
  *
  * @see https://docs.aws.amazon.com/sns/latest/dg/sns-cross-region-delivery.html
  * @throws if SNS doesn't deliver from the one region to the other
@@ -39,7 +39,7 @@ function principals(...names: string[]): ServicePrincipal[] {
 }
 
 function isOptIn(region: string): boolean {
-  // Osaka is enabled by default, but SNS lists it with those that aren't.
+  // Osaka is enabled by default, but SNS lists it as an opt-in region.
   return (
     !Token.isUnresolved(region) &&
     (RegionInfo.get(region).isOptInRegion || region === 'ap-northeast-3')
