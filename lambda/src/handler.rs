@@ -65,7 +65,8 @@ pub async fn handle(
         Payload(Ok(batch)) => batch,
         Payload(Err(invalid)) => return (Err(invalid.into()), Metrics::default()),
     };
-    batch.refuse_larger_than(topic.message_bytes());
+    let limits = topic.limits();
+    batch.refuse_larger_than(limits.message_bytes);
     for (position, reason) in &batch.skipped {
         tracing::debug!(position, reason, "a record was skipped");
     }
@@ -77,7 +78,7 @@ pub async fn handle(
             "a row can't be published"
         );
     }
-    let queues = Queues::new(batch.entries, &batch.unpublishable).with_bytes(topic.message_bytes());
+    let queues = Queues::new(batch.entries, &batch.unpublishable).within(limits);
     let outcome = publish(topic, queues, deadline).await;
     let metrics = Metrics {
         published: outcome.published,

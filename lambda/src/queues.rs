@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use crate::record::Unpublishable;
-use crate::topic::{Entry, limit};
+use crate::topic::{Entry, Limits};
 
 /// The events of a batch, queued by subject.
 ///
@@ -25,7 +25,7 @@ pub struct Queues {
     /// determines the number of requests, so it must never wait for others.
     ready: BinaryHeap<(usize, Reverse<usize>, String)>,
     failed: Vec<usize>,
-    bytes: usize,
+    limits: Limits,
 }
 
 impl Queues {
@@ -48,7 +48,7 @@ impl Queues {
             waiting: HashMap::new(),
             ready: BinaryHeap::new(),
             failed: unpublishable.iter().map(|row| row.position).collect(),
-            bytes: limit::BYTES,
+            limits: Limits::default(),
         };
         // For each subject, the first sort key that can't be published. Sort keys have the order of
         // the events. An unpublishable row may lack its revision, but it has a sort key. If it
@@ -77,16 +77,16 @@ impl Queues {
         queues
     }
 
-    /// Limits requests to the given number of bytes instead of [`limit::BYTES`]. Larger entries must
-    /// have been [refused](crate::batch::Batch::refuse_larger_than) before.
+    /// Limits requests to what the topic accepts, instead of the default. Larger messages must have
+    /// been [refused](crate::batch::Batch::refuse_larger_than) before.
     #[must_use]
-    pub fn with_bytes(self, bytes: usize) -> Self {
-        Self { bytes, ..self }
+    pub fn within(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
-    /// Returns the entries of the next request: the next events of ready subjects, within
-    /// [`limit::ENTRIES`] and the maximum number of bytes. Their subjects are in flight until
-    /// [`accepted`](Self::accepted) or [`failed`](Self::failed) is called for each entry.
+    /// Returns the entries of the next request: the next events of ready subjects, within the limits
+    /// of the topic. Their subjects are in flight until [`accepted`](Self::accepted) or
+    /// [`failed`](Self::failed) is called for each entry.
     ///
     /// ```
     /// # let mut queues = eventdb_publisher::queues::Queues::new(Vec::new(), &[]);
@@ -98,10 +98,11 @@ impl Queues {
     pub fn next_request(&mut self) -> Option<Vec<Entry>> {
         let mut entries = Vec::new();
         let mut bytes = 0;
-        while entries.len() < limit::ENTRIES {
+        while entries.len() < self.limits.entries {
             let Some((_, _, subject)) = self.ready.peek() else { break };
             let Some(queue) = self.waiting.get_mut(subject) else { break };
-            let fits = |entry: &mut Entry| bytes + entry.message.size() <= self.bytes;
+            let fits =
+                |entry: &mut Entry| bytes + entry.message.size() <= self.limits.request_bytes;
             // An entry that doesn't fit becomes the first of the next request.
             let Some(entry) = queue.pop_front_if(fits) else { break };
             bytes += entry.message.size();

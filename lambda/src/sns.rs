@@ -20,7 +20,7 @@ use eventdb::internals::ATTRIBUTE_TYPE;
 use sha2::{Digest, Sha256};
 
 use crate::configuration::{Configuration, Trust};
-use crate::topic::{Answer, Entry, FailureKind, PublishFailure, Topic};
+use crate::topic::{Answer, Entry, FailureKind, Limits, PublishFailure, Topic};
 
 /// Time limit for establishing a connection, which is part of the time limit of a request.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -102,8 +102,12 @@ fn https_client(trust: Trust) -> SharedHttpClient {
 }
 
 impl Topic for SnsTopic {
-    fn message_bytes(&self) -> usize {
-        self.message_bytes
+    fn limits(&self) -> Limits {
+        Limits {
+            message_bytes: self.message_bytes,
+            request_bytes: self.message_bytes,
+            ..Limits::default()
+        }
     }
 
     async fn publish_batch(&self, entries: &[Entry]) -> Result<Answer, PublishFailure> {

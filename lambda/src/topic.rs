@@ -41,13 +41,13 @@ pub struct Entry {
 /// }
 /// ```
 pub trait Topic {
-    /// Most bytes of one message, and of all entries of one request together, including attributes.
-    /// It is [`limit::BYTES`], unless the topic is configured to accept more.
-    fn message_bytes(&self) -> usize {
-        limit::BYTES
+    /// What the topic accepts. The default is the limits of SNS.
+    fn limits(&self) -> Limits {
+        Limits::default()
     }
 
-    /// Sends one batch once. The caller keeps the batch within [`limit`], and decides about retries.
+    /// Sends one batch once. The caller keeps the batch within [`limits`](Self::limits), and decides
+    /// about retries.
     ///
     /// # Errors
     /// If the request failed as a whole. Then it is unknown whether the topic accepted its entries.
@@ -55,6 +55,23 @@ pub trait Topic {
         &self,
         entries: &[Entry],
     ) -> impl Future<Output = Result<Answer, PublishFailure>> + Send;
+}
+
+/// What a topic accepts. Sizes include attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most entries of one request.
+    pub entries: usize,
+    /// Most bytes of one message.
+    pub message_bytes: usize,
+    /// Most bytes of all entries of one request together, at least `message_bytes`.
+    pub request_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { entries: limit::ENTRIES, message_bytes: limit::BYTES, request_bytes: limit::BYTES }
+    }
 }
 
 /// The topic's answer to a batch. The numbers are indexes of entries in the batch.
@@ -86,12 +103,12 @@ pub enum FailureKind {
     Denied,
 }
 
-/// Limits of one request to the topic.
+/// Limits of one request to SNS.
 pub mod limit {
     /// Most entries of one request: [PublishBatch](https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html).
     pub const ENTRIES: usize = 10;
     /// Most bytes of all entries of one request, including attributes. The limit of a single message
     /// also applies to [their sum](https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html).
-    /// A topic can be configured to accept more: [`Topic::message_bytes`](super::Topic::message_bytes).
+    /// A topic can be configured to accept more: [`Topic::limits`](super::Topic::limits).
     pub const BYTES: usize = eventdb::internals::schema::limit::MESSAGE_BYTES;
 }

@@ -21,7 +21,7 @@ use common::{
 };
 use eventdb_publisher::handler::{HandlerError, handle};
 use eventdb_publisher::publish::{ATTEMPTS, REQUESTS_IN_FLIGHT};
-use eventdb_publisher::topic::limit;
+use eventdb_publisher::topic::{Limits, limit};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -324,10 +324,25 @@ fn filled(position: usize, size: usize) -> Value {
 }
 
 #[tokio::test]
+async fn a_topic_with_limits_of_another_kind_gets_requests_within_them() {
+    let limits = Limits { entries: 3, message_bytes: 2_000, request_bytes: 5_000 };
+    let topic = ScriptedTopic { limits, ..ScriptedTopic::default() };
+    let small: Vec<_> = (0..7).map(|position| filled(position, 1_000)).collect();
+    assert_eq!(resume_position(&topic, &small).await, None);
+    assert_eq!(topic.requests(), [3, 3, 1]);
+
+    // The topic's size of a message, not of a request, decides what can't be published.
+    let topic = ScriptedTopic { limits, ..ScriptedTopic::default() };
+    let large = [filled(0, 2_000), filled(1, 2_000), filled(2, 2_000), filled(3, 2_001)];
+    assert_eq!(resume_position(&topic, &large).await, Some(3));
+    assert_eq!(topic.requests(), [2, 1]);
+}
+
+#[tokio::test]
 async fn sizes_are_kept_to_the_byte() {
-    for message_bytes in [None, Some(300_000), Some(limit::BYTES)] {
-        let topic = || ScriptedTopic { message_bytes, ..ScriptedTopic::default() };
-        let most = message_bytes.unwrap_or(limit::BYTES);
+    for most in [limit::BYTES, 300_000, 1_048_576] {
+        let limits = Limits { message_bytes: most, request_bytes: most, ..Limits::default() };
+        let topic = || ScriptedTopic { limits, ..ScriptedTopic::default() };
         assert_eq!(resume_position(&topic(), &[filled(0, most)]).await, None);
 
         let too_large = [filled(0, 1_000), filled(1, most + 1), filled(2, 1_000)];

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use eventdb_publisher::topic::{Answer, Entry, FailureKind, PublishFailure, Topic, limit};
+use eventdb_publisher::topic::{Answer, Entry, FailureKind, Limits, PublishFailure, Topic};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -46,8 +46,8 @@ pub(crate) struct ScriptedTopic {
     pub(crate) requests: Mutex<Vec<usize>>,
     pub(crate) bodies: Mutex<Vec<String>>,
     pub(crate) latency: Duration,
-    /// Most bytes of a message, if not the default.
-    pub(crate) message_bytes: Option<usize>,
+    /// What it accepts.
+    pub(crate) limits: Limits,
     pub(crate) under_way: AtomicUsize,
     pub(crate) most_under_way: AtomicUsize,
 }
@@ -87,14 +87,14 @@ pub(crate) fn failure(kind: FailureKind) -> PublishFailure {
 }
 
 impl Topic for ScriptedTopic {
-    fn message_bytes(&self) -> usize {
-        self.message_bytes.unwrap_or(limit::BYTES)
+    fn limits(&self) -> Limits {
+        self.limits
     }
 
     async fn publish_batch(&self, entries: &[Entry]) -> Result<Answer, PublishFailure> {
         let bytes: usize = entries.iter().map(|entry| entry.message.size()).sum();
-        assert!(!entries.is_empty() && entries.len() <= limit::ENTRIES);
-        assert!(bytes <= Topic::message_bytes(self));
+        assert!(!entries.is_empty() && entries.len() <= self.limits.entries);
+        assert!(bytes <= self.limits.request_bytes);
         self.requests.lock().unwrap().push(entries.len());
         let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_under_way.fetch_max(under_way, Ordering::SeqCst);
