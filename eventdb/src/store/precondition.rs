@@ -101,6 +101,16 @@ impl ExpectedState {
             }
         }
     }
+
+    /// The one revision that a subject in this state has, so that nobody needs to read it; `None`
+    /// where several would do.
+    pub(crate) fn stated_revision(&self) -> Option<u64> {
+        match self {
+            Self::Pristine => Some(0),
+            Self::Revision(revision) => Some(*revision),
+            Self::Populated | Self::EventId(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Precondition {

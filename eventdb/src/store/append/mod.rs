@@ -398,11 +398,7 @@ async fn guarded_events(
 
 /// The revision that a precondition on a subject states, if any.
 fn stated_revision(expected: &[&ExpectedState]) -> Option<u64> {
-    expected.iter().find_map(|expected| match expected {
-        ExpectedState::Pristine => Some(0),
-        ExpectedState::Revision(revision) => Some(*revision),
-        ExpectedState::Populated | ExpectedState::EventId(_) => None,
-    })
+    expected.iter().find_map(|expected| expected.stated_revision())
 }
 
 fn unknown(append: Append, attempts: u32, source: BoxError) -> Error {
