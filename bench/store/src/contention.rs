@@ -92,7 +92,7 @@ async fn race(db: &EventDb, subject: String, writers: usize, way: Way) -> Durati
                     db.add_new_events([candidate(&subject, writer)]).await.unwrap();
                 }
                 Way::Execute => {
-                    Repository::<Notes>::new(db, SOURCE)
+                    Repository::<Notes>::new(&db, SOURCE)
                         .execute(&subject, |_| {
                             Ok::<_, std::convert::Infallible>([Book::Noted { writer }])
                         })
