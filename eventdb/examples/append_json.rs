@@ -3,12 +3,14 @@
 //! `LIBRARY_TABLE=… cargo run --example append_json < appends.jsonl`: each line of its input is one
 //! append, an array of `{ "source", "type", "subject", "data", "extensions"? }`. The history of
 //! every subject that was appended to is printed then, one CloudEvent a line, in the order of
-//! its revisions. With `AWS_ENDPOINT_URL_DYNAMODB` set it uses the table there.
+//! its revisions. With `AWS_ENDPOINT_URL_DYNAMODB` set it uses the table there. With `--times` it
+//! says on standard error how long each append took, a line each.
 
-#![allow(clippy::print_stdout, reason = "what it prints is its purpose")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it prints is its purpose")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
+use std::time::Instant;
 
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::Client;
@@ -50,11 +52,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let configuration = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let db = EventDb::new(Client::new(&configuration), table);
 
+    let tells_times = std::env::args().any(|argument| argument == "--times");
     let mut subjects = BTreeSet::new();
     for line in std::io::stdin().lines() {
         let append: Vec<Given> = serde_json::from_str(&line?)?;
         subjects.extend(append.iter().map(|given| given.subject.clone()));
+        let started = Instant::now();
         db.add_new_events(append.into_iter().map(EventCandidate::from)).await?;
+        if tells_times {
+            eprintln!("append: {:.3} ms", started.elapsed().as_secs_f64() * 1e3);
+        }
     }
     for subject in subjects {
         let history = db.fetch_events_for_subject(&subject).await?;

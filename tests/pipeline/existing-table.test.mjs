@@ -7,8 +7,7 @@
  * EVENTDB_CODE can name a directory with a built `bootstrap`; else it is built.
  */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import {
   CreateTableCommand,
@@ -31,8 +30,8 @@ import schema from '../../eventdb/schema.json' with { type: 'json' };
 import { REPOSITORY } from '../../scripts/python-environment.mjs';
 import {
   cdkFor,
-  eventStoreContext,
   outputsOfOnlyStack,
+  publisherCode,
   untilPublisherIsReady,
 } from './emulator/pipeline.mjs';
 import { REGION, startMinistack } from './emulator/with-ministack.mjs';
@@ -54,7 +53,7 @@ let code = '';
 before(async () => {
   // The emulator runs the check of the table without the SDK that Lambda's Node.js brings.
   process.env['NODE_PATH'] = join(REPOSITORY, 'node_modules');
-  code = builtCode();
+  code = publisherCode();
   ministack = await startMinistack();
   cdk = cdkFor(ministack, { isQuiet: true });
   dynamodb = client(DynamoDBClient);
@@ -276,20 +275,4 @@ function client(Client) {
     region: REGION,
     credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
   });
-}
-
-/** A directory with the publisher, built unless it is handed in. */
-function builtCode() {
-  const given = process.env['EVENTDB_CODE'];
-  if (given !== undefined) {
-    return resolve(given);
-  }
-  const architecture = eventStoreContext(undefined)['architecture'] ?? '';
-  const { status } = spawnSync(
-    process.execPath,
-    [join(REPOSITORY, 'scripts', 'build-function.mjs'), architecture],
-    { stdio: ['ignore', 2, 2] },
-  );
-  assert.equal(status, 0);
-  return join(REPOSITORY, 'infra', 'function', architecture);
 }

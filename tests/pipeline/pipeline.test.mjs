@@ -17,7 +17,7 @@ import { randomUUID } from 'node:crypto';
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent } from 'node:https';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
@@ -57,13 +57,14 @@ import {
 } from '@aws-sdk/client-sqs';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import { CloudEvent } from 'cloudevents';
-import { generate } from 'selfsigned';
 import { REPOSITORY } from '../../scripts/python-environment.mjs';
+import { makeCertificate } from './emulator/certificate.mjs';
 import {
   cdkFor,
   EVENT_STORE_APP,
   eventStoreContext,
   outputsOfOnlyStack,
+  publisherCode,
   untilPublisherIsReady,
 } from './emulator/pipeline.mjs';
 import { REGION, startMinistack } from './emulator/with-ministack.mjs';
@@ -82,7 +83,7 @@ const ARRIVAL_SECONDS = 30;
 const ROOT = { accessKeyId: 'test', secretAccessKey: 'test' };
 
 const directory = mkdtempSync(join(tmpdir(), 'eventdb-pipeline-'));
-const certificate = join(directory, 'certificate.pem');
+let certificate = '';
 /** @type {import('./emulator/with-ministack.mjs').Ministack} */
 let ministack;
 /** @type {import('./emulator/pipeline.mjs').Cdk} */
@@ -103,13 +104,14 @@ const arrived = new Map();
 const arrivals = [];
 
 before(async () => {
-  await makeCertificate();
+  const tls = await makeCertificate(directory);
+  certificate = tls.certificate;
   ministack = await startMinistack({
-    tls: { certificate, key: join(directory, 'key.pem') },
+    tls,
     enforcesIam: true,
   });
   cdk = cdkFor(ministack, { isQuiet: true });
-  context = { ...eventStoreContext(builtCode()), subscriptionAccounts: '111111111111' };
+  context = { ...eventStoreContext(publisherCode()), subscriptionAccounts: '111111111111' };
   const readModelCode = builtReadModel();
   await cdk.bootstrap();
   store = outputsOfOnlyStack(await cdk.deploy(EVENT_STORE_APP, context), [
@@ -774,28 +776,6 @@ function output(outputs, name) {
   return value;
 }
 
-/** No authority: rustls takes the certificate of one for no server's. */
-async function makeCertificate() {
-  const pems = await generate([{ name: 'commonName', value: 'ministack' }], {
-    keyType: 'ec',
-    algorithm: 'sha256',
-    extensions: [
-      { name: 'basicConstraints', cA: false, critical: true },
-      { name: 'keyUsage', digitalSignature: true, critical: true },
-      { name: 'extKeyUsage', serverAuth: true },
-      {
-        name: 'subjectAltName',
-        altNames: [
-          { type: 7, ip: '127.0.0.1' },
-          { type: 2, value: 'localhost' },
-        ],
-      },
-    ],
-  });
-  writeFileSync(certificate, pems.cert);
-  writeFileSync(join(directory, 'key.pem'), pems.private, { mode: 0o600 });
-}
-
 /** A directory with the function of the read model, built as an example: it needn't be small. */
 function builtReadModel() {
   const arguments_ = '--locked -p eventdb-publisher --example read_model -- -C strip=symbols';
@@ -808,20 +788,4 @@ function builtReadModel() {
   const built = join(REPOSITORY, 'target', 'debug', 'examples', 'read_model');
   copyFileSync(built, join(code, 'bootstrap'));
   return code;
-}
-
-/** A directory with the publisher, built unless it is handed in. */
-function builtCode() {
-  const given = process.env['EVENTDB_CODE'];
-  if (given !== undefined) {
-    return resolve(given);
-  }
-  const architecture = output(eventStoreContext(undefined), 'architecture');
-  const { status } = spawnSync(
-    process.execPath,
-    [join(REPOSITORY, 'scripts', 'build-function.mjs'), architecture],
-    { stdio: ['ignore', 2, 2] },
-  );
-  assert.equal(status, 0);
-  return join(REPOSITORY, 'infra', 'function', architecture);
 }

@@ -3,10 +3,10 @@
  * The whole pipeline, deployed by the real `cdk` on a ministack: for `npm run local` and for the
  * test of the pipeline.
  */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve as resolvePath } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LambdaClient, ListEventSourceMappingsCommand } from '@aws-sdk/client-lambda';
 import { REPOSITORY, withTools } from '../../../scripts/python-environment.mjs';
@@ -32,20 +32,24 @@ export const SUBSCRIBER_APP = 'node --import tsx infra/app/subscriber.ts';
  */
 
 /**
- * The `cdk` command for one ministack.
+ * The `cdk` command for one ministack, or for another place.
  *
- * @param {import('./with-ministack.mjs').Ministack} ministack
- * @param {{ signal?: AbortSignal, isQuiet?: boolean }} options a signal that ends a command under
- *   way; whether what the commands say is shown only if they fail
+ * @param {{ environment: NodeJS.ProcessEnv }} place the variables that lead there
+ * @param {{ signal?: AbortSignal, isQuiet?: boolean, account?: string, region?: string }} options a
+ *   signal that ends a command under way; whether what the commands say is shown only if they fail;
+ *   the account and region, if they aren't those of a ministack
  * @returns {Cdk}
  */
-export function cdkFor(ministack, { signal, isQuiet = false } = {}) {
+export function cdkFor(
+  place,
+  { signal, isQuiet = false, account = ACCOUNT, region = REGION } = {},
+) {
   const directory = mkdtempSync(join(tmpdir(), 'eventdb-cdk-'));
   const environment = {
-    ...ministack.environment,
+    ...place.environment,
     PATH: withTools()['PATH'],
-    CDK_DEFAULT_ACCOUNT: ACCOUNT,
-    CDK_DEFAULT_REGION: REGION,
+    CDK_DEFAULT_ACCOUNT: account,
+    CDK_DEFAULT_REGION: region,
     // It remembers accounts there, which are other ones on each ministack.
     CDK_HOME: join(directory, 'home'),
     // The templates are validated in separate tests.
@@ -103,7 +107,7 @@ export function cdkFor(ministack, { signal, isQuiet = false } = {}) {
 
   return {
     // Not in the repository, whose cdk.json would have the app synthesized for nothing.
-    bootstrap: () => cdk(['bootstrap', `aws://${ACCOUNT}/${REGION}`], directory),
+    bootstrap: () => cdk(['bootstrap', `aws://${account}/${region}`], directory),
     deploy: async (app, context) => {
       const outputs = join(directory, `outputs-${runs + 1}.json`);
       await cdk(
@@ -138,6 +142,28 @@ export function eventStoreContext(code) {
     emptyFailureBucket: 'false',
     ...(code === undefined ? {} : { code }),
   };
+}
+
+/**
+ * A directory with the publisher for this machine: EVENTDB_CODE, or built.
+ *
+ * @returns {string}
+ */
+export function publisherCode() {
+  const given = process.env['EVENTDB_CODE'];
+  if (given !== undefined) {
+    return resolvePath(given);
+  }
+  const architecture = eventStoreContext(undefined)['architecture'] ?? '';
+  const { status } = spawnSync(
+    process.execPath,
+    [join(REPOSITORY, 'scripts', 'build-function.mjs'), architecture],
+    { stdio: ['ignore', 2, 2] },
+  );
+  if (status !== 0) {
+    throw new Error(`the publisher could not be built for ${architecture}`);
+  }
+  return join(REPOSITORY, 'infra', 'function', architecture);
 }
 
 /**
