@@ -1,0 +1,53 @@
+// @ts-check
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { readOptions } from './options.mjs';
+
+const known = { checks: ['order', 'destroy'], isEmulated: true, randomSuffix: 'f00d' };
+
+test('what is given is read, and the rest has a default', () => {
+  assert.deepEqual(readOptions([], known), {
+    isConfirmed: false,
+    only: [],
+    defects: [],
+    suffix: 'f00d',
+    isCleanUp: false,
+  });
+  assert.deepEqual(readOptions(['--yes', '--only', 'order', '--suffix', 'mine'], known), {
+    isConfirmed: true,
+    only: ['order'],
+    defects: [],
+    suffix: 'mine',
+    isCleanUp: false,
+  });
+  assert.deepEqual(readOptions(['--clean-up', 'mine'], known), {
+    isConfirmed: false,
+    only: [],
+    defects: [],
+    suffix: 'mine',
+    isCleanUp: true,
+  });
+  assert.equal(readOptions(['--help'], known), 'help');
+});
+
+test('a defect is planted in one check or in all, and never in an account', () => {
+  const options = readOptions(['--defect', 'all'], known);
+  assert.ok(options !== 'help');
+  assert.deepEqual(options.defects, ['order', 'destroy']);
+  assert.throws(() => readOptions(['--defect', 'order'], { ...known, isEmulated: false }), {
+    message: /for an emulator only/,
+  });
+});
+
+test('a wrong call is refused with a sentence', () => {
+  for (const [given, message] of /** @type {[string[], RegExp][]} */ ([
+    [['--only', 'ordr'], /no check 'ordr'; there are order, destroy/],
+    [['--suffix', 'A-b'], /The suffix is 'A-b'; give 4 to 12/],
+    [['--clean-up', 'EventDBProof-'], /give 4 to 12/],
+    [['--clean-up', ''], /give 4 to 12/],
+    [['--clean-up', 'mine', '--only', 'order'], /only --yes goes with it/],
+    [['--force'], /--force/],
+  ])) {
+    assert.throws(() => readOptions(given, known), { message });
+  }
+});
