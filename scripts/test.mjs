@@ -166,6 +166,17 @@ const atTheEnd = [
         join('tests', 'pipeline', 'existing-table.test.mjs'),
       ]),
   },
+  {
+    // The function is built by now.
+    name: 'Proof for an AWS account: its program, on an emulated AWS',
+    run: ({ command }) =>
+      command(process.execPath, [
+        '--test',
+        ...['options', 'capacity-table', 'report', 'emulated'].map((name) =>
+          join('tests', 'aws', `${name}.test.mjs`),
+        ),
+      ]),
+  },
 ];
 
 /** @type {Step[]} */
