@@ -41,7 +41,7 @@ test('a defect is planted in one check or in all, and never in an account', () =
 
 test('a wrong call is refused with a sentence', () => {
   for (const [given, message] of /** @type {[string[], RegExp][]} */ ([
-    [['--only', 'ordr'], /no check 'ordr'; there are order, destroy/],
+    [['--only', 'queue'], /no check 'queue'; there are order, destroy/],
     [['--suffix', 'A-b'], /The suffix is 'A-b'; give 4 to 12/],
     [['--clean-up', 'EventDBProof-'], /give 4 to 12/],
     [['--clean-up', ''], /give 4 to 12/],
