@@ -28,6 +28,7 @@ use eventdb::{EmbeddedDynamoDb, Error, Event, EventCandidate, EventDb, Precondit
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tracing::instrument::WithSubscriber;
 
 /// What happens to one request.
 #[derive(Clone)]
@@ -495,6 +496,56 @@ async fn the_cause_of_an_error_is_said_once_and_is_its_source() {
 fn anyhow(error: &dyn std::error::Error) -> String {
     let sources = std::iter::successors(Some(error), |error| error.source());
     sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// What is logged, line by line.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn repetitions_are_logged_with_subject_and_attempt_and_from_the_fifth_as_warnings() {
+    let busy = || Fault::Answer(400, error_body("ThrottlingException"));
+    let world = world_of_appends(vec![busy(), busy(), busy(), busy(), busy()]).await;
+    let somebody_else = somebody_else(&world.calm);
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    async {
+        world.db.add_new_events(two()).await.unwrap();
+        let overtaken = world.next_append_meets(Fault::LoseRequestThen(somebody_else));
+        overtaken.add_new_events(two()).await.unwrap();
+    }
+    .with_subscriber(subscriber)
+    .await;
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let ours: Vec<_> = text.lines().filter(|line| line.contains("trying again")).collect();
+    for attempt in 1..=5 {
+        let level = if attempt < 5 { "DEBUG" } else { "WARN" };
+        let is_it = |line: &&&str| {
+            line.contains(level)
+                && line.contains(&format!("attempt={attempt} "))
+                && line.contains("subject=\"book:1\"")
+                && line.contains("ThrottlingException")
+        };
+        assert!(ours.iter().any(|line| is_it(&line)), "attempt {attempt}: {ours:#?}");
+    }
+    let others = ours.iter().any(|line| line.contains("another writer of the subject was first"));
+    assert!(others, "{ours:#?}");
+    assert!(ours.iter().all(|line| !line.contains("user:456")), "no data: {ours:#?}");
 }
 
 #[tokio::test]
