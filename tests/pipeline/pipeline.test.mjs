@@ -147,8 +147,17 @@ test('each arrives, exactly as it is stored, as a valid CloudEvent', async () =>
   await receiveAll();
   assert.ok(stored.size > 100);
   assert.equal(arrived.size, stored.size);
+  // The publisher adds which store an event comes from.
+  const table = `:table/${output(store, 'TableName')}/stream/`;
+  const stores = new Set([...arrived.values()].map((message) => message['eventstore']));
+  assert.equal(stores.size, 1, [...stores].join());
+  assert.ok(
+    [...stores].every((arn) => arn?.startsWith('arn:') && arn.includes(table)),
+    table,
+  );
   for (const [id, event] of stored) {
-    assert.deepEqual(arrived.get(id), event);
+    const { eventstore: _, ...message } = arrived.get(id) ?? {};
+    assert.deepEqual(message, event);
     assert.equal(new CloudEvent(event, true).validate(), true);
     assert.deepEqual(JSON.parse(JSON.stringify(new CloudEvent(event, true))), event);
   }
