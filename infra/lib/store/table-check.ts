@@ -1,9 +1,10 @@
-import { CustomResource, Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import { CustomResource, Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import type { ITable } from 'aws-cdk-lib/aws-dynamodb';
 import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { Code, Function as LambdaFunction, Runtime } from 'aws-cdk-lib/aws-lambda';
 import { LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
+import { acknowledge } from '../acknowledge';
 import { schema } from './schema';
 import { TABLE_CHECK_CODE } from './table-check-code';
 
@@ -74,9 +75,10 @@ export class TableCheck extends Construct {
         }),
       },
     });
-    Validations.of(check).acknowledge({
-      id: 'AwsSolutions-L1',
-      reason: 'The runtime is one that every region and the emulator have.',
-    });
+    acknowledge(
+      check,
+      'AwsSolutions-L1',
+      'The runtime is one that every region and the emulator have.',
+    );
   }
 }
