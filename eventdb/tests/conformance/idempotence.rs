@@ -1,6 +1,6 @@
 //! Repeating an append is harmless.
 
-use eventdb::{Error, IdReuse, Precondition};
+use eventdb::{Error, EventDb, IdReuse, Precondition};
 use serde_json::json;
 
 use crate::support::{assert_sound, candidate, candidate_with_id, event, with_store};
@@ -213,6 +213,24 @@ async fn the_id_of_an_event_that_was_removed_is_not_used_again() {
             .unwrap();
         let error = store.db.add_new_events(command()).await.unwrap_err();
         assert_eq!(reason(error), (0, IdReuse::EventRemoved));
+    })
+    .await;
+}
+
+/// A token of a transaction counts for the whole account, and not for one table.
+#[tokio::test]
+async fn a_second_store_takes_the_same_events() {
+    with_store(|store| async move {
+        let second = format!("{}-second", store.table);
+        EventDb::create_table(&store.client, &second).await.unwrap();
+        let copy = EventDb::new(store.client.clone(), &second);
+        let original = event("book:1", "evt-1", 1_700_000_000_000, json!({}));
+        let stored = store.db.add_events([original.clone()]).await.unwrap();
+        let copied = copy.add_events([original]).await;
+        let read = copy.fetch_events_for_subject("book:1").await;
+        store.client.delete_table().table_name(&second).send().await.unwrap();
+        assert_eq!(copied.unwrap(), stored);
+        assert_eq!(read.unwrap().events, stored);
     })
     .await;
 }

@@ -326,7 +326,8 @@ impl Appending {
         let actions = transaction
             .to_sdk(self.table.name())
             .map_err(|error| self.table.refused(Box::new(error)))?;
-        let reasons = match self.table.transact(actions, transaction.token()).await {
+        let reasons = match self.table.transact(actions, transaction.token(self.table.name())).await
+        {
             Ok(()) => return Ok(Attempt::Stored),
             Err(Failure::Busy(source)) => return Ok(Attempt::Again(source)),
             Err(Failure::Unanswered(source)) => return Ok(Attempt::Unanswered(source)),

@@ -216,10 +216,13 @@ impl Transaction {
     /// A token that is equal only for equal transactions, so that DynamoDB recognises a repetition
     /// for ten minutes.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html#DDB-TransactWriteItems-request-ClientRequestToken>
-    pub(crate) fn token(&self) -> String {
+    ///
+    /// A token counts for a whole account, so the table is part of it: a copy of a store gets the
+    /// same events, and must not be taken for a repetition.
+    pub(crate) fn token(&self, table: &str) -> String {
         /// Any constant.
         const NAMESPACE: Uuid = Uuid::from_u128(0x6b1f_3a52_0e0b_4b5c_9f65_21b8_5a3c_7d10);
-        let mut text = format!("{:?}", self.actions);
+        let mut text = format!("{table:?} {:?}", self.actions);
         for event in &self.append.events {
             text.push_str(&serde_json::to_string(event).unwrap_or_default());
         }
@@ -417,7 +420,7 @@ mod tests {
     fn token(append: Append, revision: u64, now: i64) -> String {
         let base = Base { revision, last_time: None };
         let bases = BTreeMap::from([("book:1".to_owned(), base)]);
-        append.on(&bases, now).expect("transaction").token()
+        append.on(&bases, now).expect("transaction").token("Events")
     }
 
     #[test]
@@ -425,6 +428,9 @@ mod tests {
         let first = token(append(&["evt-1"]), 7, 1000);
         assert_eq!(first, token(append(&["evt-1"]), 7, 1000));
         assert_eq!(first.len(), 36, "DynamoDB takes at most 36 characters");
+        let bases = BTreeMap::from([("book:1".to_owned(), Base { revision: 7, last_time: None })]);
+        let copied = append(&["evt-1"]).on(&bases, 1000).expect("transaction").token("Copy");
+        assert_ne!(first, copied, "another table of the same account");
         let mut other_data = append(&["evt-1"]);
         other_data.events[0].data = json!({});
         let mut other_condition = append(&["evt-1"]);
