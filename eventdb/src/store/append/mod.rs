@@ -34,7 +34,7 @@ use crate::store::table::Table;
 /// Maximum number of concurrent reads of one append.
 const CONCURRENT_READS: usize = 16;
 
-/// A request to append new events: see [`EventDb::add_new_events`].
+/// A request to append new events: see [`EventDb::add_new_events`](crate::EventDb::add_new_events).
 #[derive(Debug, Clone)]
 #[must_use = "a request does nothing until it is awaited"]
 pub struct AddNewEvents {
@@ -43,7 +43,7 @@ pub struct AddNewEvents {
     preconditions: Vec<Precondition>,
 }
 
-/// A request to append complete events: see [`EventDb::add_events`].
+/// A request to append complete events: see [`EventDb::add_events`](crate::EventDb::add_events).
 #[derive(Debug, Clone)]
 #[must_use = "a request does nothing until it is awaited"]
 pub struct AddEvents {

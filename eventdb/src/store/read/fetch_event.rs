@@ -12,7 +12,7 @@ use crate::store::read::fetch_events::decode;
 use crate::store::read::query::Query;
 use crate::store::table::Table;
 
-/// A request for one event: see [`EventDb::fetch_event`].
+/// A request for one event: see [`EventDb::fetch_event`](crate::EventDb::fetch_event).
 #[derive(Debug, Clone)]
 #[must_use = "a request does nothing until it is awaited"]
 pub struct FetchEvent {

@@ -24,8 +24,8 @@ use crate::store::table::Table;
 /// How often a page with a missing revision is read again before the event counts as removed.
 const GAP_RETRIES: u32 = 3;
 
-/// A request for events: see [`EventDb::fetch_events_for_subject`],
-/// [`EventDb::fetch_events_for_subject_and_type`] and [`EventDb::fetch_all_events`].
+/// A request for events: see [`EventDb::fetch_events_for_subject`](crate::EventDb::fetch_events_for_subject),
+/// [`EventDb::fetch_events_for_subject_and_type`](crate::EventDb::fetch_events_for_subject_and_type) and [`EventDb::fetch_all_events`](crate::EventDb::fetch_all_events).
 ///
 /// If you await it, it reads all pages and returns one [`History`]. As a [`stream`](Self::stream), it
 /// yields one [`History`] per page, in constant memory.
