@@ -302,7 +302,7 @@ async function quickStart(shell) {
     /(ada|ben) has it/,
     /(ada|ben) doesn't: the decision was rejected/,
     /without: 490 loans, from 980 events, [\d.]+ read units/,
-    /with: 490 loans, from 0 events, [\d.]+ read units in 2 requests/,
+    /with: 490 loans, from 0 events, [\d.]+ read units in 3 requests/,
     /1964 messages, 0 to be delivered again/,
   ]);
 }
