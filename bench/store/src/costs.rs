@@ -52,7 +52,7 @@ pub fn run() {
              the embedded engine reports, whose figures are modelled on captured answers of AWS. \
              Dollars: on demand in us-east-1, $0.625 for a million write units and $0.125 for a \
              million read units, as of November 2026; storage, streams and messages are in the \
-             [README](../README.md#what-it-costs).\n\n## Appending, per million events\n\nAt a known \
+             [costs and limits](costs-and-limits.md).\n\n## Appending, per million events\n\nAt a known \
              revision of the subject, with optimistic concurrency.\n\n| by |",
         );
         for (size, _) in SIZES {
