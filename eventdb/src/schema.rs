@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 pub mod attribute {
     /// Partition key (String): the entity that the event is about.
     pub const SUBJECT: &str = "subject";
-    /// Sort key (String): `{time in milliseconds, 13 digits}_{type}`.
+    /// Sort key of a table by time (String): `{time in milliseconds, 13 digits}_{type}`.
     pub const TIME_TYPE: &str = "time_type";
     /// The event's id (String), partition key of [`index::ALL_EVENTS_BY_ID`](super::index::ALL_EVENTS_BY_ID).
     pub const ID: &str = "id";
@@ -25,12 +25,14 @@ pub mod attribute {
     pub const SOURCE: &str = "source";
     /// When the event happened (Number), in milliseconds since 1970-01-01T00:00:00Z.
     pub const TIME: &str = "time";
-    /// The payload (Map).
+    /// The payload: a Map in a table by time, JSON text (String) in a table by revision.
     pub const DATA: &str = "data";
-    /// Constant [`ALL_EVENTS`](super::ALL_EVENTS) (String), partition key of
-    /// [`index::ALL_EVENTS_BY_TIME`](super::index::ALL_EVENTS_BY_TIME).
+    /// Partition key of [`index::ALL_EVENTS_BY_TIME`](super::index::ALL_EVENTS_BY_TIME) (String). In a
+    /// table by time, the constant [`ALL_EVENTS`](super::ALL_EVENTS). In a table by revision, one of
+    /// [`ALL_EVENTS_PARTITIONS`](super::ALL_EVENTS_PARTITIONS) values, `all-00`, `all-01`, …, by the
+    /// CRC-32 of the subject.
     pub const PK_ALL: &str = "pk_all";
-    /// Position of the event in its subject (Number): 1, 2, 3, …
+    /// Position of the event in its subject (Number): 1, 2, 3, … The sort key of a table by revision.
     pub const REVISION: &str = "revision";
     /// Media type of the payload (String), where the writer gave one.
     pub const DATACONTENTTYPE: &str = "datacontenttype";
@@ -51,22 +53,42 @@ pub mod attribute {
     pub const STATE_VERSION: &str = "state_version";
     /// On an id guard: the subject of the guarded event (String).
     pub const EVENT_SUBJECT: &str = "event_subject";
-    /// On an id guard: the sort key of the guarded event (String).
+    /// On an id guard of a table by time: the sort key of the guarded event (String).
     pub const EVENT_TIME_TYPE: &str = "event_time_type";
+    /// On an id guard of a table by revision: the revision of the guarded event (Number).
+    pub const EVENT_REVISION: &str = "event_revision";
+    /// On a snapshot of a table by revision: the name of the aggregate (String).
+    pub const AGGREGATE: &str = "aggregate";
+    /// On the first event of a subject in a table by revision: partition key of
+    /// [`index::ALL_SUBJECTS`](super::index::ALL_SUBJECTS) (String), one of `subjects-00`,
+    /// `subjects-01`, …, by the CRC-32 of the subject.
+    pub const SUBJECT_PARTITION: &str = "subject_partition";
 }
 
 /// Names of the table's indexes.
 pub mod index {
-    /// Global: all events in the order of their time; projects whole items.
+    /// Global: all events in the order of their time. It projects whole items in a table by time, and
+    /// keys, id and type in a table by revision.
     pub const ALL_EVENTS_BY_TIME: &str = "AllEventsByTime";
     /// Global: an event by its id; projects keys only.
     pub const ALL_EVENTS_BY_ID: &str = "AllEventsById";
-    /// Local: the events of one type of a subject; projects keys only.
+    /// Local, only in a table by time: the events of one type of a subject; projects keys only.
     pub const SUBJECT_EVENTS_BY_TYPE: &str = "SubjectEventsByType";
+    /// Global, only in a table by revision: all subjects; projects keys only.
+    pub const ALL_SUBJECTS: &str = "AllSubjects";
 }
 
-/// Value of [`attribute::PK_ALL`] on every event, and on nothing else.
+/// Value of [`attribute::PK_ALL`] on every event of a table by time, and on nothing else. In a table
+/// by revision, the value begins with it.
 pub const ALL_EVENTS: &str = "all";
+
+/// Number of values of [`attribute::PK_ALL`] and [`attribute::SUBJECT_PARTITION`] in a table by
+/// revision. It can't change: readers of all events query each of them.
+pub const ALL_EVENTS_PARTITIONS: u32 = 16;
+/// Beginning of the values of [`attribute::PK_ALL`] in a table by revision, before the two digits.
+pub const ALL_EVENTS_PREFIX: &str = "all-";
+/// Beginning of the values of [`attribute::SUBJECT_PARTITION`], before the two digits.
+pub const SUBJECT_PARTITION_PREFIX: &str = "subjects-";
 
 /// Subjects that begin with this are reserved for the store. Callers can't use them.
 pub const RESERVED_SUBJECT_PREFIX: &str = "$";
@@ -75,15 +97,20 @@ pub const RESERVED_SUBJECT_PREFIX: &str = "$";
 pub const HEAD_PREFIX: &str = "$head/";
 /// Sort key of every head item.
 pub const HEAD_SORT_KEY: &str = "$head";
-/// Sort key of a snapshot: this prefix, then the name of the aggregate. Its partition key is that
-/// of the subject's head item.
+/// In a table by time, the sort key of a snapshot: this prefix, then the name of the aggregate. Its
+/// partition key is that of the subject's head item.
 pub const SNAPSHOT_SORT_KEY_PREFIX: &str = "$snapshot/";
+/// In a table by revision, the partition key of a subject's snapshots: this prefix, then the subject.
+/// Their sort keys are numbers made from the names of the aggregates.
+pub const SNAPSHOT_PREFIX: &str = "$snapshot/";
 
 /// Partition key of an id guard: this prefix, then `{source}#{id}`, where `%` and `#` in the
 /// source are percent-encoded so that the first `#` separates the two.
 pub const ID_GUARD_PREFIX: &str = "$id/";
-/// Sort key of every id guard.
+/// Sort key of every id guard in a table by time.
 pub const ID_GUARD_SORT_KEY: &str = "$id";
+/// Sort key of every id guard in a table by revision.
+pub const ID_GUARD_REVISION: u64 = 0;
 
 /// Environment variables that the publisher function reads.
 pub mod environment {
@@ -174,36 +201,16 @@ pub mod limit {
 pub fn document() -> Value {
     json!({
         "comment": "Generated from eventdb/src/schema.rs by: cargo run -p eventdb --example write_schema",
-        "table": {
-            "partitionKey": { "name": attribute::SUBJECT, "type": "S" },
-            "sortKey": { "name": attribute::TIME_TYPE, "type": "S" },
-            "streamViewType": "NEW_IMAGE",
-            "globalSecondaryIndexes": [
-                {
-                    "name": index::ALL_EVENTS_BY_TIME,
-                    "partitionKey": { "name": attribute::PK_ALL, "type": "S" },
-                    "sortKey": { "name": attribute::TIME, "type": "N" },
-                    "projectionType": "ALL",
-                },
-                {
-                    "name": index::ALL_EVENTS_BY_ID,
-                    "partitionKey": { "name": attribute::ID, "type": "S" },
-                    "projectionType": "KEYS_ONLY",
-                },
-            ],
-            "localSecondaryIndexes": [
-                {
-                    "name": index::SUBJECT_EVENTS_BY_TYPE,
-                    "sortKey": { "name": attribute::TYPE, "type": "S" },
-                    "projectionType": "KEYS_ONLY",
-                },
-            ],
-        },
+        "tables": { "byTime": table_by_time(), "byRevision": table_by_revision() },
         "eventSourceFilter": {
             "eventName": ["INSERT"],
-            "dynamodb": { "NewImage": { attribute::PK_ALL: { "S": [ALL_EVENTS] } } },
+            "dynamodb": { "NewImage": { attribute::PK_ALL: { "S": [{ "prefix": ALL_EVENTS }] } } },
         },
-        "itemPrefixes": { "head": HEAD_PREFIX, "idGuard": ID_GUARD_PREFIX },
+        "itemPrefixes": {
+            "head": HEAD_PREFIX,
+            "idGuard": ID_GUARD_PREFIX,
+            "snapshot": SNAPSHOT_PREFIX,
+        },
         "environment": {
             "eventTopicArn": environment::EVENT_TOPIC_ARN,
             "logLevel": environment::LOG_LEVEL,
@@ -230,6 +237,66 @@ pub fn document() -> Value {
             "failedRecords": metric::FAILED_RECORDS,
             "publishLag": metric::PUBLISH_LAG,
         },
+    })
+}
+
+fn table_by_time() -> Value {
+    json!({
+        "partitionKey": { "name": attribute::SUBJECT, "type": "S" },
+        "sortKey": { "name": attribute::TIME_TYPE, "type": "S" },
+        "streamViewType": "NEW_IMAGE",
+        "globalSecondaryIndexes": [
+            {
+                "name": index::ALL_EVENTS_BY_TIME,
+                "partitionKey": { "name": attribute::PK_ALL, "type": "S" },
+                "sortKey": { "name": attribute::TIME, "type": "N" },
+                "projectionType": "ALL",
+            },
+            {
+                "name": index::ALL_EVENTS_BY_ID,
+                "partitionKey": { "name": attribute::ID, "type": "S" },
+                "projectionType": "KEYS_ONLY",
+            },
+        ],
+        "localSecondaryIndexes": [
+            {
+                "name": index::SUBJECT_EVENTS_BY_TYPE,
+                "sortKey": { "name": attribute::TYPE, "type": "S" },
+                "projectionType": "KEYS_ONLY",
+            },
+        ],
+    })
+}
+
+fn table_by_revision() -> Value {
+    json!({
+        "partitionKey": { "name": attribute::SUBJECT, "type": "S" },
+        "sortKey": { "name": attribute::REVISION, "type": "N" },
+        "streamViewType": "NEW_IMAGE",
+        "globalSecondaryIndexes": [
+            {
+                "name": index::ALL_EVENTS_BY_TIME,
+                "partitionKey": { "name": attribute::PK_ALL, "type": "S" },
+                "sortKey": { "name": attribute::TIME, "type": "N" },
+                "projectionType": "INCLUDE",
+                "nonKeyAttributes": [attribute::ID, attribute::TYPE],
+                "canBeLeftOut": true,
+            },
+            {
+                "name": index::ALL_EVENTS_BY_ID,
+                "partitionKey": { "name": attribute::ID, "type": "S" },
+                "projectionType": "KEYS_ONLY",
+                "canBeLeftOut": true,
+            },
+            {
+                "name": index::ALL_SUBJECTS,
+                "partitionKey": { "name": attribute::SUBJECT_PARTITION, "type": "S" },
+                "sortKey": { "name": attribute::SUBJECT, "type": "S" },
+                "projectionType": "KEYS_ONLY",
+                "canBeLeftOut": false,
+            },
+        ],
+        "localSecondaryIndexes": [],
     })
 }
 
