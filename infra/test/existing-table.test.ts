@@ -72,7 +72,7 @@ describe('an event store on an existing table', () => {
     ).Properties;
     expect(name).toBe('Restored');
     expect(JSON.parse(expected)).toEqual({
-      table: schema.table,
+      table: schema.tables.byTime,
       streamArn: STREAM_ARN,
       isProduction: isProdEnv,
     });
@@ -142,7 +142,7 @@ describe('the check of an existing table', () => {
 
   /** What the check says of the table, with what a production store on it expects. */
   function found(backups = 'ENABLED', isProduction = true): string[] {
-    const expected = { table: schema.table, streamArn: STREAM_ARN, isProduction };
+    const expected = { table: schema.tables.byTime, streamArn: STREAM_ARN, isProduction };
     return module.exports.missing({ Table: table, backups, expected });
   }
 

@@ -119,7 +119,7 @@ describe('the alarms', () => {
     );
     expect(indexes).toEqual([
       'the table',
-      ...schema.table.globalSecondaryIndexes.map((index) => index.name),
+      ...schema.tables.byTime.globalSecondaryIndexes.map((index) => index.name),
     ]);
   });
 

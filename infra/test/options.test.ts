@@ -151,7 +151,7 @@ describe('the table', () => {
       table.GlobalSecondaryIndexes.map(
         ({ OnDemandThroughput }: { OnDemandThroughput: unknown }) => OnDemandThroughput,
       ),
-    ).toEqual(schema.table.globalSecondaryIndexes.map(() => most));
+    ).toEqual(schema.tables.byTime.globalSecondaryIndexes.map(() => most));
   });
 
   test.each<[Partial<EventDBProps>, string]>([

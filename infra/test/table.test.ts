@@ -16,7 +16,7 @@ describe('the table', () => {
     const { template } = synthesize();
 
     template.hasResourceProperties('AWS::DynamoDB::Table', {
-      KeySchema: keys(schema.table.partitionKey, schema.table.sortKey),
+      KeySchema: keys(schema.tables.byTime.partitionKey, schema.tables.byTime.sortKey),
       StreamSpecification: { StreamViewType: 'NEW_IMAGE' },
       BillingMode: 'PAY_PER_REQUEST',
     });
@@ -27,16 +27,16 @@ describe('the table', () => {
     const table = only(template, 'AWS::DynamoDB::Table').Properties;
 
     expect(table.GlobalSecondaryIndexes).toEqual(
-      schema.table.globalSecondaryIndexes.map((index) => ({
+      schema.tables.byTime.globalSecondaryIndexes.map((index) => ({
         IndexName: index.name,
         KeySchema: keys(index.partitionKey, index.sortKey),
         Projection: { ProjectionType: index.projectionType },
       })),
     );
     expect(table.LocalSecondaryIndexes).toEqual(
-      schema.table.localSecondaryIndexes.map((index) => ({
+      schema.tables.byTime.localSecondaryIndexes.map((index) => ({
         IndexName: index.name,
-        KeySchema: keys(schema.table.partitionKey, index.sortKey),
+        KeySchema: keys(schema.tables.byTime.partitionKey, index.sortKey),
         Projection: { ProjectionType: index.projectionType },
       })),
     );
@@ -47,13 +47,13 @@ describe('the table', () => {
 
     const types = new Map<string, string>();
     for (const key of [
-      schema.table.partitionKey,
-      schema.table.sortKey,
-      ...schema.table.globalSecondaryIndexes.flatMap((index) => [
+      schema.tables.byTime.partitionKey,
+      schema.tables.byTime.sortKey,
+      ...schema.tables.byTime.globalSecondaryIndexes.flatMap((index) => [
         index.partitionKey,
         ...(index.sortKey === undefined ? [] : [index.sortKey]),
       ]),
-      ...schema.table.localSecondaryIndexes.map((index) => index.sortKey),
+      ...schema.tables.byTime.localSecondaryIndexes.map((index) => index.sortKey),
     ]) {
       types.set(key.name, key.type);
     }

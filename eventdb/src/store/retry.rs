@@ -75,12 +75,19 @@ pub(crate) fn without_retries() -> aws_sdk_dynamodb::config::Builder {
         .timeout_config(TimeoutConfig::disabled())
 }
 
-/// The pauses between attempts. The base delay doubles from 10 ms up to 1 s, and each pause is random
-/// between one and two times that delay.
-fn pauses() -> ExponentialBackoff {
+/// The first pause after the database was busy or didn't answer.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// The first pause after another writer was first. It is shorter, because the other writer is done
+/// already: docs/benchmarks.md compares both with a loop that doesn't pause.
+const FIRST_PAUSE_AFTER_CONFLICT: Duration = Duration::from_millis(3);
+
+/// The pauses between attempts. The base delay doubles from the first one up to 1 s, and each pause is
+/// random between one and two times that delay.
+fn pauses(first: Duration) -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_jitter()
-        .with_min_delay(Duration::from_millis(10))
+        .with_min_delay(first)
         .with_max_delay(Duration::from_secs(1))
         .without_max_times()
         .build()
@@ -101,6 +108,7 @@ pub(crate) struct Attempts {
     subject: Option<String>,
     deadline: Instant,
     pauses: ExponentialBackoff,
+    pauses_after_conflict: ExponentialBackoff,
     /// How many attempts were started.
     count: u32,
     /// How many of them failed, without those that other writers caused.
@@ -139,7 +147,8 @@ impl Attempts {
             table,
             subject: None,
             deadline,
-            pauses: pauses(),
+            pauses: pauses(FIRST_PAUSE),
+            pauses_after_conflict: pauses(FIRST_PAUSE_AFTER_CONFLICT),
             count: 1,
             failed: 0,
             sent: false,
@@ -163,7 +172,8 @@ impl Attempts {
         if self.failed >= MOST_ATTEMPTS {
             return Err(self.ended(source).into());
         }
-        Ok(self.wait(source).await?)
+        let pause = self.pauses.next();
+        Ok(self.wait(pause, source).await?)
     }
 
     /// Waits after another writer was first. It fails if no time is left.
@@ -173,7 +183,8 @@ impl Attempts {
         subject: Option<&str>,
     ) -> Result<(), Error> {
         self.sent = true;
-        self.wait(source).await.map_err(|ended| Error::Contended {
+        let pause = self.pauses_after_conflict.next();
+        self.wait(pause, source).await.map_err(|ended| Error::Contended {
             table: ended.table.to_string(),
             subject: subject.unwrap_or_default().to_owned(),
             attempts: ended.attempts,
@@ -181,8 +192,12 @@ impl Attempts {
         })
     }
 
-    async fn wait(&mut self, source: BoxError) -> Result<(), NoMoreAttempts> {
-        let pause = self.pauses.next().unwrap_or(Duration::from_secs(1));
+    async fn wait(
+        &mut self,
+        pause: Option<Duration>,
+        source: BoxError,
+    ) -> Result<(), NoMoreAttempts> {
+        let pause = pause.unwrap_or(Duration::from_secs(1));
         let again = Instant::now() + pause;
         if again >= self.deadline {
             return Err(self.ended(source));

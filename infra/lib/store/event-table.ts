@@ -48,8 +48,8 @@ export class EventTable extends Table {
       tableClass: props.options.tableClass,
       // CloudFormation generates the name, unless a stack of another account refers to the table.
       tableName: props.tableName ?? PhysicalName.GENERATE_IF_NEEDED,
-      partitionKey: keyAttribute(schema.table.partitionKey),
-      sortKey: keyAttribute(schema.table.sortKey),
+      partitionKey: keyAttribute(schema.tables.byTime.partitionKey),
+      sortKey: keyAttribute(schema.tables.byTime.sortKey),
       stream: props.hasStream ? streamView() : undefined,
       billingMode: BillingMode.PAY_PER_REQUEST,
       // Without a customer managed key, DynamoDB encrypts with a key that it owns.
@@ -60,7 +60,7 @@ export class EventTable extends Table {
       removalPolicy: props.isProdEnv ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
     });
 
-    for (const index of schema.table.globalSecondaryIndexes) {
+    for (const index of schema.tables.byTime.globalSecondaryIndexes) {
       this.addGlobalSecondaryIndex({
         ...maximum,
         indexName: index.name,
@@ -69,7 +69,7 @@ export class EventTable extends Table {
         projectionType: projection(index.projectionType),
       });
     }
-    for (const index of schema.table.localSecondaryIndexes) {
+    for (const index of schema.tables.byTime.localSecondaryIndexes) {
       this.addLocalSecondaryIndex({
         indexName: index.name,
         sortKey: keyAttribute(index.sortKey),

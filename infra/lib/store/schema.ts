@@ -39,14 +39,15 @@ export function projection(projectionType: string): ProjectionType {
 
 /** The view type of the table's stream. */
 export function streamView(): StreamViewType {
-  return member('stream view type', StreamViewType, schema.table.streamViewType);
+  return member('stream view type', StreamViewType, schema.tables.byTime.streamViewType);
 }
 
 /** The names of all indexes of the table. */
 export function indexNames(): string[] {
-  return [...schema.table.globalSecondaryIndexes, ...schema.table.localSecondaryIndexes].map(
-    (index) => index.name,
-  );
+  return [
+    ...schema.tables.byTime.globalSecondaryIndexes,
+    ...schema.tables.byTime.localSecondaryIndexes,
+  ].map((index) => index.name);
 }
 
 function member<T extends string>(what: string, allowed: Record<string, T>, value: string): T {

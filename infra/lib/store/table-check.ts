@@ -69,7 +69,7 @@ export class TableCheck extends Construct {
         TableName: table.tableName,
         // CloudFormation turns everything but texts into texts, so these are one text.
         Expected: Stack.of(this).toJsonString({
-          table: schema.table,
+          table: schema.tables.byTime,
           streamArn: props.isPublishing ? table.tableStreamArn : undefined,
           isProduction: props.isProdEnv,
         }),

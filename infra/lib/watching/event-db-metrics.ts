@@ -95,7 +95,7 @@ export function tableAndIndexMetrics(
     });
   return [
     metric('table', {}),
-    ...schema.table.globalSecondaryIndexes.map((index) =>
+    ...schema.tables.byTime.globalSecondaryIndexes.map((index) =>
       metric(index.name, { GlobalSecondaryIndexName: index.name }),
     ),
   ];

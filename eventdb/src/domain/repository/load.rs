@@ -101,7 +101,7 @@ impl<A: Aggregate> Repository<A> {
     /// ```
     pub async fn load(&self, subject: impl Into<String>) -> Result<Loaded<A>, LoadError> {
         let subject = subject.into();
-        crate::codec::validation::check_subject(&subject).map_err(crate::Error::from)?;
+        crate::codec::validation::check_stored_subject(&subject).map_err(crate::Error::from)?;
         let folded = self.fold_with_snapshot(&subject);
         let (loaded, end) = try_join(folded, async {
             self.db.table().last_revision(&subject).await.map_err(LoadError::from)
