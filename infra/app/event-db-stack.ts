@@ -37,6 +37,8 @@ export class EventDBStack extends Stack {
       subscriptionAccounts: settings.subscriptionAccounts,
       organizationId: settings.organizationId,
       subscriptionProtocols: settings.subscriptionProtocols,
+      tableLayout: settings.tableLayout,
+      omitIndexes: settings.omitIndexes,
       table:
         settings.table === undefined
           ? undefined
@@ -62,6 +64,7 @@ export class EventDBStack extends Stack {
     });
 
     this.output('TableName', this.eventDB.table.tableName, 'Table that holds the events');
+    this.output('TableLayout', this.eventDB.tableLayout, 'How services must open the table');
     this.output('TopicArn', this.eventDB.topic.topicArn, 'Topic to subscribe to');
     this.output('PublisherName', this.eventDB.publisher.functionName, 'For npm run redrive');
     this.output('FailureBucketName', this.eventDB.failureBucket.bucketName, 'For npm run redrive');

@@ -2,6 +2,7 @@ import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Architecture } from 'aws-cdk-lib/aws-lambda';
 import { SUBSCRIPTION_PROTOCOLS, type SubscriptionProtocolName } from '../lib/store/subscribers';
+import { OptionalIndex, TableLayout } from '../lib/store/table-layout';
 import { type EnvironmentFile, readEnvironmentFile } from './environment-file';
 
 /** The environments that can be deployed; only `prod` is production. */
@@ -38,6 +39,12 @@ export interface Settings {
 
   /** `-c subscriptionProtocols=`, separated by commas. Default those of the construct. */
   readonly subscriptionProtocols: readonly SubscriptionProtocolName[] | undefined;
+
+  /** `-c tableLayout=`: `byTime` or `byRevision`. Default that of the construct. */
+  readonly tableLayout: TableLayout | undefined;
+
+  /** `-c omitIndexes=`, separated by commas. Default none. */
+  readonly omitIndexes: readonly OptionalIndex[];
 
   /** `-c table=`: an existing table. Default a new one. */
   readonly table: ExistingTable | undefined;
@@ -109,6 +116,7 @@ export function readSettings(
     architecture: readArchitecture(context, variables),
     organizationId: text(context, 'organizationId'),
     subscriptionProtocols: readProtocols(context),
+    ...readTableLayout(context),
     table: readTable(context, publish),
     encryptionKey: readEncryptionKey(context, 'encryptionKey'),
     failureEncryptionKey: readEncryptionKey(context, 'failureEncryptionKey'),
@@ -180,6 +188,31 @@ function readProtocols(context: Context): Settings['subscriptionProtocols'] {
     );
   }
   return protocols.length === 0 ? undefined : protocols;
+}
+
+function readTableLayout(context: Context): Pick<Settings, 'tableLayout' | 'omitIndexes'> {
+  const layout = text(context, 'tableLayout');
+  const tableLayout = Object.values(TableLayout).find((one) => one === layout);
+  if (layout !== undefined && tableLayout === undefined) {
+    throw new Error(
+      `The context value tableLayout is '${layout}'; give one of ${Object.values(TableLayout).join(', ')}`,
+    );
+  }
+  const given = list(context, 'omitIndexes');
+  const wrong = given.find((name) => !Object.values(OptionalIndex).some((one) => one === name));
+  if (wrong !== undefined) {
+    throw new Error(
+      `The context value omitIndexes has '${wrong}'; give some of ${Object.values(OptionalIndex).join(', ')}`,
+    );
+  }
+  const omitIndexes = Object.values(OptionalIndex).filter((name) => given.includes(name));
+  if (omitIndexes.length > 0 && tableLayout !== TableLayout.BY_REVISION) {
+    throw new Error(
+      `The context value omitIndexes has ${omitIndexes.join(', ')}, but a table by time needs all its ` +
+        "indexes; leave it out, or give tableLayout 'byRevision'",
+    );
+  }
+  return { tableLayout, omitIndexes };
 }
 
 function readTable(context: Context, publish: boolean): ExistingTable | undefined {

@@ -47,6 +47,11 @@ describe("the event store's stack", () => {
     expect(actions).toEqual(expect.arrayContaining(needed));
   });
 
+  test('says how services must open the table', () => {
+    variant('Production').template.hasOutput('TableLayout', { Value: 'byTime' });
+    variant('ProductionByRevision').template.hasOutput('TableLayout', { Value: 'byRevision' });
+  });
+
   test('is production in the environment prod only', () => {
     const production = variant('Production');
     expect(production.stack.terminationProtection).toBe(true);

@@ -14,18 +14,19 @@ import { readSettings } from '../app/settings';
 import { BUNDLE_DIRECTORY, deployedFlags, testApp } from './support';
 
 /** The stack of the app with these settings. */
-function stack(app: App, settings: Record<string, unknown>): EventDBStack {
+function stack(app: App, settings: Record<string, unknown>, environment = 'prod'): EventDBStack {
   return new EventDBStack(app, 'EventDB-prod', {
     settings: readSettings(
-      (name) => (name === 'env' ? 'prod' : name === 'code' ? BUNDLE_DIRECTORY : settings[name]),
+      (name) =>
+        name === 'env' ? environment : name === 'code' ? BUNDLE_DIRECTORY : settings[name],
       {},
       () => ({}),
     ),
   });
 }
 
-function template(settings: Record<string, unknown>): StackTemplate {
-  return Template.fromStack(stack(testApp(), settings)).toJSON();
+function template(settings: Record<string, unknown>, environment = 'prod'): StackTemplate {
+  return Template.fromStack(stack(testApp(), settings, environment)).toJSON();
 }
 
 /** A template without the random parts, to change one thing in. */
@@ -81,6 +82,32 @@ describe('what an update would replace or weaken', () => {
     expect(compare(before, after).map(({ risk, what }) => [risk, what])).toEqual([
       ['accounts', '111111111111 may subscribe and no longer could'],
     ]);
+  });
+
+  test.each(['prod', 'dev'])('is the table when its layout changes in %s', (environment) => {
+    const byTime = template({}, environment);
+    const byRevision = template({ tableLayout: 'byRevision' }, environment);
+
+    expect(compare(byTime, template({ tableLayout: 'byTime' }, environment))).toEqual([]);
+    for (const [before, after] of [
+      [byTime, byRevision],
+      [byRevision, byTime],
+    ] as const) {
+      expect(risks(before, after)).toEqual(['table']);
+      expect(compare(before, after).map(({ what }) => what)).toContainEqual(
+        expect.stringMatching(/^KeySchema is .* and would be .*: made anew$/),
+      );
+    }
+  });
+
+  test('is the table when an index is left out, and nothing when one is added', () => {
+    const all = template({ tableLayout: 'byRevision' });
+    const without = template({ tableLayout: 'byRevision', omitIndexes: 'AllEventsById' });
+
+    expect(compare(all, without).map(({ risk, what }) => [risk, what])).toEqual([
+      ['table', 'the index AllEventsById would be deleted, and what reads it fails'],
+    ]);
+    expect(compare(without, all)).toEqual([]);
   });
 
   // biome-ignore lint/suspicious/noExplicitAny: the shape depends on the type of the resource

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import schema from '../../environments/schema.json';
 import { readEnvironmentFile, SETTING_NAMES } from '../app/environment-file';
 import { ENVIRONMENTS, readSettings } from '../app/settings';
+import { OptionalIndex, TableLayout } from '../lib';
 import { SUBSCRIPTION_PROTOCOLS } from '../lib/store/subscribers';
 import { BUNDLE_DIRECTORY } from './support';
 
@@ -34,6 +35,8 @@ describe('the file of an environment', () => {
       subscriptionAccounts: ['111111111111', '222222222222'],
       organizationId: 'o-1234567890',
       subscriptionProtocols: ['sqs', 'firehose'],
+      tableLayout: 'byRevision',
+      omitIndexes: ['AllEventsById'],
       table: 'arn:aws:dynamodb:eu-west-1:111111111111:table/Library/stream/2026-01-01T00:00:00.000',
       encryptionKey: 'new',
       failureEncryptionKey: 'new',
@@ -92,6 +95,14 @@ describe('the file of an environment', () => {
       'subscriptionProtocols 0 is "SQS", and must be equal to one of the allowed values: sqs, lambda',
     ],
     ['{ "failureEncryptionKey": "own" }', 'failureEncryptionKey is "own", and must match pattern'],
+    [
+      '{ "tableLayout": "by revision" }',
+      'tableLayout is "by revision", and must be equal to one of the allowed values: byTime, byRevision',
+    ],
+    [
+      '{ "omitIndexes": ["AllSubjects"] }',
+      'omitIndexes 0 is "AllSubjects", and must be equal to one of the allowed values: AllEventsByTime, AllEventsById',
+    ],
     ['{ "table": "LibraryEvents" }', 'table is "LibraryEvents", and must match pattern'],
     ['[]', 'the file is [], and must be object'],
     ['null', 'the file is null, and must be object'],
@@ -130,6 +141,11 @@ describe('the file of an environment', () => {
 
   test('allows the protocols that the construct allows', () => {
     expect(schema.properties.subscriptionProtocols.items.enum).toEqual([...SUBSCRIPTION_PROTOCOLS]);
+  });
+
+  test('allows the layouts and the indexes that the construct allows', () => {
+    expect(schema.properties.tableLayout.enum).toEqual(Object.values(TableLayout));
+    expect(schema.properties.omitIndexes.items.enum).toEqual(Object.values(OptionalIndex));
   });
 
   test('settles what the command line leaves open, and the command line wins', () => {

@@ -4,10 +4,10 @@ import { type ITable, Table, TableClass } from 'aws-cdk-lib/aws-dynamodb';
 import { Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
 import { beforeEach, describe, expect, test } from 'vitest';
-import schema from '../../eventdb/schema.json';
-import { EventDB, type EventDBProps } from '../lib';
+import { EventDB, type EventDBProps, OptionalIndex, TableLayout } from '../lib';
 import { EventTable } from '../lib/store/event-table';
 import { TABLE_CHECK_CODE } from '../lib/store/table-check-code';
+import { type TableLayoutOptions, tableSchema } from '../lib/store/table-layout';
 import {
   actionsOf,
   only,
@@ -72,7 +72,8 @@ describe('an event store on an existing table', () => {
     ).Properties;
     expect(name).toBe('Restored');
     expect(JSON.parse(expected)).toEqual({
-      table: schema.tables.byTime,
+      table: tableSchema({}),
+      hints: { 'subject (S), revision (N)': " (set tableLayout to 'byRevision')" },
       streamArn: STREAM_ARN,
       isProduction: isProdEnv,
     });
@@ -81,6 +82,27 @@ describe('an event store on an existing table', () => {
       'dynamodb:DescribeTable',
       'logs:CreateLogStream',
       'logs:PutLogEvents',
+    ]);
+  });
+
+  test('tells the check that the table is by revision, and lacks an index', () => {
+    const layout: TableLayoutOptions = {
+      tableLayout: TableLayout.BY_REVISION,
+      omitIndexes: [OptionalIndex.ALL_EVENTS_BY_ID],
+    };
+    const { template } = restored(layout);
+
+    const { Expected: expected } = only(template, 'Custom::EventTableCheck').Properties;
+    expect(JSON.parse(expected)).toMatchObject({
+      table: JSON.parse(JSON.stringify(tableSchema(layout))),
+      hints: { 'subject (S), time_type (S)': " (set tableLayout to 'byTime')" },
+    });
+    const policy = only(template, 'AWS::IAM::Policy', 'Lending').Properties.PolicyDocument;
+    const resources = policy.Statement.flatMap(({ Resource: resource }: Statement) => resource);
+    expect([...new Set(resources)]).toEqual([
+      TABLE_ARN,
+      `${TABLE_ARN}/index/AllEventsByTime`,
+      `${TABLE_ARN}/index/AllSubjects`,
     ]);
   });
 
@@ -141,17 +163,24 @@ describe('the check of an existing table', () => {
   new Function('exports', 'require', TABLE_CHECK_CODE)(module.exports, require);
 
   /** What the check says of the table, with what a production store on it expects. */
-  function found(backups = 'ENABLED', isProduction = true): string[] {
-    const expected = { table: schema.tables.byTime, streamArn: STREAM_ARN, isProduction };
-    return module.exports.missing({ Table: table, backups, expected });
+  function found(backups = 'ENABLED', isProduction = true, own: TableLayoutOptions = {}): string[] {
+    const { template } = restored({ ...own, isProdEnv: isProduction });
+    const { Expected } = only(template, 'Custom::EventTableCheck').Properties;
+    return module.exports.missing({ Table: table, backups, expected: JSON.parse(Expected) });
   }
 
-  beforeEach(() => {
+  /** What DescribeTable answers of a table that the construct has made. */
+  function described(own: TableLayoutOptions): Description {
     // What the construct itself makes is right, so it is where the descriptions come from.
     const stack = new Stack(new App(), 'Made');
-    new EventTable(stack, 'Table', { isProdEnv: true, hasStream: true, options: {} });
+    new EventTable(stack, 'Table', {
+      isProdEnv: true,
+      hasStream: true,
+      schema: tableSchema(own),
+      options: {},
+    });
     const made = only(Template.fromStack(stack), 'AWS::DynamoDB::Table').Properties;
-    table = {
+    return {
       ...structuredClone(made),
       StreamSpecification: { StreamEnabled: true, ...made.StreamSpecification },
       LatestStreamArn: STREAM_ARN,
@@ -160,6 +189,10 @@ describe('the check of an existing table', () => {
         IndexStatus: 'ACTIVE',
       })),
     };
+  }
+
+  beforeEach(() => {
+    table = described({});
   });
 
   test('fits into a template', () => {
@@ -264,6 +297,63 @@ describe('the check of an existing table', () => {
     expect(found('DISABLED')).toHaveLength(3);
     expect(found('DISABLED', false)).toHaveLength(1);
   });
+
+  describe('by revision', () => {
+    const layout: TableLayoutOptions = { tableLayout: TableLayout.BY_REVISION };
+    const without = (...omitIndexes: OptionalIndex[]) => ({ ...layout, omitIndexes });
+    const foundWith = (own: TableLayoutOptions) => found('ENABLED', true, own);
+
+    test.each([
+      layout,
+      without(OptionalIndex.ALL_EVENTS_BY_ID),
+      without(OptionalIndex.ALL_EVENTS_BY_ID, OptionalIndex.ALL_EVENTS_BY_TIME),
+    ])('finds nothing about a table of the construct with %o', (own) => {
+      table = described(own);
+
+      expect(foundWith(own)).toEqual([]);
+    });
+
+    test('takes more than is needed', () => {
+      table = described(layout);
+      table.GlobalSecondaryIndexes[0].Projection.NonKeyAttributes.push('source');
+      table.GlobalSecondaryIndexes[1].Projection = {
+        ProjectionType: 'INCLUDE',
+        NonKeyAttributes: ['type'],
+      };
+
+      expect(foundWith(layout)).toEqual([]);
+      expect(foundWith(without(...Object.values(OptionalIndex)))).toEqual([]);
+    });
+
+    test.each([
+      [{ ProjectionType: 'KEYS_ONLY' }, 'KEYS_ONLY'],
+      [{ ProjectionType: 'INCLUDE', NonKeyAttributes: ['type'] }, 'INCLUDE type'],
+    ])('names an index with too little in it: %o', (projection, shown) => {
+      table = described(layout);
+      table.GlobalSecondaryIndexes[0].Projection = projection;
+
+      expect(foundWith(layout)).toEqual([
+        `the global index AllEventsByTime must project INCLUDE id type, and projects ${shown}`,
+      ]);
+    });
+
+    test('names a missing index, unless it is left out', () => {
+      table = described(without(OptionalIndex.ALL_EVENTS_BY_ID));
+
+      expect(foundWith(layout)).toEqual(['the global index AllEventsById is missing']);
+      expect(foundWith(without(OptionalIndex.ALL_EVENTS_BY_ID))).toEqual([]);
+    });
+
+    test('names the layout to set where the table has the other one', () => {
+      expect(foundWith(layout)[0]).toBe(
+        "the table must have the key subject (S), revision (N), and has subject (S), time_type (S) (set tableLayout to 'byTime')",
+      );
+      table = described(layout);
+      expect(found()[0]).toBe(
+        "the table must have the key subject (S), time_type (S), and has subject (S), revision (N) (set tableLayout to 'byRevision')",
+      );
+    });
+  });
 });
 
 describe('a store of another stack', () => {
@@ -311,6 +401,38 @@ describe('a store of another stack', () => {
         `${TABLE_ARN}/index/SubjectEventsByType`,
       ].sort(),
     );
+  });
+
+  test('has the grants of a table by revision, and no index that is left out', () => {
+    const stack = testStack();
+    const events = EventDB.fromAttributes(stack, 'Events', {
+      ...attributes,
+      tableLayout: TableLayout.BY_REVISION,
+      omitIndexes: [OptionalIndex.ALL_EVENTS_BY_TIME],
+    });
+    const role = new Role(stack, 'Lending', {
+      assumedBy: new ServicePrincipal('ecs.amazonaws.com'),
+    });
+    events.grantAppend(role);
+    events.grantRead(role);
+
+    expect(events.tableLayout).toBe(TableLayout.BY_REVISION);
+    const statements: Statement[] = only(Template.fromStack(stack), 'AWS::IAM::Policy').Properties
+      .PolicyDocument.Statement;
+    expect(actionsOf(statements).filter((action) => action.startsWith('dynamodb:'))).toEqual([
+      'dynamodb:BatchGetItem',
+      'dynamodb:ConditionCheckItem',
+      'dynamodb:DescribeTable',
+      'dynamodb:GetItem',
+      'dynamodb:PutItem',
+      'dynamodb:Query',
+    ]);
+    expect([...new Set(statements.flatMap(({ Resource: resource }) => resource))]).toEqual([
+      TABLE_ARN,
+      KEY_ARN,
+      `${TABLE_ARN}/index/AllEventsById`,
+      `${TABLE_ARN}/index/AllSubjects`,
+    ]);
   });
 
   test.each([

@@ -14,7 +14,7 @@ import { Key } from 'aws-cdk-lib/aws-kms';
 import { Topic } from 'aws-cdk-lib/aws-sns';
 import { describe, expect, test } from 'vitest';
 import schema from '../../eventdb/schema.json';
-import { EventDB } from '../lib';
+import { EventDB, type EventDBProps, OptionalIndex, TableLayout } from '../lib';
 import { grantByTablePolicy } from '../lib/store/grants';
 import {
   actionsOf,
@@ -29,11 +29,11 @@ import {
 /** An event store and a service's role, and what the role may do after `grant`. */
 function granted(
   grant: (eventDB: EventDB, role: Role) => unknown,
-  options: { readonly hasKey?: boolean } = {},
+  { hasKey, ...own }: Partial<EventDBProps> & { readonly hasKey?: boolean } = {},
 ): { statements: Statement[]; table: string; template: Template; stack: Stack } {
   const stack = testStack();
-  const encryptionKey = options.hasKey === true ? new Key(stack, 'Key') : undefined;
-  const eventDB = new EventDB(stack, 'Events', props({ encryptionKey }));
+  const encryptionKey = hasKey === true ? new Key(stack, 'Key') : undefined;
+  const eventDB = new EventDB(stack, 'Events', props({ ...own, encryptionKey }));
   const role = new Role(stack, 'Service', { assumedBy: new ServicePrincipal('ecs.amazonaws.com') });
   grant(eventDB, role);
   const template = Template.fromStack(stack);
@@ -46,12 +46,16 @@ function granted(
 }
 
 /** An event store in a known account, with a key. */
-function inAccount(): { stack: Stack; eventDB: EventDB; template: () => Template } {
+function inAccount(own: Partial<EventDBProps> = {}): {
+  stack: Stack;
+  eventDB: EventDB;
+  template: () => Template;
+} {
   const stack = new Stack(testApp(), 'Stack', {
     env: { account: '111111111111', region: 'eu-west-1' },
   });
   const encryptionKey = new Key(stack, 'Key');
-  const eventDB = new EventDB(stack, 'Events', props({ encryptionKey }));
+  const eventDB = new EventDB(stack, 'Events', props({ ...own, encryptionKey }));
   return { stack, eventDB, template: () => Template.fromStack(stack) };
 }
 
@@ -180,6 +184,90 @@ describe('grantAppend', () => {
     eventDB.grantAppend(Role.fromRoleArn(stack, 'Own', 'arn:aws:iam::111111111111:role/Service'));
 
     Template.fromStack(stack).hasResourceProperties('AWS::IAM::Policy', { Roles: ['Service'] });
+  });
+});
+
+describe('grantAppend on a table by revision', () => {
+  const tableLayout = TableLayout.BY_REVISION;
+
+  test('gives reading, checking and putting items, and no update or deletion of any', () => {
+    const { statements, table } = granted((eventDB, role) => eventDB.grantAppend(role), {
+      tableLayout,
+    });
+
+    expect(statements).toEqual([
+      {
+        Effect: 'Allow',
+        Action: [
+          'dynamodb:ConditionCheckItem',
+          'dynamodb:GetItem',
+          'dynamodb:PutItem',
+          'dynamodb:Query',
+        ],
+        Resource: arnOf(table),
+      },
+    ]);
+  });
+
+  test('includes the key, as by time', () => {
+    const onKey = (own: Partial<EventDBProps>) =>
+      granted((eventDB, role) => eventDB.grantAppend(role), { ...own, hasKey: true })
+        .statements.filter((s) => actionsOf([s]).some((action) => action.startsWith('kms:')))
+        .map(({ Action, Condition }) => ({ Action, Condition }));
+
+    expect(onKey({ tableLayout })).toEqual(onKey({}));
+  });
+});
+
+describe('grantRead on a table by revision', () => {
+  const tableLayout = TableLayout.BY_REVISION;
+
+  test('also gives getting items in batches, and querying each index that there is', () => {
+    const { statements, table } = granted((eventDB, role) => eventDB.grantRead(role), {
+      tableLayout,
+      omitIndexes: [OptionalIndex.ALL_EVENTS_BY_ID],
+    });
+
+    expect(statements).toEqual([
+      {
+        Effect: 'Allow',
+        Action: [
+          'dynamodb:BatchGetItem',
+          'dynamodb:DescribeTable',
+          'dynamodb:GetItem',
+          'dynamodb:Query',
+        ],
+        Resource: arnOf(table),
+      },
+      {
+        Effect: 'Allow',
+        Action: 'dynamodb:Query',
+        Resource: ['AllEventsByTime', 'AllSubjects'].map((index) => ({
+          'Fn::Join': ['', [arnOf(table), `/index/${index}`]],
+        })),
+      },
+    ]);
+  });
+
+  test('gives the same to another account, by the policy of the table', () => {
+    const { eventDB, template } = inAccount({ tableLayout });
+    eventDB.grantRead(new AccountPrincipal('222222222222'));
+
+    expect(
+      only(template(), 'AWS::DynamoDB::Table').Properties.ResourcePolicy.PolicyDocument.Statement,
+    ).toEqual([
+      {
+        Effect: 'Allow',
+        Principal: { AWS: 'arn:aws:iam::222222222222:root' },
+        Action: [
+          'dynamodb:BatchGetItem',
+          'dynamodb:DescribeTable',
+          'dynamodb:GetItem',
+          'dynamodb:Query',
+        ],
+        Resource: '*',
+      },
+    ]);
   });
 });
 

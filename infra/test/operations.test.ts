@@ -4,14 +4,25 @@ import { Template } from 'aws-cdk-lib/assertions';
 import { Topic } from 'aws-cdk-lib/aws-sns';
 import { describe, expect, test } from 'vitest';
 import schema from '../../eventdb/schema.json';
-import { EventDB, EventDBAlarm, EventSubscription } from '../lib';
+import {
+  EventDB,
+  EventDBAlarm,
+  type EventDBProps,
+  EventSubscription,
+  OptionalIndex,
+  TableLayout,
+} from '../lib';
 import { only, props, synthesize, testStack } from './support';
 
-const OPERATIONS = ['TransactWriteItems', 'GetItem', 'Query', 'PutItem', 'UpdateItem'];
+/** The operations that the store uses, by the layout of its table. */
+const OPERATIONS: Readonly<Record<TableLayout, readonly string[]>> = {
+  [TableLayout.BY_TIME]: ['TransactWriteItems', 'GetItem', 'Query', 'PutItem', 'UpdateItem'],
+  [TableLayout.BY_REVISION]: ['PutItem', 'TransactWriteItems', 'GetItem', 'Query', 'BatchGetItem'],
+};
 
 /** An alarm of the template with all alarms. */
-function alarm(name: EventDBAlarm) {
-  const { template } = synthesize({ alarms: Object.values(EventDBAlarm) });
+function alarm(name: EventDBAlarm, own: Partial<EventDBProps> = {}) {
+  const { template } = synthesize({ alarms: Object.values(EventDBAlarm), ...own });
   return {
     template,
     properties: only(template, 'AWS::CloudWatch::Alarm', `Alarms${name}$`).Properties,
@@ -77,17 +88,21 @@ describe('the alarms', () => {
     });
   });
 
-  test('SystemErrors watches every operation that the store uses', () => {
-    const { properties, table } = alarm(EventDBAlarm.SYSTEM_ERRORS);
+  test('every operation that the crate sends is watched', () => {
+    const source = readFileSync(join(__dirname, '../../eventdb/src/store/table.rs'), 'utf8');
+    const used = [...source.matchAll(/send!\(\$?\w+, "(\w+)"/g)].map(([, operation]) => operation);
+    expect(used.length).toBeGreaterThan(4);
+    expect(Object.values(OPERATIONS).flat()).toEqual(expect.arrayContaining(used));
+  });
+
+  test.each(Object.values(TableLayout))('SystemErrors watches all operations %s', (tableLayout) => {
+    const { properties, table } = alarm(EventDBAlarm.SYSTEM_ERRORS, { tableLayout });
 
     const watched = properties.Metrics.filter(
       (metric: { MetricStat?: unknown }) => metric.MetricStat,
     );
-    const source = readFileSync(join(__dirname, '../../eventdb/src/store/table.rs'), 'utf8');
-    const used = [...source.matchAll(/send!\(\$?\w+, "(\w+)"/g)].map(([, operation]) => operation);
-    expect(new Set(used)).toEqual(new Set(OPERATIONS));
     expect(watched.map((metric: { MetricStat: unknown }) => metric.MetricStat)).toEqual(
-      OPERATIONS.map((operation) =>
+      OPERATIONS[tableLayout].map((operation) =>
         expect.objectContaining({
           Metric: {
             Namespace: 'AWS/DynamoDB',
@@ -104,8 +119,23 @@ describe('the alarms', () => {
     expect(properties.Metrics[0].Expression).toBe('SUM([m0, m1, m2, m3, m4])');
   });
 
-  test('ThrottledWrites watches the table and every global index', () => {
-    const { properties } = alarm(EventDBAlarm.THROTTLED_WRITES);
+  test.each<[Partial<EventDBProps>, string[], string]>([
+    [{}, ['AllEventsByTime', 'AllEventsById'], 'all events share one in AllEventsByTime.'],
+    [
+      { tableLayout: TableLayout.BY_REVISION },
+      ['AllEventsByTime', 'AllEventsById', 'AllSubjects'],
+      'the events of a subject share one in the table, and all events share 16 in AllEventsByTime.',
+    ],
+    [
+      {
+        tableLayout: TableLayout.BY_REVISION,
+        omitIndexes: [OptionalIndex.ALL_EVENTS_BY_TIME],
+      },
+      ['AllEventsById', 'AllSubjects'],
+      'the events of a subject share one in the table.',
+    ],
+  ])('ThrottledWrites watches the table and its global indexes with %o', (own, names, cause) => {
+    const { properties } = alarm(EventDBAlarm.THROTTLED_WRITES, own);
 
     const indexes = properties.Metrics.flatMap(
       (metric: { MetricStat?: { Metric: { Dimensions: { Name: string; Value: unknown }[] } } }) =>
@@ -117,10 +147,8 @@ describe('the alarms', () => {
               )?.Value ?? 'the table',
             ],
     );
-    expect(indexes).toEqual([
-      'the table',
-      ...schema.tables.byTime.globalSecondaryIndexes.map((index) => index.name),
-    ]);
+    expect(indexes).toEqual(['the table', ...names]);
+    expect(properties.AlarmDescription).toContain(cause);
   });
 
   test('only the sign of life takes missing data for a fault; elsewhere it is no traffic', () => {
@@ -209,6 +237,27 @@ describe('the dashboard', () => {
     ]) {
       expect(text).toContain(`"${metric}"`);
     }
+  });
+
+  test.each<[Partial<EventDBProps>, string[], number]>([
+    [{}, ['AllEventsByTime', 'AllEventsById'], 0],
+    [
+      { tableLayout: TableLayout.BY_REVISION },
+      ['AllEventsByTime', 'AllEventsById', 'AllSubjects'],
+      1,
+    ],
+    [
+      { tableLayout: TableLayout.BY_REVISION, omitIndexes: Object.values(OptionalIndex) },
+      ['AllSubjects'],
+      1,
+    ],
+  ])('follows the layout and the indexes of the table with %o', (own, names, singlePuts) => {
+    const text = body(synthesize({ ...own, dashboard: true }).template);
+
+    const shown = text.matchAll(/"GlobalSecondaryIndexName","(\w+)"/g);
+    expect([...new Set([...shown].map(([, name]) => name))]).toEqual(names);
+    expect(text.match(/"PutItem"/g) ?? []).toHaveLength(singlePuts);
+    expect(text).toContain('"TransactWriteItems"');
   });
 
   test("shows the depth of a subscriber's queues when told to", () => {

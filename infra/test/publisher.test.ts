@@ -5,6 +5,7 @@ import { Architecture } from 'aws-cdk-lib/aws-lambda';
 import { describe, expect, test } from 'vitest';
 import schema from '../../eventdb/schema.json';
 import { EventDB } from '../lib';
+import { passes } from './stream-filter';
 import { only, props, type Statement, statementsOfRole, synthesize, testStack } from './support';
 
 describe("the publisher's function", () => {
@@ -87,6 +88,70 @@ describe('the event source mapping', () => {
         JSON.parse(filter.Pattern),
       ),
     ).toEqual([schema.eventSourceFilter]);
+  });
+
+  test.each<[string, boolean, string, Record<string, unknown>]>([
+    [
+      'an event of a table by time',
+      true,
+      'INSERT',
+      {
+        subject: { S: 'book:1' },
+        time_type: { S: '1760000000000_book.borrowed' },
+        pk_all: { S: 'all' },
+      },
+    ],
+    [
+      'an event of a table by revision',
+      true,
+      'INSERT',
+      { subject: { S: 'book:1' }, revision: { N: '1' }, pk_all: { S: 'all-07' } },
+    ],
+    [
+      'an event that somebody has changed',
+      false,
+      'MODIFY',
+      { subject: { S: 'book:1' }, revision: { N: '1' }, pk_all: { S: 'all-07' } },
+    ],
+    [
+      'a head',
+      false,
+      'INSERT',
+      { subject: { S: '$head/book:1' }, time_type: { S: '$head' }, revision: { N: '1' } },
+    ],
+    [
+      'a guard of a table by time',
+      false,
+      'INSERT',
+      { subject: { S: '$id/https://library.example.com#1' }, time_type: { S: '$id' } },
+    ],
+    [
+      'a guard of a table by revision',
+      false,
+      'INSERT',
+      { subject: { S: '$id/https://library.example.com#1' }, revision: { N: '0' } },
+    ],
+    [
+      'a snapshot of a table by revision',
+      false,
+      'INSERT',
+      { subject: { S: '$snapshot/book:1' }, revision: { N: '7' }, state: { S: '{}' } },
+    ],
+    [
+      'a row of another kind',
+      false,
+      'INSERT',
+      { subject: { S: 'book:1' }, revision: { N: '1' }, pk_all: { S: 'none' } },
+    ],
+    ['an item with a number there', false, 'INSERT', { pk_all: { N: '1' } }],
+    ['an event that has expired or was deleted', false, 'REMOVE', {}],
+  ])('%s passes its filter: %s', (_, isPassed, eventName, NewImage) => {
+    const record = {
+      eventName,
+      dynamodb: eventName === 'REMOVE' ? { Keys: {} } : { NewImage },
+    };
+
+    expect(passes(record, schema.eventSourceFilter)).toBe(isPassed);
   });
 
   test('tries again with a bound, well before the stream forgets', () => {

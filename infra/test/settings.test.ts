@@ -2,6 +2,7 @@ import { Architecture } from 'aws-cdk-lib/aws-lambda';
 import { describe, expect, test } from 'vitest';
 import { readSettings } from '../app/settings';
 import { readSubscriberSettings } from '../app/subscriber-stack';
+import { OptionalIndex, TableLayout } from '../lib';
 import { BUNDLE_DIRECTORY } from './support';
 
 const TABLE_ARN = 'arn:aws:dynamodb:eu-west-1:111111111111:table/Library.Events';
@@ -31,6 +32,8 @@ describe("the settings of the event store's app", () => {
       architecture: Architecture.ARM_64,
       organizationId: undefined,
       subscriptionProtocols: undefined,
+      tableLayout: undefined,
+      omitIndexes: [],
       table: undefined,
       encryptionKey: undefined,
       failureEncryptionKey: undefined,
@@ -52,6 +55,8 @@ describe("the settings of the event store's app", () => {
         architecture: 'x86_64',
         organizationId: 'o-1234567890',
         subscriptionProtocols: 'sqs, https',
+        tableLayout: 'byRevision',
+        omitIndexes: 'AllEventsById, AllEventsByTime',
         table: STREAM_ARN,
         encryptionKey: 'new',
         failureEncryptionKey: KEY_ARN,
@@ -69,6 +74,8 @@ describe("the settings of the event store's app", () => {
       architecture: Architecture.X86_64,
       organizationId: 'o-1234567890',
       subscriptionProtocols: ['sqs', 'https'],
+      tableLayout: TableLayout.BY_REVISION,
+      omitIndexes: [OptionalIndex.ALL_EVENTS_BY_TIME, OptionalIndex.ALL_EVENTS_BY_ID],
       table: { tableArn: TABLE_ARN, tableStreamArn: STREAM_ARN },
       encryptionKey: 'new',
       failureEncryptionKey: KEY_ARN,
@@ -105,7 +112,7 @@ describe("the settings of the event store's app", () => {
     );
   });
 
-  test.each([
+  test.each<[Record<string, unknown>, string]>([
     [{}, 'The context value env is missing; give one of dev, test, staging, prod: -c env=dev'],
     [{ env: '' }, 'The context value env is missing'],
     [
@@ -134,6 +141,18 @@ describe("the settings of the event store's app", () => {
       { env: 'dev', subscriptionProtocols: 'sqs,SQS' },
       "The context value subscriptionProtocols has 'SQS'; give some of sqs, lambda, ",
     ],
+    [
+      { env: 'dev', tableLayout: 'revision' },
+      "The context value tableLayout is 'revision'; give one of byTime, byRevision",
+    ],
+    [
+      { env: 'dev', tableLayout: 'byRevision', omitIndexes: 'AllSubjects' },
+      "The context value omitIndexes has 'AllSubjects'; give some of AllEventsByTime, AllEventsById",
+    ],
+    ...[undefined, 'byTime'].map((tableLayout): [Record<string, unknown>, string] => [
+      { env: 'dev', tableLayout, omitIndexes: ['AllEventsById'] },
+      'The context value omitIndexes has AllEventsById, but a table by time needs all its indexes',
+    ]),
     [
       { env: 'dev', table: TABLE_ARN },
       `The context value table is '${TABLE_ARN}', a table without its stream; give the ARN of the stream`,

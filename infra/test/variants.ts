@@ -103,6 +103,18 @@ export const VARIANTS: Readonly<Record<string, Variant>> = {
     table:
       'arn:aws:dynamodb:eu-west-1:111111111111:table/LibraryEvents/stream/2026-01-01T00:00:00.000',
   }),
+  ProductionByRevision: eventDB({ env: 'prod', tableLayout: 'byRevision', encryptionKey: 'new' }),
+  ProductionByRevisionWithoutIndexes: eventDB({
+    env: 'prod',
+    tableLayout: 'byRevision',
+    omitIndexes: 'AllEventsByTime,AllEventsById',
+  }),
+  ProductionExistingTableByRevision: eventDB({
+    env: 'prod',
+    tableLayout: 'byRevision',
+    table:
+      'arn:aws:dynamodb:eu-west-1:111111111111:table/LibraryEvents/stream/2026-01-01T00:00:00.000',
+  }),
   ProductionImporting: eventDB({ env: 'prod', publish: 'false' }),
   ProductionTuned: tuned,
   ProductionRestored: restored,

@@ -152,7 +152,8 @@ function contextFor(tableName, streamArn, production) {
 
 /** @param {string} TableName @param {{ stream: boolean }} options */
 async function createTable(TableName, { stream }) {
-  const { partitionKey, sortKey, globalSecondaryIndexes, localSecondaryIndexes } = schema.tables.byTime;
+  const { partitionKey, sortKey, globalSecondaryIndexes, localSecondaryIndexes } =
+    schema.tables.byTime;
   /** @param {{ name: string }[]} keys */
   const keys = (...keys) =>
     keys.map(({ name }, position) => ({

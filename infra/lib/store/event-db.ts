@@ -42,7 +42,13 @@ import { isPublishing, type PublishingOptions, warnThatNothingIsPublished } from
 import { schema } from './schema';
 import { allowSubscriptions, type SubscriberOptions, subscriptionConditions } from './subscribers';
 import { TableCheck } from './table-check';
-import { grantAppendTo, grantReadOf } from './table-grants';
+import { type GrantedTable, grantAppendTo, grantReadOf } from './table-grants';
+import {
+  type TableLayout,
+  type TableLayoutOptions,
+  tableSchema,
+  validateTableLayout,
+} from './table-layout';
 import { type TableOptions, validateTableOptions } from './table-options';
 import { topicNameFor } from './topic-name';
 import {
@@ -61,6 +67,7 @@ export type LogLevel = 'ERROR' | 'WARN' | 'INFO' | 'DEBUG' | 'TRACE';
 export interface EventDBProps
   extends SubscriberOptions,
     PublisherOptions,
+    TableLayoutOptions,
     TableOptions,
     TopicOptions,
     ExistingTableOptions,
@@ -243,6 +250,12 @@ export class EventDB extends Construct implements IEventDB {
   /** The table that holds the events. */
   readonly table: ITable;
 
+  /** How the table stores events. */
+  readonly tableLayout: TableLayout;
+
+  /** The names of the table's global indexes, each of which has metrics. */
+  readonly globalIndexNames: readonly string[];
+
   /** The topic on which every stored event is published. */
   readonly topic: Topic;
 
@@ -267,8 +280,7 @@ export class EventDB extends Construct implements IEventDB {
   /** The dashboard, if there is one. */
   readonly dashboard: EventDBDashboard | undefined;
 
-  /** The key of the table: `encryptionKey`, or that of an existing table. */
-  private readonly tableKey: IKey | undefined;
+  private readonly granted: GrantedTable;
 
   private readonly subscriptionConditions: Readonly<Record<string, Record<string, unknown>>>;
 
@@ -283,6 +295,9 @@ export class EventDB extends Construct implements IEventDB {
       props.encryptionKey === undefined
         ? undefined
         : usableKey('encryptionKey', props.encryptionKey, this);
+    const table = tableSchema(props);
+    this.tableLayout = table.layout;
+    this.globalIndexNames = table.globalSecondaryIndexes.map(({ name }) => name);
     this.table =
       props.table ??
       new EventTable(this, 'Table', {
@@ -290,9 +305,12 @@ export class EventDB extends Construct implements IEventDB {
         tableName: props.tableName,
         encryptionKey: this.encryptionKey,
         hasStream: isPublishing(props),
+        schema: table,
         options: props,
       });
-    this.tableKey = props.table === undefined ? this.encryptionKey : props.table.encryptionKey;
+    // An existing table has its own key, or none.
+    const tableKey = props.table === undefined ? this.encryptionKey : props.table.encryptionKey;
+    this.granted = { table: this.table, schema: table, key: tableKey };
     this.subscriptionConditions = subscriptionConditions(props);
     this.topic = this.createTopic(props);
     this.failureBucket = new FailureBucket(this, 'Failures', {
@@ -311,7 +329,7 @@ export class EventDB extends Construct implements IEventDB {
       topic: this.topic,
       failureBucket: this.failureBucket,
       encryptionKey: this.encryptionKey,
-      tableKey: this.tableKey,
+      tableKey,
       isPublishing: isPublishing(props),
       code: props.code,
       architecture: props.architecture ?? Architecture.ARM_64,
@@ -327,6 +345,7 @@ export class EventDB extends Construct implements IEventDB {
     if (props.table !== undefined) {
       const check = new TableCheck(this, 'TableCheck', {
         table: props.table,
+        schema: table,
         isPublishing: isPublishing(props),
         isProdEnv: props.isProdEnv,
       });
@@ -353,27 +372,30 @@ export class EventDB extends Construct implements IEventDB {
   /**
    * Lets the grantee append events, and read them, which appending needs.
    *
-   * - On the table: `dynamodb:ConditionCheckItem`, `GetItem`, `Query`; `PutItem` only as part of a
-   *   transaction.
-   * - On the items of heads and snapshots, but not on events: `dynamodb:PutItem`, `UpdateItem`.
+   * - On the table: `dynamodb:ConditionCheckItem`, `GetItem`, `Query`.
+   * - On a table by time: `PutItem` only as part of a transaction; on the items of heads and
+   *   snapshots, but not on events, `PutItem` and `UpdateItem`.
+   * - On a table by revision: `PutItem`, and no update at all, because no item is ever updated.
    * - On `encryptionKey`, only through DynamoDB: `kms:Decrypt`, `DescribeKey`, `Encrypt`,
    *   `GenerateDataKey`, `GenerateDataKeyWithoutPlaintext`, `ReEncryptFrom`, `ReEncryptTo`.
    *
-   * The grantee can't update or delete events. But IAM can't require that a put finds a free key, so
-   * the grantee could overwrite an event with a `PutItem` in a transaction. The crate never does,
-   * because each of its puts has this condition.
+   * The grantee can't update or delete events. But no IAM policy can require that a put finds a free
+   * key, so the grantee could overwrite an event with a `PutItem` that it makes itself: by time in
+   * a transaction, by revision also outside one. The crate never does, because each of its puts of an
+   * event has this condition. So let services append with the crate only.
    *
    * @param grantee an identity of this account to which policies can be attached
    * @throws if it belongs to another account, or no policy can be attached to it
    */
   grantAppend(grantee: IGrantable): Grant {
-    return grantAppendTo(this, { table: this.table, key: this.tableKey }, grantee);
+    return grantAppendTo(this, this.granted, grantee);
   }
 
   /**
    * Lets the grantee read events.
    *
-   * - On the table: `dynamodb:DescribeTable` (for the store's id), `GetItem`, `Query`.
+   * - On the table: `dynamodb:DescribeTable` (for the store's id), `GetItem`, `Query`; on a table by
+   *   revision also `BatchGetItem` (for reading all events).
    * - On each of its indexes: `dynamodb:Query`.
    * - On `encryptionKey`, only through DynamoDB: `kms:Decrypt`, `DescribeKey`.
    *
@@ -386,7 +408,7 @@ export class EventDB extends Construct implements IEventDB {
    * @throws if it is a service, or the table can't be read from another account
    */
   grantRead(grantee: IGrantable): Grant {
-    return grantReadOf(this, { table: this.table, key: this.tableKey }, grantee);
+    return grantReadOf(this, this.granted, grantee);
   }
 
   /**
@@ -613,6 +635,7 @@ function validate(props: EventDBProps): void {
   allowOptionalBoolean('publish', props.publish);
   allowDuration('maxRecordAge', props.maxRecordAge, Duration.minutes(1), Duration.hours(24));
   validatePublisherOptions(props);
+  validateTableLayout(props);
   validateTableOptions(props);
   validateExistingTable(props, isPublishing(props));
   validateTopicOptions(props, props.fifo === true);

@@ -3,7 +3,8 @@ import { BillingMode, Table, TableEncryption } from 'aws-cdk-lib/aws-dynamodb';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
 import type { Construct } from 'constructs';
 import { acknowledge } from '../acknowledge';
-import { keyAttribute, projection, schema, streamView } from './schema';
+import { keyAttribute, projection, streamView } from './schema';
+import type { TableSchema } from './table-layout';
 import type { TableOptions } from './table-options';
 
 /** Properties of an `EventTable`. */
@@ -28,6 +29,9 @@ export interface EventTableProps {
   /** Whether the table has a stream, which publishing needs. */
   readonly hasStream: boolean;
 
+  /** The table's keys, indexes and stream. */
+  readonly schema: TableSchema;
+
   /** The table's class and throughput limits. */
   readonly options: TableOptions;
 }
@@ -48,9 +52,9 @@ export class EventTable extends Table {
       tableClass: props.options.tableClass,
       // CloudFormation generates the name, unless a stack of another account refers to the table.
       tableName: props.tableName ?? PhysicalName.GENERATE_IF_NEEDED,
-      partitionKey: keyAttribute(schema.tables.byTime.partitionKey),
-      sortKey: keyAttribute(schema.tables.byTime.sortKey),
-      stream: props.hasStream ? streamView() : undefined,
+      partitionKey: keyAttribute(props.schema.partitionKey),
+      sortKey: keyAttribute(props.schema.sortKey),
+      stream: props.hasStream ? streamView(props.schema.streamViewType) : undefined,
       billingMode: BillingMode.PAY_PER_REQUEST,
       // Without a customer managed key, DynamoDB encrypts with a key that it owns.
       encryption: props.encryptionKey === undefined ? undefined : TableEncryption.CUSTOMER_MANAGED,
@@ -60,16 +64,17 @@ export class EventTable extends Table {
       removalPolicy: props.isProdEnv ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
     });
 
-    for (const index of schema.tables.byTime.globalSecondaryIndexes) {
+    for (const index of props.schema.globalSecondaryIndexes) {
       this.addGlobalSecondaryIndex({
         ...maximum,
         indexName: index.name,
         partitionKey: keyAttribute(index.partitionKey),
         sortKey: index.sortKey && keyAttribute(index.sortKey),
         projectionType: projection(index.projectionType),
+        nonKeyAttributes: index.nonKeyAttributes && [...index.nonKeyAttributes],
       });
     }
-    for (const index of schema.tables.byTime.localSecondaryIndexes) {
+    for (const index of props.schema.localSecondaryIndexes) {
       this.addLocalSecondaryIndex({
         indexName: index.name,
         sortKey: keyAttribute(index.sortKey),

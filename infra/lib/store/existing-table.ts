@@ -1,5 +1,5 @@
 import type { ITable } from 'aws-cdk-lib/aws-dynamodb';
-import { indexNames } from './schema';
+import type { TableSchema } from './table-layout';
 import type { TableOptions } from './table-options';
 
 /** A table that exists already, in place of a new one. */
@@ -64,6 +64,8 @@ export function validateExistingTable(
 }
 
 /** The ARNs of the indexes, one by one: a policy that names them grants no index to come. */
-export function indexArnsOf(table: ITable): string[] {
-  return indexNames().map((name) => `${table.tableArn}/index/${name}`);
+export function indexArnsOf(table: ITable, schema: TableSchema): string[] {
+  return [...schema.globalSecondaryIndexes, ...schema.localSecondaryIndexes].map(
+    ({ name }) => `${table.tableArn}/index/${name}`,
+  );
 }

@@ -5,12 +5,21 @@ import { type IKey, Key } from 'aws-cdk-lib/aws-kms';
 import { type ITopic, Topic } from 'aws-cdk-lib/aws-sns';
 import { Construct, type IConstruct } from 'constructs';
 import { subscriptionConditions } from './subscribers';
-import { grantAppendTo, grantReadOf } from './table-grants';
+import { type GrantedTable, grantAppendTo, grantReadOf } from './table-grants';
+import {
+  type TableLayout,
+  type TableLayoutOptions,
+  tableSchema,
+  validateTableLayout,
+} from './table-layout';
 
 /** A store of events, deployed by this app or by another one. */
 export interface IEventDB extends IConstruct {
   /** The table that holds the events. */
   readonly table: ITable;
+
+  /** How the table stores events. */
+  readonly tableLayout: TableLayout;
 
   /** The topic on which every stored event is published. */
   readonly topic: ITopic;
@@ -28,8 +37,11 @@ export interface IEventDB extends IConstruct {
   grantSubscribe(grantee: IGrantable): Grant;
 }
 
-/** The outputs of a store that another stack deploys. */
-export interface EventDBAttributes {
+/**
+ * The outputs of a store that another stack deploys, and the layout and indexes that its table was
+ * made with. With another layout, the grants would allow too little or too much.
+ */
+export interface EventDBAttributes extends TableLayoutOptions {
   /** ARN of the table; its name is the output TableName. */
   readonly tableArn: string;
 
@@ -48,11 +60,15 @@ export interface EventDBAttributes {
 /** A store that another stack deploys. */
 export class ImportedEventDB extends Construct implements IEventDB {
   readonly table: ITable;
+  readonly tableLayout: TableLayout;
   readonly topic: ITopic;
   readonly encryptionKey: IKey | undefined;
 
+  private readonly granted: GrantedTable;
+
   constructor(scope: Construct, id: string, attributes: EventDBAttributes) {
     super(scope, id);
+    validateTableLayout(attributes);
     requireArn('tableArn', attributes.tableArn, 'dynamodb', /^table\/[^/]+$/);
     requireArn('topicArn', attributes.topicArn, 'sns', /^[^:]+$/);
     this.encryptionKey =
@@ -63,15 +79,18 @@ export class ImportedEventDB extends Construct implements IEventDB {
       tableArn: attributes.tableArn,
       encryptionKey: this.encryptionKey,
     });
+    const schema = tableSchema(attributes);
+    this.tableLayout = schema.layout;
+    this.granted = { table: this.table, schema, key: this.encryptionKey };
     this.topic = Topic.fromTopicArn(this, 'Topic', attributes.topicArn);
   }
 
   grantAppend(grantee: IGrantable): Grant {
-    return grantAppendTo(this, { table: this.table, key: this.encryptionKey }, grantee);
+    return grantAppendTo(this, this.granted, grantee);
   }
 
   grantRead(grantee: IGrantable): Grant {
-    return grantReadOf(this, { table: this.table, key: this.encryptionKey }, grantee);
+    return grantReadOf(this, this.granted, grantee);
   }
 
   grantSubscribe(grantee: IGrantable): Grant {

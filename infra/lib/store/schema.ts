@@ -37,17 +37,13 @@ export function projection(projectionType: string): ProjectionType {
   return member('projection type', ProjectionType, projectionType);
 }
 
-/** The view type of the table's stream. */
-export function streamView(): StreamViewType {
-  return member('stream view type', StreamViewType, schema.tables.byTime.streamViewType);
-}
-
-/** The names of all indexes of the table. */
-export function indexNames(): string[] {
-  return [
-    ...schema.tables.byTime.globalSecondaryIndexes,
-    ...schema.tables.byTime.localSecondaryIndexes,
-  ].map((index) => index.name);
+/**
+ * Converts the view type of a stream in the schema file for the CDK.
+ *
+ * @param streamViewType the value in the schema file, for example `NEW_IMAGE`
+ */
+export function streamView(streamViewType: string): StreamViewType {
+  return member('stream view type', StreamViewType, streamViewType);
 }
 
 function member<T extends string>(what: string, allowed: Record<string, T>, value: string): T {

@@ -13,26 +13,26 @@ function missing({ Table: table, backups, expected }) {
     [...keys].sort((a, b) => (a.KeyType < b.KeyType ? -1 : 1)).map(({ AttributeName: name }) => ({ name, type: types.get(name) }));
   const compareKeys = (what, of, wanted) => {
     const is = shown(keysOf(of));
-    if (is !== shown(wanted)) found.push(what + ' must have the key ' + shown(wanted) + ', and has ' + is);
+    if (is !== shown(wanted)) found.push(what + ' must have the key ' + shown(wanted) + ', and has ' + is + (expected.hints[is] ?? ''));
   };
   const { table: want } = expected;
   compareKeys('the table', table, [want.partitionKey, want.sortKey]);
-  const compareIndexes = (kind, are, wanted, keys) => {
+  const compareIndexes = (scope, are, wanted, keys) => {
     for (const index of wanted) {
       const is = (are ?? []).find((one) => one.IndexName === index.name);
-      const what = 'the ' + kind + ' index ' + index.name;
+      const what = 'the ' + scope + ' index ' + index.name;
       if (is === undefined) {
-        found.push(what + ' is missing' + (kind === 'local' ? ' and can only be made with the table: copy the events to a new one' : ''));
+        found.push(what + ' is missing' + (scope === 'local' ? ' and can only be made with the table: copy the events to a new one' : ''));
         continue;
       }
       compareKeys(what, is, keys(index));
-      const projection = is.Projection && is.Projection.ProjectionType;
-      if (projection !== 'ALL' && projection !== index.projectionType) {
-        found.push(what + ' must project ' + index.projectionType + ', and projects ' + projection);
+      const { projectionType: kind, nonKeyAttributes: names = [] } = index;
+      const { ProjectionType: has, NonKeyAttributes: also = [] } = is.Projection ?? {};
+      if (has !== 'ALL' && (kind === 'ALL' || names.some((name) => !also.includes(name)))) {
+        found.push(what + ' must project ' + [kind, ...names].join(' ') + ', and projects ' + [has, ...also].join(' '));
       }
-      if ((is.IndexStatus ?? 'ACTIVE') !== 'ACTIVE') {
-        found.push(what + ' is ' + is.IndexStatus + ': wait until it is ACTIVE');
-      }
+      const { IndexStatus: status = 'ACTIVE' } = is;
+      if (status !== 'ACTIVE') found.push(what + ' is ' + status + ': wait until it is ACTIVE');
     }
   };
   compareIndexes('global', table.GlobalSecondaryIndexes, want.globalSecondaryIndexes, (i) => [i.partitionKey, i.sortKey].filter(Boolean));
@@ -51,10 +51,10 @@ function missing({ Table: table, backups, expected }) {
 }
 
 async function check({ TableName, Expected }) {
-  const { DynamoDBClient, DescribeTableCommand, DescribeContinuousBackupsCommand } = require('@aws-sdk/client-dynamodb');
-  const client = new DynamoDBClient({});
-  const { Table } = await client.send(new DescribeTableCommand({ TableName }));
-  const { ContinuousBackupsDescription: d } = await client.send(new DescribeContinuousBackupsCommand({ TableName }));
+  const { DynamoDB } = require('@aws-sdk/client-dynamodb');
+  const client = new DynamoDB({});
+  const { Table } = await client.describeTable({ TableName });
+  const { ContinuousBackupsDescription: d } = await client.describeContinuousBackups({ TableName });
   const backups = d && d.PointInTimeRecoveryDescription && d.PointInTimeRecoveryDescription.PointInTimeRecoveryStatus;
   const found = missing({ Table, backups, expected: JSON.parse(Expected) });
   if (found.length > 0) throw new Error('The table ' + TableName + " can't be used: " + found.join('; '));

@@ -5,13 +5,16 @@ import { Code, Function as LambdaFunction, Runtime } from 'aws-cdk-lib/aws-lambd
 import { LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 import { acknowledge } from '../acknowledge';
-import { schema } from './schema';
 import { TABLE_CHECK_CODE } from './table-check-code';
+import { TableLayout, type TableSchema, tableSchema } from './table-layout';
 
 /** Properties of a `TableCheck`. */
 export interface TableCheckProps {
   /** The table. */
   readonly table: ITable;
+
+  /** What it must be like. */
+  readonly schema: TableSchema;
 
   /** Whether its stream is read. */
   readonly isPublishing: boolean;
@@ -69,7 +72,8 @@ export class TableCheck extends Construct {
         TableName: table.tableName,
         // CloudFormation turns everything but texts into texts, so these are one text.
         Expected: Stack.of(this).toJsonString({
-          table: schema.tables.byTime,
+          table: props.schema,
+          hints: hints(props.schema.layout),
           streamArn: props.isPublishing ? table.tableStreamArn : undefined,
           isProduction: props.isProdEnv,
         }),
@@ -81,4 +85,17 @@ export class TableCheck extends Construct {
       'The runtime is one that every region and the emulator have.',
     );
   }
+}
+
+/** What to say about the keys of the other layouts' tables, by the keys as the check shows them. */
+function hints(expected: TableLayout): Record<string, string> {
+  return Object.fromEntries(
+    Object.values(TableLayout)
+      .filter((tableLayout) => tableLayout !== expected)
+      .map((tableLayout) => {
+        const { partitionKey, sortKey } = tableSchema({ tableLayout });
+        const key = `${partitionKey.name} (${partitionKey.type}), ${sortKey.name} (${sortKey.type})`;
+        return [key, ` (set tableLayout to '${tableLayout}')`];
+      }),
+  );
 }

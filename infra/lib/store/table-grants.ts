@@ -13,11 +13,15 @@ import {
   type Permission,
 } from './grants';
 import { schema } from './schema';
+import { TableLayout, type TableSchema } from './table-layout';
 
 /** A table of events, and the key that encrypts it. */
 export interface GrantedTable {
   /** The table. */
   readonly table: ITable;
+
+  /** What it is like. */
+  readonly schema: TableSchema;
 
   /** The customer managed key that encrypts it, if there is one. */
   readonly key: IKey | undefined;
@@ -26,7 +30,7 @@ export interface GrantedTable {
 /** `EventDB.grantAppend`, for a store of this stack or another one. */
 export function grantAppendTo(
   scope: Construct,
-  { table, key }: GrantedTable,
+  { table, schema: { layout }, key }: GrantedTable,
   grantee: IGrantable,
 ): Grant {
   return grantToIdentity('grantAppend', scope, grantee, [
@@ -34,33 +38,57 @@ export function grantAppendTo(
       actions: ['dynamodb:ConditionCheckItem', 'dynamodb:GetItem', 'dynamodb:Query'],
       resources: [table.tableArn],
     },
+    ...PUT_PERMISSIONS[layout].map((permission) => ({
+      ...permission,
+      resources: [table.tableArn],
+    })),
+    ...keyPermissions(scope, key, KEY_ACTIONS_FOR_WRITING),
+  ]);
+}
+
+/** How appending writes: docs/decisions/0014 and 0053. */
+const PUT_PERMISSIONS: Readonly<Record<TableLayout, readonly Omit<Permission, 'resources'>[]>> = {
+  [TableLayout.BY_TIME]: [
     {
       actions: ['dynamodb:PutItem'],
-      resources: [table.tableArn],
       conditions: {
         'ForAnyValue:StringEquals': { 'dynamodb:EnclosingOperation': ['TransactWriteItems'] },
       },
     },
     {
       actions: ['dynamodb:PutItem', 'dynamodb:UpdateItem'],
-      resources: [table.tableArn],
       conditions: {
         'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': [`${schema.itemPrefixes.head}*`] },
         // ForAllValues is also true if there are no values, so require some.
         Null: { 'dynamodb:LeadingKeys': 'false' },
       },
     },
-    ...keyPermissions(scope, key, KEY_ACTIONS_FOR_WRITING),
-  ]);
-}
+  ],
+  // Nothing in this table is ever updated. Most appends are a single PutItem, outside a transaction.
+  [TableLayout.BY_REVISION]: [{ actions: ['dynamodb:PutItem'] }],
+};
+
+/**
+ * How reading reads. By revision, the index of all events has no data, so the events are then
+ * fetched in batches.
+ */
+const READ_ACTIONS: Readonly<Record<TableLayout, readonly string[]>> = {
+  [TableLayout.BY_TIME]: ['dynamodb:DescribeTable', 'dynamodb:GetItem', 'dynamodb:Query'],
+  [TableLayout.BY_REVISION]: [
+    'dynamodb:BatchGetItem',
+    'dynamodb:DescribeTable',
+    'dynamodb:GetItem',
+    'dynamodb:Query',
+  ],
+};
 
 /** `EventDB.grantRead`, for a store of this stack or another one. */
 export function grantReadOf(
   scope: Construct,
-  { table, key }: GrantedTable,
+  { table, schema, key }: GrantedTable,
   grantee: IGrantable,
 ): Grant {
-  const actions = ['dynamodb:DescribeTable', 'dynamodb:GetItem', 'dynamodb:Query'];
+  const actions = READ_ACTIONS[schema.layout];
   const permissions = keyPermissions(scope, key, KEY_ACTIONS_FOR_READING);
   if (needsResourcePolicy(scope, grantee)) {
     const grant = grantByTablePolicy('grantRead', table, grantee, actions);
@@ -73,7 +101,7 @@ export function grantReadOf(
   }
   return grantToIdentity('grantRead', scope, grantee, [
     { actions, resources: [table.tableArn] },
-    { actions: ['dynamodb:Query'], resources: indexArnsOf(table) },
+    { actions: ['dynamodb:Query'], resources: indexArnsOf(table, schema) },
     ...permissions,
   ]);
 }

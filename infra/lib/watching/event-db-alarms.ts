@@ -3,6 +3,7 @@ import type { Alarm } from 'aws-cdk-lib/aws-cloudwatch';
 import type { ITopic } from 'aws-cdk-lib/aws-sns';
 import { Construct } from 'constructs';
 import type { EventDB } from '../store/event-db';
+import { OptionalIndex, TableLayout } from '../store/table-layout';
 import { allowAlarms } from './alarm-topic';
 import {
   type AlarmCondition,
@@ -84,6 +85,17 @@ export const ALARMS_OF_PUBLISHING: readonly EventDBAlarm[] = [
 /** Lambda measures the age in milliseconds. */
 const ITERATOR_AGE_THRESHOLD = Duration.minutes(5);
 
+/** Which writes share a partition, so that they are throttled together. */
+function sharedPartitions({ tableLayout, globalIndexNames }: EventDB): string {
+  if (tableLayout === TableLayout.BY_TIME) {
+    return 'all events share one in AllEventsByTime';
+  }
+  const inIndex = globalIndexNames.includes(OptionalIndex.ALL_EVENTS_BY_TIME)
+    ? ', and all events share 16 in AllEventsByTime'
+    : '';
+  return `the events of a subject share one in the table${inIndex}`;
+}
+
 const CONDITIONS: Readonly<Record<EventDBAlarm, (eventDB: EventDB) => AlarmCondition>> = {
   // The heartbeat is Lambda's polling of the stream: it polls continuously, even without events, and
   // reports each poll. Counting appends would need metrics of AWS/DynamoDB. Alarms on these always
@@ -151,18 +163,14 @@ const CONDITIONS: Readonly<Record<EventDBAlarm, (eventDB: EventDB) => AlarmCondi
   [EventDBAlarm.SYSTEM_ERRORS]: (eventDB) =>
     onLastingFault(
       'DynamoDB keeps returning internal errors (HTTP 500): check the AWS Health Dashboard.',
-      sumOf(
-        'System errors',
-        systemErrorMetrics(eventDB.table, { period: FAULT_PERIOD }),
-        FAULT_PERIOD,
-      ),
+      sumOf('System errors', systemErrorMetrics(eventDB, { period: FAULT_PERIOD }), FAULT_PERIOD),
     ),
   [EventDBAlarm.THROTTLED_WRITES]: (eventDB) =>
     onLastingFault(
-      'Writes to the table or one of its indexes keep being throttled: a partition takes 1,000 write units a second, and all events share one in AllEventsByTime.',
+      `Writes to the table or one of its indexes keep being throttled: a partition takes 1,000 write units a second, and ${sharedPartitions(eventDB)}.`,
       sumOf(
         'Throttled writes',
-        throttledWriteMetrics(eventDB.table, { period: FAULT_PERIOD }),
+        throttledWriteMetrics(eventDB, { period: FAULT_PERIOD }),
         FAULT_PERIOD,
       ),
     ),

@@ -10,7 +10,7 @@ import {
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import type { Construct } from 'constructs';
 import type { EventDB } from '../store/event-db';
-import { appendsMetric, tableAndIndexMetrics, throttledWriteMetrics } from './event-db-metrics';
+import { appendMetrics, tableAndIndexMetrics, throttledWriteMetrics } from './event-db-metrics';
 
 const PERIOD = Duration.minutes(1);
 const FULL_WIDTH = 24;
@@ -24,16 +24,14 @@ export class EventDBDashboard extends Dashboard {
     super(scope, id, { defaultInterval: Duration.hours(12) });
 
     this.addWidgets(
-      graph('Appends', [
-        appendsMetric(eventDB.table, { label: 'accepted transactions', period: PERIOD }),
-      ]),
+      graph('Appends', appendMetrics(eventDB, { period: PERIOD })),
       graph(
         'Consumed capacity (units a minute)',
         [
-          ...tableAndIndexMetrics(eventDB.table, 'ConsumedWriteCapacityUnits', { period: PERIOD }),
+          ...tableAndIndexMetrics(eventDB, 'ConsumedWriteCapacityUnits', { period: PERIOD }),
           eventDB.table.metricConsumedReadCapacityUnits({ label: 'read', period: PERIOD }),
         ],
-        throttledWriteMetrics(eventDB.table, { period: PERIOD, color: Color.RED }),
+        throttledWriteMetrics(eventDB, { period: PERIOD, color: Color.RED }),
       ),
     );
     this.addWidgets(

@@ -1,13 +1,17 @@
 import { Metric, type MetricOptions, Stats } from 'aws-cdk-lib/aws-cloudwatch';
-import type { ITable } from 'aws-cdk-lib/aws-dynamodb';
 import type { IEventSourceMapping, IFunction } from 'aws-cdk-lib/aws-lambda';
+import type { EventDB } from '../store/event-db';
 import { schema } from '../store/schema';
+import { TableLayout } from '../store/table-layout';
 
 /**
- * The DynamoDB operations that the store uses: appends, reads, the heads of legacy subjects and
- * snapshots.
+ * The DynamoDB operations that the store uses: by time for appends, reads, the heads of legacy
+ * subjects and snapshots; by revision for appends, reads and snapshots.
  */
-const OPERATIONS = ['TransactWriteItems', 'GetItem', 'Query', 'PutItem', 'UpdateItem'] as const;
+const OPERATIONS: Readonly<Record<TableLayout, readonly string[]>> = {
+  [TableLayout.BY_TIME]: ['TransactWriteItems', 'GetItem', 'Query', 'PutItem', 'UpdateItem'],
+  [TableLayout.BY_REVISION]: ['PutItem', 'TransactWriteItems', 'GetItem', 'Query', 'BatchGetItem'],
+};
 
 /**
  * A metric that the publisher writes.
@@ -54,19 +58,28 @@ export function mappingMetric(
 }
 
 /**
- * The number of accepted transactions. DynamoDB doesn't count them, but reports a latency for each.
+ * The number of accepted appends. DynamoDB doesn't count them, but reports a latency for each. By
+ * revision, the single puts include those of snapshots.
  */
-export function appendsMetric(table: ITable, options: MetricOptions): Metric {
-  return operationMetric(table, 'TransactWriteItems', 'SuccessfulRequestLatency', {
-    statistic: Stats.SAMPLE_COUNT,
-    ...options,
-  });
+export function appendMetrics(eventDB: EventDB, options: MetricOptions): Metric[] {
+  const accepted = (operation: string, label: string) =>
+    operationMetric(eventDB, operation, 'SuccessfulRequestLatency', {
+      statistic: Stats.SAMPLE_COUNT,
+      label,
+      ...options,
+    });
+  return [
+    accepted('TransactWriteItems', 'accepted transactions'),
+    ...(eventDB.tableLayout === TableLayout.BY_REVISION
+      ? [accepted('PutItem', 'accepted single puts')]
+      : []),
+  ];
 }
 
 /** Internal errors of DynamoDB (HTTP 500), for each operation that the store uses. */
-export function systemErrorMetrics(table: ITable, options: MetricOptions): Metric[] {
-  return OPERATIONS.map((operation) =>
-    operationMetric(table, operation, 'SystemErrors', { statistic: Stats.SUM, ...options }),
+export function systemErrorMetrics(eventDB: EventDB, options: MetricOptions): Metric[] {
+  return OPERATIONS[eventDB.tableLayout].map((operation) =>
+    operationMetric(eventDB, operation, 'SystemErrors', { statistic: Stats.SUM, ...options }),
   );
 }
 
@@ -74,13 +87,13 @@ export function systemErrorMetrics(table: ITable, options: MetricOptions): Metri
  * Throttled writes of the table and of each global index. A throttled index also throttles the
  * table. A local index shares the throughput of the table.
  */
-export function throttledWriteMetrics(table: ITable, options: MetricOptions): Metric[] {
-  return tableAndIndexMetrics(table, 'WriteThrottleEvents', options);
+export function throttledWriteMetrics(eventDB: EventDB, options: MetricOptions): Metric[] {
+  return tableAndIndexMetrics(eventDB, 'WriteThrottleEvents', options);
 }
 
 /** A metric of the table and of each global index. */
 export function tableAndIndexMetrics(
-  table: ITable,
+  { table, globalIndexNames }: EventDB,
   metricName: string,
   options: MetricOptions,
 ): Metric[] {
@@ -95,14 +108,12 @@ export function tableAndIndexMetrics(
     });
   return [
     metric('table', {}),
-    ...schema.tables.byTime.globalSecondaryIndexes.map((index) =>
-      metric(index.name, { GlobalSecondaryIndexName: index.name }),
-    ),
+    ...globalIndexNames.map((name) => metric(name, { GlobalSecondaryIndexName: name })),
   ];
 }
 
 function operationMetric(
-  table: ITable,
+  { table }: EventDB,
   operation: string,
   metricName: string,
   options: MetricOptions,
