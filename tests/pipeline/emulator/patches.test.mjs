@@ -12,8 +12,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { CloudWatchLogsClient, DescribeLogGroupsCommand } from '@aws-sdk/client-cloudwatch-logs';
 import {
+  BatchGetItemCommand,
   CreateTableCommand,
   DynamoDBClient,
   PutItemCommand,
@@ -132,6 +134,100 @@ isNeeded('transaction_size', async (emulator) => {
   return passes(
     dynamodb.send(new TransactWriteItemsCommand({ TransactItems: puts })),
     'ValidationException',
+  );
+});
+
+isNeeded('transaction_keys', async (emulator) => {
+  const dynamodb = new DynamoDBClient(clientOf(emulator));
+  const TableName = 'keyed';
+  await dynamodb.send(new CreateTableCommand(byNumber(TableName)));
+  const wrong = { id: { S: 'a' }, other: { S: 'b' } };
+  const attempts = [
+    { Put: { TableName, Item: wrong } },
+    { Update: { TableName, Key: wrong, UpdateExpression: 'REMOVE extra' } },
+    { ConditionCheck: { TableName, Key: wrong, ConditionExpression: 'attribute_not_exists(id)' } },
+  ];
+  const passed = await Promise.all(
+    attempts.map((action) =>
+      passes(
+        dynamodb.send(new TransactWriteItemsCommand({ TransactItems: [action] })),
+        'TransactionCanceledException',
+      ),
+    ),
+  );
+  const right = { Put: { TableName, Item: { id: { S: 'a' }, number: { N: '1' } } } };
+  await dynamodb.send(new TransactWriteItemsCommand({ TransactItems: [right] }));
+  return passed.every((hasPassed) => !hasPassed);
+});
+
+isNeeded('global_index_attributes', async (emulator) => {
+  const dynamodb = new DynamoDBClient(clientOf(emulator));
+  const TableName = 'projected';
+  await dynamodb.send(
+    new CreateTableCommand({
+      ...byNumber(TableName),
+      AttributeDefinitions: [...byNumber(TableName).AttributeDefinitions, stringAttribute('all')],
+      GlobalSecondaryIndexes: [
+        {
+          IndexName: 'byAll',
+          KeySchema: [{ AttributeName: 'all', KeyType: 'HASH' }],
+          Projection: { ProjectionType: 'INCLUDE', NonKeyAttributes: ['type'] },
+        },
+      ],
+    }),
+  );
+  const query = {
+    TableName,
+    IndexName: 'byAll',
+    KeyConditionExpression: '#all = :all',
+    ExpressionAttributeNames: { '#all': 'all' },
+    ExpressionAttributeValues: { ':all': { S: 'all' } },
+  };
+  const names = (/** @type {string} */ name) => ({ ...query.ExpressionAttributeNames, '#a': name });
+  const held = names('type');
+  const absent = names('data');
+  // What the index holds is answered.
+  await dynamodb.send(new QueryCommand(query));
+  await dynamodb.send(
+    new QueryCommand({
+      ...query,
+      ProjectionExpression: 'id, #a.part',
+      ExpressionAttributeNames: held,
+    }),
+  );
+  const refused = await Promise.all(
+    [
+      { ...query, Select: /** @type {const} */ ('ALL_ATTRIBUTES') },
+      { ...query, ProjectionExpression: 'id, #a', ExpressionAttributeNames: absent },
+    ].map(
+      async (request) =>
+        !(await passes(dynamodb.send(new QueryCommand(request)), 'ValidationException')),
+    ),
+  );
+  return refused.every(Boolean);
+});
+
+isNeeded('batch_get_capacity', async (emulator) => {
+  const dynamodb = new DynamoDBClient(clientOf(emulator));
+  const TableName = 'batched';
+  await dynamodb.send(new CreateTableCommand(byNumber(TableName)));
+  const large = { id: { S: 'a' }, number: { N: '1' }, text: { S: 'x'.repeat(5_000) } };
+  await dynamodb.send(new PutItemCommand({ TableName, Item: large }));
+  const units = async (/** @type {boolean} */ ConsistentRead) => {
+    const Keys = ['1', '2'].map((number) => ({ id: { S: 'a' }, number: { N: number } }));
+    const { ConsumedCapacity: consumed, Responses: found } = await dynamodb.send(
+      new BatchGetItemCommand({
+        RequestItems: { [TableName]: { Keys, ConsistentRead } },
+        ReturnConsumedCapacity: 'TOTAL',
+      }),
+    );
+    assert.equal(found?.[TableName]?.length, 1);
+    return consumed?.map(({ TableName: name, CapacityUnits }) => [name, CapacityUnits]);
+  };
+  // Two units for 5 KB, and one for the item that isn't there.
+  return isDeepStrictEqual(
+    [await units(true), await units(false)],
+    [[[TableName, 3]], [[TableName, 1.5]]],
   );
 });
 
@@ -426,6 +522,21 @@ function table(name) {
     BillingMode: /** @type {const} */ ('PAY_PER_REQUEST'),
     AttributeDefinitions: [stringAttribute('id')],
     KeySchema: [{ AttributeName: 'id', KeyType: /** @type {const} */ ('HASH') }],
+  };
+}
+
+/** A table whose sort key is a number. @param {string} name */
+function byNumber(name) {
+  return {
+    ...table(name),
+    AttributeDefinitions: [
+      stringAttribute('id'),
+      { AttributeName: 'number', AttributeType: /** @type {const} */ ('N') },
+    ],
+    KeySchema: [
+      { AttributeName: 'id', KeyType: /** @type {const} */ ('HASH') },
+      { AttributeName: 'number', KeyType: /** @type {const} */ ('RANGE') },
+    ],
   };
 }
 

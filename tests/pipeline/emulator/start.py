@@ -9,22 +9,28 @@ import os
 from ministack import app
 
 from patches import (
+    batch_get_capacity,
     batch_permissions,
+    global_index_attributes,
     leading_keys,
     log_permissions,
     local_index_attributes,
     stream_after_restart,
     subscription_protocol,
+    transaction_keys,
     transaction_size,
 )
 
 PATCHES = (
+    batch_get_capacity,
     batch_permissions,
+    global_index_attributes,
     leading_keys,
     log_permissions,
     local_index_attributes,
     stream_after_restart,
     subscription_protocol,
+    transaction_keys,
     transaction_size,
 )
 

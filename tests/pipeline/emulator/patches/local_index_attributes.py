@@ -8,19 +8,7 @@ from contextvars import ContextVar
 from ministack.services import dynamodb
 
 asks_for_more = ContextVar("asks_for_more", default=False)
-query = dynamodb._query
 project = dynamodb._apply_index_projection
-
-
-def query_with_fetches(data):
-    token = asks_for_more.set(
-        data.get("Select") in ("ALL_ATTRIBUTES", "SPECIFIC_ATTRIBUTES")
-        or "ProjectionExpression" in data
-    )
-    try:
-        return query(data)
-    finally:
-        asks_for_more.reset(token)
 
 
 def project_or_fetch(item, table, index_name):
@@ -31,5 +19,17 @@ def project_or_fetch(item, table, index_name):
 
 
 def apply():
+    query = dynamodb._query
+
+    def query_with_fetches(data):
+        token = asks_for_more.set(
+            data.get("Select") in ("ALL_ATTRIBUTES", "SPECIFIC_ATTRIBUTES")
+            or "ProjectionExpression" in data
+        )
+        try:
+            return query(data)
+        finally:
+            asks_for_more.reset(token)
+
     dynamodb._query = query_with_fetches
     dynamodb._apply_index_projection = project_or_fetch
