@@ -26,12 +26,13 @@ import {
   ReceiveMessageCommand,
   SQSClient,
 } from '@aws-sdk/client-sqs';
-import schema from '../../eventdb/schema.json' with { type: 'json' };
 import { REPOSITORY } from '../../scripts/python-environment.mjs';
 import {
   cdkFor,
   outputsOfOnlyStack,
   publisherCode,
+  TABLE_LAYOUT,
+  tableSchema,
   untilPublisherIsReady,
 } from './emulator/pipeline.mjs';
 import { REGION, startMinistack } from './emulator/with-ministack.mjs';
@@ -147,13 +148,19 @@ async function deploy(tableName, streamArn, production, { publish } = { publish:
  * @param {boolean} production
  */
 function contextFor(tableName, streamArn, production) {
-  return { tableName, streamArn, production: String(production), publish: 'true', code };
+  return {
+    tableName,
+    streamArn,
+    tableLayout: TABLE_LAYOUT,
+    production: String(production),
+    publish: 'true',
+    code,
+  };
 }
 
 /** @param {string} TableName @param {{ stream: boolean }} options */
 async function createTable(TableName, { stream }) {
-  const { partitionKey, sortKey, globalSecondaryIndexes, localSecondaryIndexes } =
-    schema.tables.byTime;
+  const { partitionKey, sortKey, globalSecondaryIndexes, localSecondaryIndexes } = tableSchema();
   /** @param {{ name: string }[]} keys */
   const keys = (...keys) =>
     keys.map(({ name }, position) => ({
@@ -183,13 +190,22 @@ async function createTable(TableName, { stream }) {
           index.sortKey === undefined
             ? keys(index.partitionKey)
             : keys(index.partitionKey, index.sortKey),
-        Projection: { ProjectionType: /** @type {'ALL'} */ (index.projectionType) },
+        Projection: {
+          ProjectionType: /** @type {'ALL'} */ (index.projectionType),
+          ...(index.nonKeyAttributes === undefined
+            ? {}
+            : { NonKeyAttributes: index.nonKeyAttributes }),
+        },
       })),
-      LocalSecondaryIndexes: localSecondaryIndexes.map((index) => ({
-        IndexName: index.name,
-        KeySchema: keys(partitionKey, index.sortKey),
-        Projection: { ProjectionType: /** @type {'ALL'} */ (index.projectionType) },
-      })),
+      ...(localSecondaryIndexes.length === 0
+        ? {}
+        : {
+            LocalSecondaryIndexes: localSecondaryIndexes.map((index) => ({
+              IndexName: index.name,
+              KeySchema: keys(partitionKey, index.sortKey),
+              Projection: { ProjectionType: /** @type {'ALL'} */ (index.projectionType) },
+            })),
+          }),
       ...(stream
         ? { StreamSpecification: { StreamEnabled: true, StreamViewType: 'NEW_IMAGE' } }
         : {}),
@@ -212,19 +228,26 @@ async function switchOnStream(TableName) {
 /** An event as the store writes it. @param {string} TableName @param {number} revision */
 async function put(TableName, revision) {
   const time = 1_760_000_000_000 + revision;
+  /** @type {Record<string, import('@aws-sdk/client-dynamodb').AttributeValue>} */
+  const own =
+    TABLE_LAYOUT === 'byRevision'
+      ? { data: { S: '{}' }, pk_all: { S: 'all-07' } }
+      : {
+          time_type: { S: `${time}_book.borrowed` },
+          data: { M: {} },
+          pk_all: { S: 'all' },
+        };
   await dynamodb.send(
     new PutItemCommand({
       TableName,
       Item: {
         subject: { S: 'book:1' },
-        time_type: { S: `${time}_book.borrowed` },
         id: { S: `book:1-${revision}` },
         type: { S: 'book.borrowed' },
         source: { S: 'https://library.example.com' },
         time: { N: String(time) },
-        data: { M: {} },
-        pk_all: { S: 'all' },
         revision: { N: String(revision) },
+        ...own,
       },
     }),
   );

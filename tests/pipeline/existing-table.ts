@@ -1,8 +1,8 @@
-/** An event store on a table that exists: `-c tableName= -c streamArn= -c production= -c publish=`. */
+/** An event store on a table that exists: `-c tableName= -c streamArn= -c tableLayout= -c production= -c publish=`. */
 import { App, CfnOutput, Stack } from 'aws-cdk-lib';
 import { Table } from 'aws-cdk-lib/aws-dynamodb';
 import { Architecture, Code } from 'aws-cdk-lib/aws-lambda';
-import { EventDB } from '../../infra/lib';
+import { EventDB, TableLayout } from '../../infra/lib';
 
 const app = new App();
 const context = (name: string): string => app.node.getContext(name);
@@ -13,6 +13,7 @@ const eventDB = new EventDB(stack, 'EventDB', {
   alarms: [],
   dashboard: false,
   emptyFailureBucket: false,
+  tableLayout: Object.values(TableLayout).find((layout) => layout === context('tableLayout')),
   table: Table.fromTableAttributes(stack, 'Table', {
     tableName: context('tableName'),
     tableStreamArn: context('streamArn'),

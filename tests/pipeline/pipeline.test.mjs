@@ -4,7 +4,8 @@
  * the real publisher, real messages, with IAM enforced and TLS on:
  * `node --test tests/pipeline/pipeline.test.mjs`
  *
- * EVENTDB_CODE can name a directory with a built `bootstrap`; else it is built.
+ * EVENTDB_CODE can name a directory with a built `bootstrap`; else it is built. EVENTDB_TABLE_LAYOUT
+ * names the layout of the table, `byTime` or `byRevision`.
  *
  * What the emulator can't tell stands next to the tests. It delivers a batch again when the function
  * fails, but takes no notice of single records that the publisher reports as failed, so that those
@@ -28,7 +29,10 @@ import {
   paginateFilterLogEvents,
 } from '@aws-sdk/client-cloudwatch-logs';
 import {
+  BatchGetItemCommand,
+  BatchWriteItemCommand,
   DeleteItemCommand,
+  DescribeTableCommand,
   DynamoDBClient,
   ListTablesCommand,
   QueryCommand,
@@ -65,6 +69,8 @@ import {
   eventStoreContext,
   outputsOfOnlyStack,
   publisherCode,
+  TABLE_LAYOUT,
+  tableSchema,
   untilPublisherIsReady,
 } from './emulator/pipeline.mjs';
 import { REGION, startMinistack } from './emulator/with-ministack.mjs';
@@ -79,6 +85,8 @@ const READERS = 'https://readers.example.com';
 /** Stands in every event's data, and must never be seen in a log. */
 const SECRET = `secret-${randomUUID()}`;
 const ARRIVAL_SECONDS = 30;
+/** What the examples take to open a table by revision. */
+const LAYOUT_OPTIONS = TABLE_LAYOUT === 'byRevision' ? ['--by-revision'] : [];
 /** @type {Credentials} */
 const ROOT = { accessKeyId: 'test', secretAccessKey: 'test' };
 
@@ -116,6 +124,7 @@ before(async () => {
   await cdk.bootstrap();
   store = outputsOfOnlyStack(await cdk.deploy(EVENT_STORE_APP, context), [
     'TableName',
+    'TableLayout',
     'TopicArn',
     'PublisherName',
     'AppendPolicyArn',
@@ -124,6 +133,7 @@ before(async () => {
   subscribersContext = {
     topicArn: output(store, 'TopicArn'),
     eventTable: output(store, 'TableName'),
+    eventTableLayout: output(store, 'TableLayout'),
     readPolicyArn: output(store, 'ReadPolicyArn'),
     readModelCode,
   };
@@ -135,6 +145,44 @@ after(async () => {
   cdk?.discard();
   await ministack?.stop();
   rmSync(directory, { recursive: true, force: true });
+});
+
+test('the table is as the schema file says', async () => {
+  const { Table: table } = await client(DynamoDBClient).send(
+    new DescribeTableCommand({ TableName: output(store, 'TableName') }),
+  );
+  const types = new Map(
+    table?.AttributeDefinitions?.map(({ AttributeName: name, AttributeType: type }) => [
+      name,
+      type,
+    ]),
+  );
+  /** @param {import('@aws-sdk/client-dynamodb').KeySchemaElement[] | undefined} keys */
+  const keyOf = (keys) =>
+    [...(keys ?? [])]
+      .sort((one, other) => ((one.KeyType ?? '') < (other.KeyType ?? '') ? -1 : 1))
+      .map(({ AttributeName: name }) => ({ name, type: types.get(name) }));
+  const { partitionKey, sortKey, globalSecondaryIndexes, localSecondaryIndexes } = tableSchema();
+  assert.equal(output(store, 'TableLayout'), TABLE_LAYOUT);
+  assert.deepEqual(keyOf(table?.KeySchema), [partitionKey, sortKey]);
+  assert.deepEqual(
+    table?.GlobalSecondaryIndexes?.map((index) => [
+      index.IndexName,
+      keyOf(index.KeySchema),
+      index.Projection?.ProjectionType,
+      index.Projection?.NonKeyAttributes ?? [],
+    ]),
+    globalSecondaryIndexes.map((index) => [
+      index.name,
+      [index.partitionKey, index.sortKey].filter(Boolean),
+      index.projectionType,
+      index.nonKeyAttributes ?? [],
+    ]),
+  );
+  assert.deepEqual(
+    (table?.LocalSecondaryIndexes ?? []).map((index) => index.IndexName),
+    localSecondaryIndexes.map(({ name }) => name),
+  );
 });
 
 test('events of many kinds are appended by a service that may just append', async () => {
@@ -245,7 +293,7 @@ test("the publisher's log has its counts, and nothing of the events' data", asyn
 
 test('a subscriber in Rust applies each event once and in order', async () => {
   const reader = await readerCredentials();
-  const printed = await runExample('subscriber', ['--until-empty'], {
+  const printed = await runExample('subscriber', ['--until-empty', ...LAYOUT_OPTIONS], {
     ...environmentOf(reader),
     LIBRARY_QUEUE: output(subscribers['Reader'], 'QueueUrl'),
     LIBRARY_TOPIC: output(store, 'TopicArn'),
@@ -316,10 +364,7 @@ test('what appends can neither change an event nor delete one', async () => {
       Limit: 1,
     }),
   );
-  const { subject, time_type } = item ?? {};
-  assert.ok(subject !== undefined && time_type !== undefined);
-  const Key = { subject, time_type };
-
+  const Key = keyOfItem(item);
   const dynamodb = client(DynamoDBClient, await appender());
   await assert.rejects(
     dynamodb.send(
@@ -335,6 +380,11 @@ test('what appends can neither change an event nor delete one', async () => {
   await assert.rejects(dynamodb.send(new DeleteItemCommand({ TableName, Key })), {
     name: 'AccessDeniedException',
   });
+  // It takes no conditions, so it would overwrite.
+  const RequestItems = { [TableName]: [{ PutRequest: { Item: item } }] };
+  await assert.rejects(dynamodb.send(new BatchWriteItemCommand({ RequestItems })), {
+    name: 'AccessDeniedException',
+  });
 });
 
 test('what may only read, or has no policy at all, can append nothing', async () => {
@@ -343,6 +393,23 @@ test('what may only read, or has no policy at all, can append nothing', async ()
   for (const credentials of [reader, stranger]) {
     await assert.rejects(append([[candidate({ subject: 'book:forged' })]], credentials), /denied/i);
   }
+});
+
+test('what reads may get events in batches where the index of all events has no data', async () => {
+  const TableName = output(store, 'TableName');
+  const Keys = [{ subject: { S: 'book:1' }, ...firstSortKey() }];
+  const get = async (/** @type {Credentials} */ credentials) =>
+    client(DynamoDBClient, credentials).send(
+      new BatchGetItemCommand({ RequestItems: { [TableName]: { Keys } } }),
+    );
+  const reader = await credentialsOf('arn:aws:iam::000000000000:role/Reader');
+  if (TABLE_LAYOUT === 'byRevision') {
+    const { Responses: found } = await get(reader);
+    assert.equal(found?.[TableName]?.length, 1);
+  } else {
+    await assert.rejects(get(reader), { name: 'AccessDeniedException' });
+  }
+  await assert.rejects(get(await appender()), { name: 'AccessDeniedException' });
 });
 
 test('only an account that is listed can subscribe', async () => {
@@ -376,7 +443,7 @@ test('an update of the stack takes effect, and loses nothing that is appended me
 });
 
 test('what may append may also decide on aggregates and keep snapshots', async () => {
-  const printed = await runExample('typed_library', [], {
+  const printed = await runExample('typed_library', LAYOUT_OPTIONS, {
     ...environmentOf(await appender()),
     LIBRARY_TABLE: output(store, 'TableName'),
   });
@@ -417,7 +484,7 @@ test('when the stacks go, nothing stays, even with functions at work', async () 
 });
 
 test('in production the events stay when the stack goes', async () => {
-  const code = { code: output(context, 'code') };
+  const code = { code: output(context, 'code'), tableLayout: TABLE_LAYOUT };
   const [production = {}] = Object.values(await cdk.deploy(PRODUCTION_APP, code));
   const TableName = output(production, 'TableName');
   await append([[candidate({ subject: 'book:kept' })]], ROOT, TableName);
@@ -497,6 +564,26 @@ function appends() {
   ];
 }
 
+/** The key of an item of the event table. @param {Json | undefined} item */
+function keyOfItem(item) {
+  const { partitionKey, sortKey } = tableSchema();
+  return Object.fromEntries(
+    [partitionKey, sortKey].map(({ name }) => {
+      assert.ok(item?.[name] !== undefined, `the item has no ${name}`);
+      return [name, item[name]];
+    }),
+  );
+}
+
+/**
+ * A sort key such as the first event of a subject has.
+ *
+ * @returns {Record<string, import('@aws-sdk/client-dynamodb').AttributeValue>}
+ */
+function firstSortKey() {
+  return TABLE_LAYOUT === 'byRevision' ? { revision: { N: '1' } } : { time_type: { S: '0_a' } };
+}
+
 /** @param {Json} own */
 function candidate(own) {
   const data = { secret: SECRET, userId: 'user:456' };
@@ -513,7 +600,7 @@ function candidate(own) {
 async function append(events, credentials, table) {
   const printed = await runExample(
     'append_json',
-    [],
+    LAYOUT_OPTIONS,
     { ...environmentOf(credentials), LIBRARY_TABLE: table ?? output(store, 'TableName') },
     events.map((event) => `${JSON.stringify(event)}\n`).join(''),
   );

@@ -4,12 +4,15 @@
  */
 import { App, CfnOutput, Stack } from 'aws-cdk-lib';
 import { Architecture, Code } from 'aws-cdk-lib/aws-lambda';
-import { EventDB } from '../../infra/lib';
+import { EventDB, TableLayout } from '../../infra/lib';
 
 const app = new App();
 const stack = new Stack(app, 'Production');
 const eventDB = new EventDB(stack, 'EventDB', {
   isProdEnv: true,
+  tableLayout: Object.values(TableLayout).find(
+    (layout) => layout === app.node.tryGetContext('tableLayout'),
+  ),
   alarms: [],
   dashboard: false,
   architecture: process.arch === 'arm64' ? Architecture.ARM_64 : Architecture.X86_64,

@@ -17,6 +17,8 @@ export interface ReadModelProps {
   readonly topicArn: string;
   /** Of the event store. */
   readonly tableName: string;
+  /** Of the event store. */
+  readonly tableLayout: string;
   /** The event store's policy for readers: missing events are read from its table. */
   readonly readPolicyArn: string;
   /** Directory with the built `bootstrap`. */
@@ -52,7 +54,11 @@ export class ReadModelStack extends Stack {
       memorySize: 256,
       // The queue hides a message for longer.
       timeout: Duration.seconds(15),
-      environment: { VIEW_TABLE: view.tableName, EVENT_TABLE: props.tableName },
+      environment: {
+        VIEW_TABLE: view.tableName,
+        EVENT_TABLE: props.tableName,
+        EVENT_TABLE_LAYOUT: props.tableLayout,
+      },
       logGroup,
     });
     keeper.addEventSource(new SqsEventSource(queue, { reportBatchItemFailures: true }));

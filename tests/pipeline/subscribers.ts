@@ -38,6 +38,7 @@ new CfnOutput(enveloped, 'EnvelopeQueueUrl', { value: subscription.queue.queueUr
 new ReadModelStack(app, 'ReadModel', {
   topicArn: all.topicArn,
   tableName: required('eventTable'),
+  tableLayout: required('eventTableLayout'),
   readPolicyArn: required('readPolicyArn'),
   code: required('readModelCode'),
 });

@@ -12,6 +12,11 @@ import { LambdaClient, ListEventSourceMappingsCommand } from '@aws-sdk/client-la
 import { REPOSITORY, withTools } from '../../../scripts/python-environment.mjs';
 import { REGION } from './with-ministack.mjs';
 
+/**
+ * The layout of the event store's table in these tests: EVENTDB_TABLE_LAYOUT, `byTime` if not given.
+ */
+export const TABLE_LAYOUT = readTableLayout();
+
 const ACCOUNT = '000000000000';
 const CDK = join(REPOSITORY, 'node_modules', 'aws-cdk', 'bin', 'cdk');
 const READY_SECONDS = 60;
@@ -20,6 +25,19 @@ const READY_SECONDS = 60;
 export const EVENT_STORE_APP = 'node --import tsx infra/app/event-db.ts';
 /** The app of a subscriber. */
 export const SUBSCRIBER_APP = 'node --import tsx infra/app/subscriber.ts';
+
+/** @typedef {{ name: string, type: string }} KeyAttribute */
+
+/**
+ * @typedef {object} TableSchema
+ * @property {KeyAttribute} partitionKey
+ * @property {KeyAttribute} sortKey
+ * @property {{ name: string, partitionKey: KeyAttribute, sortKey?: KeyAttribute,
+ *   projectionType: string, nonKeyAttributes?: string[] }[]} globalSecondaryIndexes
+ * @property {{ name: string, sortKey: KeyAttribute, projectionType: string }[]} localSecondaryIndexes
+ */
+
+/** @typedef {{ tables: { byTime: TableSchema, byRevision: TableSchema } }} SchemaFile */
 
 /** @typedef {Record<string, Record<string, string>>} Outputs by stack, by name */
 
@@ -136,12 +154,29 @@ export function cdkFor(
 export function eventStoreContext(code) {
   return {
     env: 'dev',
+    tableLayout: TABLE_LAYOUT,
     // ministack runs the function as a process of this machine.
     architecture: process.arch === 'arm64' ? 'arm64' : 'x86_64',
     // The function that empties the bucket is one of Node.js, whose SDK ministack doesn't bring.
     emptyFailureBucket: 'false',
     ...(code === undefined ? {} : { code }),
   };
+}
+
+/** What the schema file says of the table. */
+export function tableSchema() {
+  /** @type {SchemaFile} */
+  const schema = JSON.parse(readFileSync(join(REPOSITORY, 'eventdb', 'schema.json'), 'utf8'));
+  return schema.tables[TABLE_LAYOUT];
+}
+
+/** @returns {'byTime' | 'byRevision'} */
+function readTableLayout() {
+  const given = process.env['EVENTDB_TABLE_LAYOUT'] ?? 'byTime';
+  if (given !== 'byTime' && given !== 'byRevision') {
+    throw new Error(`EVENTDB_TABLE_LAYOUT is '${given}'; give byTime or byRevision`);
+  }
+  return given;
 }
 
 /**
