@@ -2,13 +2,17 @@
 /** What is said before anything is made. No I/O. */
 import { notProvenOnEmulator } from './run-checks.mjs';
 
+/** @type {Readonly<Record<import('./options.mjs').TableLayout, string>>} */
+export const IN_WORDS = { byTime: 'by time', byRevision: 'by revision' };
+
 /**
  * @param {import('./account.mjs').Account} account
  * @param {string} prefix
+ * @param {import('./options.mjs').TableLayout} tableLayout
  * @param {readonly import('./run-checks.mjs').Check[]} checks
  * @returns {string}
  */
-export function announcementOf(account, prefix, checks) {
+export function announcementOf(account, prefix, tableLayout, checks) {
   const { id, region, caller, isEmulated } = account;
   return [
     isEmulated
@@ -16,7 +20,7 @@ export function announcementOf(account, prefix, checks) {
       : `The AWS account ${id}, region ${region}, as ${caller}.`,
     '',
     'This is made there, and removed at the end, after Ctrl-C and after a failure, too:',
-    `- stacks ${prefix}-Store and ${prefix}-Encrypted: two event stores (table, topic, function, bucket, logs, policies), one with a KMS key`,
+    `- stacks ${prefix}-Store and ${prefix}-Encrypted: two event stores (table ${IN_WORDS[tableLayout]}, topic, function, bucket, logs, policies), one with a KMS key`,
     `- stacks ${prefix}-All, ${prefix}-Filtered and ${prefix}-EncryptedAll: three subscribers (queues, one pair with a KMS key)`,
     `- roles ${prefix}-role-appender, -encrypted and -operator, each with one policy of these stacks`,
     ...(isEmulated

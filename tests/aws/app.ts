@@ -1,6 +1,6 @@
 /**
  * What `npm run test:aws` deploys: `-c prefix= -c part=stores|subscribers -c emulated=`, for stores
- * `-c code= -c version=`, for subscribers `-c topicArn= -c encryptedTopicArn=`.
+ * `-c code= -c version= -c tableLayout=`, for subscribers `-c topicArn= -c encryptedTopicArn=`.
  */
 import { App } from 'aws-cdk-lib';
 import { CfnEventSourceMapping } from 'aws-cdk-lib/aws-lambda';
@@ -41,6 +41,7 @@ function store(name: string, own: Readonly<Record<string, string>>): void {
         // The function that empties the bucket is one of Node.js, whose SDK an emulator lacks.
         emptyFailureBucket: String(!isEmulated),
         code: app.node.tryGetContext('code'),
+        tableLayout: app.node.getContext('tableLayout'),
         ...own,
       })[key],
     process.env,

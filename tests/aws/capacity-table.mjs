@@ -9,6 +9,21 @@ const MORE_ON_AWS = /^read the (\d+) events of one type/;
 
 /** @typedef {{ write: number, read: number, requests: number }} Units */
 
+/** What the comments around the table of a layout are called. */
+const NAMES = { byTime: 'capacity', byRevision: 'capacity by revision' };
+
+/**
+ * The table of a layout in docs/costs-and-limits.md.
+ *
+ * @param {string} page
+ * @param {import('./options.mjs').TableLayout} tableLayout
+ * @returns {string} empty if there is none
+ */
+export function tableOf(page, tableLayout) {
+  const name = NAMES[tableLayout];
+  return new RegExp(`<!-- ${name}:.*?<!-- /${name} -->`, 's').exec(page)?.[0] ?? '';
+}
+
 /**
  * @param {string} markdown
  * @returns {Map<string, Units>} by operation

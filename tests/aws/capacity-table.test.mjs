@@ -4,10 +4,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { REPOSITORY } from '../../scripts/python-environment.mjs';
-import { differences, readTable } from './capacity-table.mjs';
+import { differences, readTable, tableOf } from './capacity-table.mjs';
 
 const page = readFileSync(join(REPOSITORY, 'docs', 'costs-and-limits.md'), 'utf8');
-const table = /<!-- capacity:.*?<!-- \/capacity -->/s.exec(page)?.[0] ?? '';
+const table = tableOf(page, 'byTime');
 const BY_TYPE = 'read the 100 events of one type of a subject, 0.5 KB each';
 
 test('the table of the docs is read, and equals itself', () => {
@@ -20,6 +20,15 @@ test('the table of the docs is read, and equals itself', () => {
   });
   assert.ok(documented.size > 20);
   assert.deepEqual(differences(documented, documented), []);
+});
+
+test('each layout has its own table', () => {
+  const both =
+    '<!-- capacity: a -->\n| an append | 7 | 1 | 2 |\n<!-- /capacity -->\n' +
+    '<!-- capacity by revision: b -->\n| an append | 3 | 1 | 2 |\n<!-- /capacity by revision -->\n';
+  assert.equal(readTable(tableOf(both, 'byTime')).get('an append')?.write, 7);
+  assert.equal(readTable(tableOf(both, 'byRevision')).get('an append')?.write, 3);
+  assert.equal(tableOf('no table', 'byRevision'), '');
 });
 
 test('other units, a row too many and one that is missing are told', () => {

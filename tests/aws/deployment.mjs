@@ -27,10 +27,11 @@ const APP = 'node --import tsx tests/aws/app.ts';
 /**
  * @param {import('./account.mjs').Account} account
  * @param {string} prefix
+ * @param {import('./options.mjs').TableLayout} tableLayout
  * @param {AbortSignal} signal
  * @returns {Deployment}
  */
-export function deploymentIn(account, prefix, signal) {
+export function deploymentIn(account, prefix, tableLayout, signal) {
   const { id, region, environment, isEmulated } = account;
   const cdk = cdkFor({ environment }, { account: id, region, signal, isQuiet: true });
   const code = process.env['EVENTDB_CODE'];
@@ -38,6 +39,7 @@ export function deploymentIn(account, prefix, signal) {
   const stores = (/** @type {string} */ version) => ({
     ...common,
     part: 'stores',
+    tableLayout,
     version,
     ...(code === undefined ? {} : { code: resolve(code) }),
   });

@@ -26,18 +26,40 @@ export function candidate(subject, own = {}) {
 }
 
 /**
+ * The key of an event's item, in a table of either layout.
+ *
+ * @param {Json | undefined} item
+ * @returns {Record<string, import('@aws-sdk/client-dynamodb').AttributeValue>}
+ */
+export function keyOf(item) {
+  const sortKey = item?.['time_type'] === undefined ? 'revision' : 'time_type';
+  return Object.fromEntries(
+    ['subject', sortKey].map((name) => {
+      if (item?.[name] === undefined) {
+        throw new Error(`the event has no ${name}: ${JSON.stringify(item)}`);
+      }
+      return [name, item[name]];
+    }),
+  );
+}
+
+/**
  * Appends with the crate, each member of the list in one call.
  *
  * @param {Json[][]} appends
+ * @param {import('./options.mjs').TableLayout} tableLayout of the table
  * @param {NodeJS.ProcessEnv} env with credentials, region and `LIBRARY_TABLE`
  * @param {AbortSignal} signal
  * @returns {Promise<{ stored: Json[], milliseconds: number[] }>} the history of each subject in the
  *   order of its revisions, and how long each append took
  */
-export async function append(appends, env, signal) {
+export async function append(appends, tableLayout, env, signal) {
   const { status, printed, complaint } = await run(
     'cargo',
-    'run --quiet --locked --all-features --example append_json -- --times'.split(' '),
+    [
+      ...'run --quiet --locked --all-features --example append_json -- --times'.split(' '),
+      ...(tableLayout === 'byRevision' ? ['--by-revision'] : []),
+    ],
     { env, signal, input: appends.map((events) => `${JSON.stringify(events)}\n`).join('') },
   );
   if (status !== 0) {

@@ -52,7 +52,7 @@ async function prove(options, signal) {
   const account = await findAccount();
   const prefix = prefixOf(options.suffix);
   await refuseUnlessPossible(account, prefix);
-  say(announcementOf(account, prefix, CHECKS));
+  say(announcementOf(account, prefix, options.tableLayout, CHECKS));
   if (!(await isConfirmed(options, 'Begin?', signal))) {
     return 2;
   }
@@ -65,11 +65,12 @@ async function prove(options, signal) {
       : `AWS account ${account.id}, region ${account.region}`,
     isEmulated: account.isEmulated,
     suffix: options.suffix,
+    tableLayout: options.tableLayout,
     results: [],
     checks: CHECKS,
     left: [],
   };
-  const deployment = deploymentIn(account, prefix, signal);
+  const deployment = deploymentIn(account, prefix, options.tableLayout, signal);
   try {
     say('\nDeploying');
     const stacks = await deployment.deploy();
@@ -86,6 +87,7 @@ async function prove(options, signal) {
         account,
         prefix,
         signal,
+        tableLayout: options.tableLayout,
         deployment,
         stacks,
         appender,
@@ -93,6 +95,7 @@ async function prove(options, signal) {
         append: async (appends) =>
           await append(
             appends,
+            options.tableLayout,
             { ...account.environmentOf(await appender()), LIBRARY_TABLE },
             signal,
           ),

@@ -10,6 +10,7 @@ test('what is given is read, and the rest has a default', () => {
     isConfirmed: false,
     only: [],
     defects: [],
+    tableLayout: 'byTime',
     suffix: 'f00d',
     isCleanUp: false,
   });
@@ -17,6 +18,7 @@ test('what is given is read, and the rest has a default', () => {
     isConfirmed: true,
     only: ['order'],
     defects: [],
+    tableLayout: 'byTime',
     suffix: 'mine',
     isCleanUp: false,
   });
@@ -24,9 +26,13 @@ test('what is given is read, and the rest has a default', () => {
     isConfirmed: false,
     only: [],
     defects: [],
+    tableLayout: 'byTime',
     suffix: 'mine',
     isCleanUp: true,
   });
+  const byRevision = readOptions(['--table-layout', 'byRevision'], known);
+  assert.ok(byRevision !== 'help');
+  assert.equal(byRevision.tableLayout, 'byRevision');
   assert.equal(readOptions(['--help'], known), 'help');
 });
 
@@ -46,6 +52,8 @@ test('a wrong call is refused with a sentence', () => {
     [['--clean-up', 'EventDBProof-'], /give 4 to 12/],
     [['--clean-up', ''], /give 4 to 12/],
     [['--clean-up', 'mine', '--only', 'order'], /only --yes goes with it/],
+    [['--clean-up', 'mine', '--table-layout', 'byTime'], /only --yes goes with it/],
+    [['--table-layout', 'revision'], /layout is 'revision'; give byTime or byRevision/],
     [['--force'], /--force/],
   ])) {
     assert.throws(() => readOptions(given, known), { message });

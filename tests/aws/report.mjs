@@ -1,5 +1,6 @@
 // @ts-check
 /** The report of a run, in Markdown. No I/O. */
+import { IN_WORDS } from './announcement.mjs';
 import { notProvenOnEmulator } from './run-checks.mjs';
 
 /**
@@ -8,6 +9,7 @@ import { notProvenOnEmulator } from './run-checks.mjs';
  * @property {string} place the account and region, or that it was an emulator
  * @property {boolean} isEmulated
  * @property {string} suffix
+ * @property {import('./options.mjs').TableLayout} tableLayout of the stores
  * @property {import('./run-checks.mjs').Result[]} results
  * @property {readonly import('./run-checks.mjs').Check[]} checks all that there are
  * @property {string[]} left what could not be removed
@@ -26,7 +28,7 @@ export function reportOf(run) {
   return [
     '# eventdb: what was proven',
     '',
-    `${run.place}, begun ${run.began.toISOString()}, names ending in \`${run.suffix}\`.`,
+    `${run.place}, begun ${run.began.toISOString()}, tables ${IN_WORDS[run.tableLayout]}, names ending in \`${run.suffix}\`.`,
     '',
     `**${count('proven')} proven, ${count('failed')} failed, ${count('not proven here')} not proven here, ${count('not run') + notReached.length} not run.**`,
     ...(run.broken === undefined ? [] : ['', `The run ended early: ${inOneLine(run.broken)}`]),

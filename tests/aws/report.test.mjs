@@ -26,6 +26,7 @@ const run = {
   place: 'An emulator of AWS',
   isEmulated: true,
   suffix: 'abcd',
+  tableLayout: 'byTime',
   checks: [there, inPart, elsewhere],
   results: [
     { check: there, verdict: 'proven', seen: ['3 events'], milliseconds: 1_234 },
@@ -40,7 +41,7 @@ test('a report says what was proven, what was not, and what is left', () => {
     reportOf(run),
     `# eventdb: what was proven
 
-An emulator of AWS, begun 2026-01-02T03:04:05.000Z, names ending in \`abcd\`.
+An emulator of AWS, begun 2026-01-02T03:04:05.000Z, tables by time, names ending in \`abcd\`.
 
 **2 proven, 0 failed, 1 not proven here, 0 not run.**
 

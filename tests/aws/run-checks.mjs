@@ -6,6 +6,7 @@
  * @property {import('./account.mjs').Account} account
  * @property {string} prefix with which all names begin
  * @property {AbortSignal} signal
+ * @property {import('./options.mjs').TableLayout} tableLayout of the stores
  * @property {import('./deployment.mjs').Deployment} deployment
  * @property {import('./deployment.mjs').Stacks} stacks
  * @property {import('./events.mjs').Inbox} inbox of the subscriber to everything

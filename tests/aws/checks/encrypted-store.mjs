@@ -36,7 +36,12 @@ export const encryptedStore = {
       LIBRARY_TABLE: value(encrypted, 'TableName'),
     };
     const { stored } = await untilItWorks(account, signal, () =>
-      append([[candidate('book:encrypted'), candidate('book:encrypted')]], env, signal),
+      append(
+        [[candidate('book:encrypted'), candidate('book:encrypted')]],
+        context.tableLayout,
+        env,
+        signal,
+      ),
     );
     const inbox = new Inbox(
       account.client(SQSClient),

@@ -29,8 +29,9 @@ export const poisonRecord = {
         // No id, no source, no data.
         Item: {
           subject: { S: SUBJECT },
-          time_type: { S: `${began}_book.borrowed` },
-          pk_all: { S: 'all' },
+          ...(context.tableLayout === 'byRevision'
+            ? { revision: { N: '1' }, pk_all: { S: 'all-07' } }
+            : { time_type: { S: `${began}_book.borrowed` }, pk_all: { S: 'all' } }),
           type: { S: 'book.borrowed' },
           time: { N: String(began) },
         },

@@ -6,7 +6,7 @@ import { GetFunctionConfigurationCommand, LambdaClient } from '@aws-sdk/client-l
 import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { INLINE_POLICY, putPolicy } from '../account.mjs';
 import { value } from '../deployment.mjs';
-import { candidate, eventually } from '../events.mjs';
+import { candidate, eventually, keyOf } from '../events.mjs';
 import { kept, redriveAs, redriver } from '../failures.mjs';
 import { demand } from '../run-checks.mjs';
 
@@ -109,7 +109,7 @@ async function writeFailure(context, bucket, isDefective) {
     awsRegion: account.region,
     dynamodb: {
       ApproximateCreationDateTime: Math.floor(Date.now() / 1_000),
-      Keys: { subject: item?.['subject'], time_type: item?.['time_type'] },
+      Keys: keyOf(item),
       NewImage: item,
       SequenceNumber: '1',
       SizeBytes: 1,
