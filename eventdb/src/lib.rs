@@ -91,6 +91,7 @@ mod store;
 mod subscribe;
 
 pub use codec::cursor::{Cursor, CursorError};
+pub use codec::feed::entry::{FeedEntry, Listing};
 pub use codec::item::InvalidItem;
 pub use codec::message::Message;
 pub use codec::received_message::{MessageError, ReceivedMessage};
@@ -137,6 +138,7 @@ pub use {chrono, futures_util, serde_dynamo, serde_json};
 /// It isn't part of the public API, and can change in any release.
 #[doc(hidden)]
 pub mod internals {
+    pub use crate::codec::feed;
     pub use crate::codec::item;
     pub use crate::codec::message::ATTRIBUTE_TYPE;
     pub use crate::codec::validation;

@@ -112,6 +112,37 @@ pub const ID_GUARD_SORT_KEY: &str = "$id";
 /// Sort key of every id guard in a table by revision.
 pub const ID_GUARD_REVISION: u64 = 0;
 
+/// The feed's table: which events were published, in an order that can be followed.
+pub mod feed {
+    /// Partition key (String): a partition of the feed as a decimal number, `0`, `1`, …, or [`HEADER`].
+    pub const PARTITION: &str = "partition";
+    /// Sort key (Number): how many entries precede the chunk in its partition.
+    pub const OFFSET: &str = "offset";
+    /// On a chunk: the number of its entries (Number).
+    pub const LENGTH: &str = "length";
+    /// On a chunk: a random text that no other chunk has (String).
+    pub const TAG: &str = "tag";
+    /// On a chunk, except the first of its partition: the tag of the chunk before it (String).
+    pub const PREVIOUS_TAG: &str = "previous_tag";
+    /// On a chunk: when it was made (Number), in milliseconds, by the publisher's clock.
+    pub const LISTED_AT: &str = "listed_at";
+    /// On a chunk: its entries (String), a JSON array.
+    pub const ENTRIES: &str = "entries";
+    /// Partition key of the header, the item that is written when the feed is created. Its sort key
+    /// is 0.
+    pub const HEADER: &str = "$feed";
+    /// On the header: the number of partitions (Number). It never changes.
+    pub const PARTITIONS: &str = "partitions";
+    /// On the header: when the feed was created (Number), in milliseconds, by the publisher's clock.
+    pub const CREATED_AT: &str = "created_at";
+    /// Number of partitions of a new feed, unless another one is chosen.
+    pub const DEFAULT_PARTITIONS: u32 = 4;
+    /// Most partitions of a feed.
+    pub const MOST_PARTITIONS: u32 = 256;
+    /// Most bytes of a chunk's item.
+    pub const CHUNK_BYTES: usize = 100 * 1024;
+}
+
 /// Environment variables that the publisher function reads.
 pub mod environment {
     /// Required: the ARN of the topic that events are published to.
@@ -121,6 +152,11 @@ pub mod environment {
     /// Optional: the most bytes that the topic accepts in a message, if it is configured to accept
     /// more than [`limit::MESSAGE_BYTES`](super::limit::MESSAGE_BYTES).
     pub const MESSAGE_BYTES: &str = "MESSAGE_BYTES";
+    /// Optional: the name of the feed's table. Without it, no feed is written.
+    pub const FEED_TABLE: &str = "FEED_TABLE";
+    /// Optional: the number of partitions with which the publisher creates the feed. An existing feed
+    /// keeps its number. Default: [`feed::DEFAULT_PARTITIONS`](super::feed::DEFAULT_PARTITIONS).
+    pub const FEED_PARTITIONS: &str = "FEED_PARTITIONS";
 }
 
 /// CloudEvents attributes that the store and its publisher add to an event. An event can't have an
@@ -163,6 +199,9 @@ pub mod metric {
     /// Time from an event's arrival in the table's stream to its publication (Milliseconds). For
     /// imported events with old times, it counts from their import.
     pub const PUBLISH_LAG: &str = "PublishLag";
+    /// Events that the topic has accepted, but that couldn't be listed in the feed (Count). Lambda
+    /// delivers their records again.
+    pub const UNLISTED_EVENTS: &str = "UnlistedEvents";
 }
 
 /// Sizes and counts that DynamoDB, SNS and this store allow.
@@ -202,6 +241,12 @@ pub fn document() -> Value {
     json!({
         "comment": "Generated from eventdb/src/schema.rs by: cargo run -p eventdb --example write_schema",
         "tables": { "byTime": table_by_time(), "byRevision": table_by_revision() },
+        "feed": {
+            "partitionKey": { "name": feed::PARTITION, "type": "S" },
+            "sortKey": { "name": feed::OFFSET, "type": "N" },
+            "defaultPartitions": feed::DEFAULT_PARTITIONS,
+            "mostPartitions": feed::MOST_PARTITIONS,
+        },
         "eventSourceFilter": {
             "eventName": ["INSERT"],
             "dynamodb": { "NewImage": { attribute::PK_ALL: { "S": [{ "prefix": ALL_EVENTS }] } } },
@@ -215,6 +260,8 @@ pub fn document() -> Value {
             "eventTopicArn": environment::EVENT_TOPIC_ARN,
             "logLevel": environment::LOG_LEVEL,
             "messageBytes": environment::MESSAGE_BYTES,
+            "feedTable": environment::FEED_TABLE,
+            "feedPartitions": environment::FEED_PARTITIONS,
         },
         "limits": {
             "messageBytes": limit::MESSAGE_BYTES,
@@ -236,6 +283,7 @@ pub fn document() -> Value {
             "skippedRecords": metric::SKIPPED_RECORDS,
             "failedRecords": metric::FAILED_RECORDS,
             "publishLag": metric::PUBLISH_LAG,
+            "unlistedEvents": metric::UNLISTED_EVENTS,
         },
     })
 }

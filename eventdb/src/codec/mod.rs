@@ -4,6 +4,7 @@ pub(crate) mod cloud_event;
 #[cfg(feature = "cloudevents-sdk")]
 mod cloudevents_sdk;
 pub(crate) mod cursor;
+pub mod feed;
 pub mod item;
 pub(crate) mod message;
 pub(crate) mod received_message;
