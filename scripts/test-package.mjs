@@ -149,7 +149,7 @@ function checkContents() {
 function writeExamples() {
   const readme = readFileSync(join(installed, 'README.md'), 'utf8');
   const examples = [...readme.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code]) => code ?? '');
-  assert.equal(examples.length, 4, 'the README has its examples');
+  assert.equal(examples.length, 5, 'the README has its examples');
   return examples.map((code, position) => {
     const name = `example-${position + 1}`;
     // The examples end where the command line would synthesise.
