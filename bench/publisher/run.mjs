@@ -1,6 +1,7 @@
-// Compares the publisher with the same job written the usual way for Node.js, side by side in one
-// run: both are started alternately, get the same batches from a stand-in for Lambda's Runtime API
-// and publish to a stand-in for SNS behind TLS, all on this machine.
+// Compares the publisher, with and without the feed, with the same job written the usual way for
+// Node.js, side by side in one run: they are started alternately, get the same batches from a stand-in
+// for Lambda's Runtime API and publish to a stand-in for SNS behind TLS, all on this machine. The feed
+// is written to a stand-in for DynamoDB behind TLS.
 //
 //   npm ci --prefix bench/publisher && npm run bench --prefix bench/publisher
 
@@ -82,6 +83,33 @@ const sns = https.createServer(
   },
 );
 
+// The feed's table. It knows where each partition ends, but keeps no entries.
+let feedRequests = 0;
+let feedBytes = 0;
+let ends = new Map();
+const dynamodb = https.createServer(
+  { key: fs.readFileSync(keyFile), cert: fs.readFileSync(certificateFile) },
+  (incoming, outgoing) => {
+    const chunks = [];
+    incoming.on('data', (chunk) => chunks.push(chunk));
+    incoming.on('end', () => {
+      feedRequests += 1;
+      const request = JSON.parse(Buffer.concat(chunks).toString());
+      let answer = {};
+      if (incoming.headers['x-amz-target'].endsWith('.Query')) {
+        const end = ends.get(request.ExpressionAttributeValues[':partition'].S);
+        answer = { Items: end === undefined ? [] : [end], Count: end === undefined ? 0 : 1 };
+      } else {
+        const { entries, ...end } = request.Item;
+        feedBytes += entries?.S.length ?? 0;
+        ends.set(end.partition.S, end);
+      }
+      outgoing.setHeader('content-type', 'application/x-amz-json-1.0');
+      outgoing.end(JSON.stringify(answer));
+    });
+  },
+);
+
 // The Runtime API: hands out what is put into `invocations`, tells when an answer has come.
 let askedForWork = () => {};
 let answered = () => {};
@@ -104,6 +132,7 @@ const runtime = http.createServer((incoming, outgoing) => {
 const listen = (server) =>
   new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server.address().port)));
 const snsPort = await listen(sns);
+const dynamodbPort = await listen(dynamodb);
 const runtimePort = await listen(runtime);
 
 let sequence = 0;
@@ -165,6 +194,16 @@ const environment = {
 const contestants = [
   { name: 'eventdb-publisher', command: [binary], size: fs.statSync(binary).size, file: binary },
   {
+    name: 'with the feed',
+    command: [binary],
+    size: fs.statSync(binary).size,
+    file: binary,
+    environment: {
+      FEED_TABLE: 'Feed',
+      AWS_ENDPOINT_URL_DYNAMODB: `https://localhost:${dynamodbPort}`,
+    },
+  },
+  {
     name: 'Node.js 20',
     command: [process.execPath, bundle],
     size: fs.statSync(bundle).size,
@@ -212,14 +251,17 @@ const invoke = async (payload) => {
   return milliseconds;
 };
 
-const measure = async ({ command }) => {
+const median = (values) => values.sort((one, other) => one - other)[Math.floor(values.length / 2)];
+
+const measure = async ({ command, environment: more = {} }) => {
   const result = {};
+  ends = new Map();
   const time = clock();
   const ready = new Promise((resolve) => (askedForWork = () => resolve(time())));
   // Copying this process, which is large, takes longer than what is measured: so it starts a shell,
   // which tells the time and becomes what is measured.
   const child = spawn('bash', ['-c', 'echo $EPOCHREALTIME >&3; exec "$@" 3>&-', '', ...command], {
-    env: { ...environment, LC_ALL: 'C' },
+    env: { ...environment, ...more, LC_ALL: 'C' },
     stdio: ['ignore', 'ignore', 'inherit', 'pipe'],
   });
   const [asked, started] = await Promise.all([ready, readAll(child.stdio[3])]);
@@ -235,9 +277,15 @@ const measure = async ({ command }) => {
     const payloads = Array.from({ length: 1000 / size }, () => batch(size, bytes));
     const before = cpu(child.pid);
     requests = 0;
-    for (const payload of payloads) await invoke(payload);
+    feedRequests = 0;
+    feedBytes = 0;
+    const milliseconds = [];
+    for (const payload of payloads) milliseconds.push(await invoke(payload));
+    result[`invocation with ${size} records of ${name}, ms`] = median(milliseconds);
     result[`CPU per 1,000 records of ${name}, ms`] = (cpu(child.pid) - before) / 1e6;
     result[`SNS requests per 1,000 records of ${name}`] = requests;
+    result[`feed requests per 1,000 records of ${name}`] = feedRequests;
+    result[`feed bytes per record of ${name}`] = feedBytes / 1000;
     result[`resident after records of ${name}, MiB`] = memory(child.pid, 'VmRSS');
   }
   result['most resident ever, MiB'] = memory(child.pid, 'VmHWM');
@@ -247,7 +295,6 @@ const measure = async ({ command }) => {
   return result;
 };
 
-const median = (values) => values.sort((one, other) => one - other)[Math.floor(values.length / 2)];
 const runs = contestants.map(() => []);
 for (let run = 0; run < RUNS; run += 1) {
   for (const [index, contestant] of contestants.entries())
@@ -267,13 +314,18 @@ const shown = (value) => (Number.isInteger(value) ? String(value) : value.toPrec
 console.log(
   `Medians of ${RUNS} runs on ${os.cpus().length} × ${os.cpus()[0].model.trim()}, Node.js ${process.version}\n`,
 );
-console.log(`| | ${contestants.map(({ name }) => name).join(' | ')} | ratio |\n|---|---|---|---|`);
+console.log(
+  `| | ${contestants.map(({ name }) => name).join(' | ')} | ratio |\n|---|---|---|---|---|`,
+);
 for (const name of Object.keys(medians[0])) {
-  const [ours, theirs] = medians.map((values) => values[name]);
-  console.log(`| ${name} | ${shown(ours)} | ${shown(theirs)} | ${(theirs / ours).toFixed(1)} |`);
+  const values = medians.map((results) => results[name]);
+  const ratio = values[0] === 0 ? '' : (values.at(-1) / values[0]).toFixed(1);
+  console.log(`| ${name} | ${values.map(shown).join(' | ')} | ${ratio} |`);
 }
 sns.close();
+dynamodb.close();
 runtime.close();
 sns.closeAllConnections();
+dynamodb.closeAllConnections();
 runtime.closeAllConnections();
 fs.rmSync(scratch, { recursive: true });

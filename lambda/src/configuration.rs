@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use eventdb::internals::schema::{environment, limit};
+use eventdb::internals::schema::{environment, feed, limit};
 use tracing::Level;
 
 /// The function's settings.
@@ -34,6 +34,13 @@ pub struct Configuration {
     pub function_name: String,
     /// The function's credentials, which Lambda sets.
     pub credentials: Credentials,
+    /// Name of the feed's table, from `FEED_TABLE`. `None`: no feed is written.
+    pub feed_table: Option<String>,
+    /// Number of partitions with which the feed is created, from `FEED_PARTITIONS`. Default: 4.
+    pub feed_partitions: u32,
+    /// Another endpoint for DynamoDB, such as an emulator, from `AWS_ENDPOINT_URL_DYNAMODB` or
+    /// `AWS_ENDPOINT_URL`.
+    pub feed_endpoint: Option<String>,
     /// Another endpoint for SNS, such as an emulator, from `AWS_ENDPOINT_URL_SNS` or
     /// `AWS_ENDPOINT_URL`.
     pub endpoint: Option<String>,
@@ -41,7 +48,7 @@ pub struct Configuration {
     pub trust: Trust,
 }
 
-/// The certification authorities that are trusted for connections to SNS.
+/// The certification authorities that are trusted for connections to SNS and DynamoDB.
 ///
 /// ```
 /// use eventdb_publisher::configuration::{Configuration, Trust};
@@ -134,7 +141,12 @@ impl Configuration {
         };
         let topic_arn = required(environment::EVENT_TOPIC_ARN, EXPECTED_ARN)?;
         let endpoint = optional("AWS_ENDPOINT_URL_SNS").or_else(|| optional("AWS_ENDPOINT_URL"));
-        let elsewhere = endpoint.is_some() || !topic_arn.starts_with("arn:aws:");
+        let feed_table = optional(environment::FEED_TABLE);
+        let feed_endpoint =
+            optional("AWS_ENDPOINT_URL_DYNAMODB").or_else(|| optional("AWS_ENDPOINT_URL"));
+        let is_feed_elsewhere = feed_table.is_some() && feed_endpoint.is_some();
+        let elsewhere =
+            endpoint.is_some() || is_feed_elsewhere || !topic_arn.starts_with("arn:aws:");
         let own_authorities =
             ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(optional).iter().any(Option::is_some);
         Ok(Self {
@@ -154,6 +166,9 @@ impl Configuration {
                 session_token: optional("AWS_SESSION_TOKEN"),
             },
             endpoint,
+            feed_table,
+            feed_partitions: feed_partitions(optional(environment::FEED_PARTITIONS).as_deref())?,
+            feed_endpoint,
         })
     }
 
@@ -191,6 +206,18 @@ fn message_bytes(value: Option<&str>) -> Result<usize, ConfigurationError> {
             name: environment::MESSAGE_BYTES,
             problem: "isn't a valid message size",
             expected: "the topic's MaximumMessageSize, a number of bytes from 262144 to 1048576",
+        }),
+    }
+}
+
+fn feed_partitions(value: Option<&str>) -> Result<u32, ConfigurationError> {
+    match value.map(str::parse) {
+        None => Ok(feed::DEFAULT_PARTITIONS),
+        Some(Ok(partitions)) if (1..=feed::MOST_PARTITIONS).contains(&partitions) => Ok(partitions),
+        Some(_) => Err(ConfigurationError {
+            name: environment::FEED_PARTITIONS,
+            problem: "isn't a number of partitions",
+            expected: "a whole number from 1 to 256",
         }),
     }
 }

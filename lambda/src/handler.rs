@@ -1,14 +1,17 @@
 //! One invocation of the function: from the payload to the answer and the metrics.
 
+use std::collections::HashMap;
+
 use lambda_runtime::Diagnostic;
 use tokio::time::Instant;
 
 use crate::batch::{InvalidPayload, Payload};
 use crate::checkpoint::{Checkpoint, MissingSequenceNumber};
+use crate::listing::{Feed, FeedTable, NoFeedTable};
 use crate::metrics::Metrics;
 use crate::publish::publish;
 use crate::queues::Queues;
-use crate::topic::Topic;
+use crate::topic::{Entry, Topic};
 
 /// The invocation as a whole failed: Lambda delivers the same batch again.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +64,21 @@ pub async fn handle(
     payload: impl Into<Payload>,
     deadline: Instant,
 ) -> (Result<Checkpoint, HandlerError>, Metrics) {
+    handle_with_feed(topic, None::<&Feed<NoFeedTable>>, payload, deadline).await
+}
+
+/// The same as [`handle`], and lists the published events in a feed.
+///
+/// Events that this process, or the feed, knows as published aren't sent again. If an event can't be
+/// listed, its record is reported as failed, so that it is delivered again: no published event is
+/// missing in the feed, unless Lambda gives up on its record and passes it to the failure
+/// destination.
+pub async fn handle_with_feed<F: FeedTable>(
+    topic: &impl Topic,
+    feed: Option<&Feed<F>>,
+    payload: impl Into<Payload>,
+    deadline: Instant,
+) -> (Result<Checkpoint, HandlerError>, Metrics) {
     let mut batch = match payload.into() {
         Payload(Ok(batch)) => batch,
         Payload(Err(invalid)) => return (Err(invalid.into()), Metrics::default()),
@@ -78,14 +96,39 @@ pub async fn handle(
             "a row can't be published"
         );
     }
+    let mut to_list = Vec::new();
+    let mut entries_by_position = HashMap::new();
+    let mut repeated = 0;
+    if let Some(feed) = feed {
+        let published = feed.published_before(&batch.entries, feed.publish_by(deadline)).await;
+        repeated = published.listed.len() + published.unlisted.len();
+        batch.entries.retain(|entry| !published.listed.contains(&entry.position));
+        let unlisted = |entry: &mut Entry| published.unlisted.contains(&entry.position);
+        to_list.extend(
+            batch.entries.extract_if(.., unlisted).map(|entry| (entry.position, entry.listing)),
+        );
+        let entries = batch.entries.iter();
+        entries_by_position.extend(entries.map(|entry| (entry.position, entry.listing.clone())));
+    }
     let queues = Queues::new(batch.entries, &batch.unpublishable).within(limits);
-    let outcome = publish(topic, queues, deadline).await;
-    let metrics = Metrics {
-        published: outcome.published,
+    let publish_by = feed.map_or(deadline, |feed| feed.publish_by(deadline));
+    let outcome = publish(topic, queues, publish_by).await;
+    let mut failed = outcome.failed;
+    let mut metrics = Metrics {
+        published: outcome.accepted.len(),
         skipped: batch.skipped.len(),
-        failed: outcome.failed.len(),
+        failed: failed.len(),
+        unlisted: None,
+        repeated,
         requests: outcome.requests,
         lags: outcome.lags,
     };
-    (Checkpoint::new(&outcome.failed, &batch.sequence_numbers).map_err(HandlerError::from), metrics)
+    if let Some(feed) = feed {
+        let accepted = outcome.accepted.iter();
+        to_list.extend(accepted.filter_map(|position| entries_by_position.remove_entry(position)));
+        let unlisted = feed.list(to_list, deadline).await;
+        metrics.unlisted = Some(unlisted.len());
+        failed.extend(unlisted);
+    }
+    (Checkpoint::new(&failed, &batch.sequence_numbers).map_err(HandlerError::from), metrics)
 }

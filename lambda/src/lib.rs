@@ -8,15 +8,18 @@
 //! | read each record: an event, something to skip, or an unpublishable row | [`record`] |
 //! | queue the events by subject in the order of their revisions, and pack them into requests | [`queues`] |
 //! | send several requests at the same time, and repeat temporary failures | [`publish`] |
+//! | list the published events in the feed | [`listing`] |
 //! | tell Lambda the record from which to deliver again | [`checkpoint`] |
 //! | count what happened | [`metrics`] |
 //!
-//! [`handler`] runs the steps. Only [`sns`] uses the AWS client; the other modules use the trait
-//! [`Topic`](topic::Topic). Only [`configuration`] reads environment variables.
+//! [`handler`] runs the steps. Only [`sns`] and [`feed`] use AWS clients; the other modules use the
+//! traits [`Topic`](topic::Topic) and [`FeedTable`](listing::FeedTable). Only [`configuration`] reads environment variables.
 //!
 //! # Promises
 //! - The topic accepts every event at least once, or the event's record is reported as failed. Then
 //!   Lambda delivers it again, and finally passes it to the failure destination.
+//! - With a feed, every event that the topic has accepted is listed in the feed, or its record is
+//!   reported as failed.
 //! - Within one invocation, an event is sent only after the topic has accepted the previous event of
 //!   its subject. `docs/decisions/0020-one-event-of-a-subject-per-request.md` describes the
 //!   consequences.
@@ -25,7 +28,10 @@
 pub mod batch;
 pub mod checkpoint;
 pub mod configuration;
+#[cfg(feature = "sns")]
+pub mod feed;
 pub mod handler;
+pub mod listing;
 pub mod metrics;
 pub mod publish;
 pub mod queues;

@@ -5,8 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use eventdb_publisher::batch::Payload;
 use eventdb_publisher::configuration::Configuration;
-use eventdb_publisher::handler::handle;
-use eventdb_publisher::sns::SnsTopic;
+use eventdb_publisher::feed::DynamoDbFeedTable;
+use eventdb_publisher::handler::handle_with_feed;
+use eventdb_publisher::listing::Feed;
+use eventdb_publisher::sns::{SnsTopic, https_client};
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use tokio::time::Instant;
 use tracing::{Instrument, Level};
@@ -24,13 +26,19 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     start_logging(configuration.as_ref().map_or(Level::INFO, |settings| settings.log_level));
     let configuration =
         configuration.inspect_err(|error| tracing::error!(%error, "the function can't start"))?;
-    let topic = SnsTopic::new(&configuration);
-    let (topic, function_name) = (&topic, configuration.function_name.as_str());
+    // One for both: reading the authorities takes time.
+    let http_client = https_client(configuration.trust);
+    let topic = SnsTopic::with_http_client(&configuration, http_client.clone());
+    let feed = DynamoDbFeedTable::new(&configuration, http_client)
+        .map(|table| Feed::new(table, configuration.feed_partitions));
+    let (topic, feed) = (&topic, feed.as_ref());
+    let function_name = configuration.function_name.as_str();
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Payload>| {
         let invocation = tracing::info_span!("invocation", request_id = event.context.request_id);
         let left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
         let deadline = Instant::now() + left.saturating_sub(MARGIN);
-        let (answer, metrics) = handle(topic, event.payload, deadline).instrument(invocation).await;
+        let (answer, metrics) =
+            handle_with_feed(topic, feed, event.payload, deadline).instrument(invocation).await;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let timestamp = u64::try_from(now.as_millis()).unwrap_or_default();
         // The answer matters more than the metrics, so an error in writing them is ignored.

@@ -26,6 +26,11 @@ pub struct Metrics {
     pub skipped: usize,
     /// Records that should have been published but weren't.
     pub failed: usize,
+    /// Events that the topic has accepted but that couldn't be listed in the feed; `None` without a
+    /// feed.
+    pub unlisted: Option<usize>,
+    /// Events that were published before, and weren't sent again.
+    pub repeated: usize,
     /// Requests to the topic, including repetitions.
     pub requests: usize,
     /// For each published event whose record contains its arrival time in the stream: the
@@ -47,6 +52,9 @@ impl Metrics {
         if !self.lags.is_empty() {
             definitions.push(json!({ "Name": metric::PUBLISH_LAG, "Unit": "Milliseconds" }));
         }
+        if self.unlisted.is_some() {
+            definitions.push(json!({ "Name": metric::UNLISTED_EVENTS, "Unit": "Count" }));
+        }
         let mut line = json!({
             "_aws": {
                 "Timestamp": timestamp,
@@ -62,9 +70,15 @@ impl Metrics {
             metric::FAILED_RECORDS: self.failed,
             // Only in the log, because a metric has a price.
             "PublishRequests": self.requests,
+            "RepeatedEvents": self.repeated,
         });
-        if let (Some(fields), false) = (line.as_object_mut(), self.lags.is_empty()) {
-            fields.insert(metric::PUBLISH_LAG.to_owned(), json!(sample(&self.lags)));
+        if let Some(fields) = line.as_object_mut() {
+            if !self.lags.is_empty() {
+                fields.insert(metric::PUBLISH_LAG.to_owned(), json!(sample(&self.lags)));
+            }
+            if let Some(unlisted) = self.unlisted {
+                fields.insert(metric::UNLISTED_EVENTS.to_owned(), json!(unlisted));
+            }
         }
         line
     }

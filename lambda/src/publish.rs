@@ -32,8 +32,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub struct Outcome {
     /// Requests that were sent, including repetitions.
     pub requests: usize,
-    /// Events that the topic has accepted.
-    pub published: usize,
+    /// Positions of the events that the topic has accepted, in the order of acceptance.
+    pub accepted: Vec<usize>,
     /// For each of them, the milliseconds since its arrival in the stream, if its record contains it.
     pub lags: Vec<u64>,
     /// Positions of all records that weren't published, in no particular order.
@@ -71,7 +71,7 @@ pub async fn publish(topic: &impl Topic, queues: Queues, deadline: Instant) -> O
     let mut work = Work {
         queues,
         again: Vec::new(),
-        published: 0,
+        accepted: Vec::new(),
         lags: Vec::new(),
         requests: 0,
         stopped: false,
@@ -93,7 +93,7 @@ pub async fn publish(topic: &impl Topic, queues: Queues, deadline: Instant) -> O
     drop(in_flight);
     Outcome {
         requests: work.requests,
-        published: work.published,
+        accepted: work.accepted,
         lags: work.lags,
         failed: work.queues.into_failed(),
     }
@@ -104,7 +104,7 @@ struct Work {
     queues: Queues,
     /// Requests to send again, whole or in part.
     again: Vec<Request>,
-    published: usize,
+    accepted: Vec<usize>,
     lags: Vec<u64>,
     requests: usize,
     /// Whether no request may be started any more, neither new ones nor repetitions.
@@ -130,7 +130,7 @@ impl Work {
         for (index, entry) in request.entries.into_iter().enumerate() {
             match (failure_of(index, answer), pause) {
                 (None, _) => {
-                    self.published += 1;
+                    self.accepted.push(entry.position);
                     self.lags.extend(entry.streamed.map(lag));
                     self.queues.accepted(&entry);
                 }

@@ -4,7 +4,7 @@ use aws_lambda_events::dynamodb::EventRecord;
 use chrono::{DateTime, TimeDelta, Utc};
 use eventdb::internals::item;
 use eventdb::internals::schema::{self, attribute};
-use eventdb::{InvalidItem, Message, StoreId};
+use eventdb::{FeedEntry, InvalidItem, Listing, Message, StoreId};
 use serde_dynamo::{AttributeValue, Item};
 
 use crate::topic::Entry;
@@ -23,6 +23,7 @@ use crate::topic::Entry;
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "almost every record is an event")]
 pub enum Record {
     /// A new event, ready for the topic.
     Event(Entry),
@@ -89,8 +90,10 @@ pub fn read(position: usize, record: EventRecord) -> Record {
     {
         return Record::Skipped("not an event, but another item of the store");
     }
+    let sort_key = text(&image, attribute::TIME_TYPE);
     match item::decode(image) {
         Ok(event) => {
+            let listing = FeedEntry::new(&event, sort_key.as_deref(), Listing::Published);
             let message = match &store {
                 Some(store) => Message::of_store(&event, store),
                 None => Message::new(&event),
@@ -105,6 +108,7 @@ pub fn read(position: usize, record: EventRecord) -> Record {
                 id: event.id,
                 streamed: streamed_at(streamed, event.time),
                 message,
+                listing,
             })
         }
         Err(invalid) => Record::Unpublishable(unreadable(position, &keys, &invalid)),

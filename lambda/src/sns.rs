@@ -54,6 +54,11 @@ impl SnsTopic {
     /// # Ok::<(), eventdb_publisher::configuration::ConfigurationError>(())
     /// ```
     pub fn new(configuration: &Configuration) -> Self {
+        Self::with_http_client(configuration, https_client(configuration.trust))
+    }
+
+    /// The same, with a client for HTTPS that others use too.
+    pub fn with_http_client(configuration: &Configuration, http_client: SharedHttpClient) -> Self {
         let credentials = &configuration.credentials;
         let credentials = Credentials::new(
             &credentials.access_key_id,
@@ -66,7 +71,7 @@ impl SnsTopic {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(configuration.region.clone()))
             .credentials_provider(credentials)
-            .http_client(https_client(configuration.trust))
+            .http_client(http_client)
             // The publisher retries, because it knows the order of events and the remaining time.
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
@@ -86,8 +91,9 @@ impl SnsTopic {
 /// take half of the function's start time.
 const AMAZON_ROOTS: &[u8] = include_bytes!("amazon_roots.pem");
 
+/// A client for HTTPS that trusts the given authorities.
 /// `docs/decisions/0022-tls-with-ring-and-amazons-authorities.md` has the reasons.
-fn https_client(trust: Trust) -> SharedHttpClient {
+pub fn https_client(trust: Trust) -> SharedHttpClient {
     let trusted = match trust {
         Trust::Amazon => TrustStore::empty().with_pem_certificate(AMAZON_ROOTS),
         Trust::System => TrustStore::default(),

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use chrono::{DateTime, Utc};
-use eventdb::Message;
+use eventdb::{FeedEntry, Message};
 
 /// An event to be sent to the topic.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +24,8 @@ pub struct Entry {
     pub streamed: Option<DateTime<Utc>>,
     /// The message to send.
     pub message: Message,
+    /// How the feed lists it once the topic has accepted it.
+    pub listing: FeedEntry,
 }
 
 /// The topic to which events are published: SNS, or a substitute in tests.

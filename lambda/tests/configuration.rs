@@ -89,6 +89,29 @@ fn a_topic_can_be_configured_to_accept_larger_messages() {
 }
 
 #[test]
+fn a_feed_is_written_if_its_table_is_named() {
+    let configuration = read(&[("EVENT_TOPIC_ARN", ARN)]).unwrap();
+    assert_eq!((configuration.feed_table, configuration.feed_partitions), (None, 4));
+    let settings = [("EVENT_TOPIC_ARN", ARN), ("FEED_TABLE", "Feed"), ("FEED_PARTITIONS", "256")];
+    let configuration = read(&settings).unwrap();
+    assert_eq!(configuration.feed_table.as_deref(), Some("Feed"));
+    assert_eq!(configuration.feed_partitions, 256);
+    for wrong in ["0", "257", "four", "-1", "4.0"] {
+        assert_eq!(
+            read(&[("EVENT_TOPIC_ARN", ARN), ("FEED_PARTITIONS", wrong)]).unwrap_err(),
+            "the environment variable FEED_PARTITIONS isn't a number of partitions; it must be a \
+             whole number from 1 to 256",
+            "{wrong}"
+        );
+    }
+    let endpoint = ("AWS_ENDPOINT_URL_DYNAMODB", "http://dynamodb");
+    let configuration =
+        read(&[("EVENT_TOPIC_ARN", ARN), ("FEED_TABLE", "Feed"), endpoint]).unwrap();
+    assert_eq!(configuration.feed_endpoint.as_deref(), Some("http://dynamodb"));
+    assert_eq!((configuration.endpoint, configuration.trust), (None, Trust::System));
+}
+
+#[test]
 fn the_function_logs_why_it_cannot_start() {
     let function =
         Command::new(env!("CARGO_BIN_EXE_eventdb-publisher")).env_clear().output().unwrap();

@@ -1,5 +1,15 @@
 //! A topic that fails on demand, and batches as Lambda delivers them.
 #![allow(dead_code, reason = "each test file is a separate crate and uses only a part of this")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
+
+pub(crate) mod feed_table;
+pub(crate) mod mapping;
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
