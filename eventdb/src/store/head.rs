@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 
 use crate::codec::item;
-use crate::schema::{self, attribute};
+use crate::schema::{self, attribute, limit};
 use crate::store::error::Error;
 use crate::store::precondition::SubjectState;
 use crate::store::read::query::{Query, number, string};
@@ -57,6 +57,12 @@ pub(crate) fn key(subject: &str) -> SdkItem {
     ])
 }
 
+/// Whether a subject can have a head: the key of one must fit. Only another writer can have stored a
+/// longer subject.
+fn can_have_one(subject: &str) -> bool {
+    subject.len() <= limit::SUBJECT_BYTES
+}
+
 /// The rows of a subject whose sort keys don't sort by time.
 #[derive(Debug, Default)]
 pub(crate) struct OutOfOrder {
@@ -82,6 +88,9 @@ impl OutOfOrder {
 impl Table {
     /// The stored head of a subject, strongly consistent.
     pub(crate) async fn stored_head(&self, subject: &str) -> Result<Option<Head>, Error> {
+        if !can_have_one(subject) {
+            return Ok(None);
+        }
         match self.get(key(subject)).await? {
             Some(item) => self.readable(subject, &item).map(Some),
             None => Ok(None),
@@ -100,6 +109,9 @@ impl Table {
     /// The last revision that a subject has reached, or had a moment ago; `None` where there is no
     /// head to tell. Whether the event is still in the table is another question.
     pub(crate) async fn last_revision(&self, subject: &str) -> Result<Option<u64>, Error> {
+        if !can_have_one(subject) {
+            return Ok(None);
+        }
         let item = self.get_eventually(key(subject)).await?;
         Ok(item.as_ref().and_then(Head::read).map(|head| head.revision))
     }

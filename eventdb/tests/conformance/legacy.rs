@@ -6,10 +6,11 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use eventdb::{Error, Event, EventCandidate, FetchEvents, Precondition, SubjectState};
+use eventdb::{Error, Event, EventCandidate, FetchEvents, Precondition, Repository, SubjectState};
 use futures_util::TryStreamExt;
 use serde_json::json;
 
+use crate::library::User;
 use crate::support::{SOURCE, Store, at, candidate, candidate_with_id, with_store};
 
 fn text(text: &str) -> AttributeValue {
@@ -491,6 +492,10 @@ async fn what_new_events_cannot_have_can_be_read() {
         for (number, subject) in subjects.iter().enumerate() {
             let events = store.subject(subject).await;
             assert_eq!(events.len(), types.len() - 1, "{subject:?}");
+            let first = db.fetch_events_for_subject(*subject).limit(1).await.unwrap();
+            assert_eq!(first.events, events[..1], "{subject:?}");
+            let loaded = Repository::<User>::new(db, SOURCE).load(*subject).await.unwrap();
+            assert_eq!((loaded.read.ignored, loaded.revision), (5, 5), "{subject:?}");
             for (event, ty) in events.iter().zip(&types[1..]) {
                 assert_eq!(
                     (&event.subject, &event.ty),
