@@ -1,7 +1,5 @@
 //! One invocation of the function: from the payload to the answer and the metrics.
 
-use std::collections::HashMap;
-
 use lambda_runtime::Diagnostic;
 use tokio::time::Instant;
 
@@ -97,7 +95,6 @@ pub async fn handle_with_feed<F: FeedTable>(
         );
     }
     let mut to_list = Vec::new();
-    let mut entries_by_position = HashMap::new();
     let mut repeated = 0;
     if let Some(feed) = feed {
         let published = feed.published_before(&batch.entries, feed.publish_by(deadline)).await;
@@ -107,8 +104,6 @@ pub async fn handle_with_feed<F: FeedTable>(
         to_list.extend(
             batch.entries.extract_if(.., unlisted).map(|entry| (entry.position, entry.listing)),
         );
-        let entries = batch.entries.iter();
-        entries_by_position.extend(entries.map(|entry| (entry.position, entry.listing.clone())));
     }
     let queues = Queues::new(batch.entries, &batch.unpublishable).within(limits);
     let publish_by = feed.map_or(deadline, |feed| feed.publish_by(deadline));
@@ -124,8 +119,7 @@ pub async fn handle_with_feed<F: FeedTable>(
         lags: outcome.lags,
     };
     if let Some(feed) = feed {
-        let accepted = outcome.accepted.iter();
-        to_list.extend(accepted.filter_map(|position| entries_by_position.remove_entry(position)));
+        to_list.extend(outcome.accepted);
         let unlisted = feed.list(to_list, deadline).await;
         metrics.unlisted = Some(unlisted.len());
         failed.extend(unlisted);

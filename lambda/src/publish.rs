@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use eventdb::FeedEntry;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -32,8 +33,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub struct Outcome {
     /// Requests that were sent, including repetitions.
     pub requests: usize,
-    /// Positions of the events that the topic has accepted, in the order of acceptance.
-    pub accepted: Vec<usize>,
+    /// Positions of the events that the topic has accepted, in the order of acceptance, and how the
+    /// feed lists them.
+    pub accepted: Vec<(usize, FeedEntry)>,
     /// For each of them, the milliseconds since its arrival in the stream, if its record contains it.
     pub lags: Vec<u64>,
     /// Positions of all records that weren't published, in no particular order.
@@ -104,7 +106,7 @@ struct Work {
     queues: Queues,
     /// Requests to send again, whole or in part.
     again: Vec<Request>,
-    accepted: Vec<usize>,
+    accepted: Vec<(usize, FeedEntry)>,
     lags: Vec<u64>,
     requests: usize,
     /// Whether no request may be started any more, neither new ones nor repetitions.
@@ -130,9 +132,9 @@ impl Work {
         for (index, entry) in request.entries.into_iter().enumerate() {
             match (failure_of(index, answer), pause) {
                 (None, _) => {
-                    self.accepted.push(entry.position);
                     self.lags.extend(entry.streamed.map(lag));
                     self.queues.accepted(&entry);
+                    self.accepted.push((entry.position, entry.listing));
                 }
                 (Some(PublishFailure { kind: FailureKind::Transient, code }), Some(_)) => {
                     tracing::warn!(code, attempt = request.attempt, "an entry is sent again");
