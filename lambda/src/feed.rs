@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
-    BehaviorVersion, Config, Credentials, Region, SharedHttpClient, StalledStreamProtectionConfig,
+    BehaviorVersion, Config, Region, SharedHttpClient, StalledStreamProtectionConfig,
 };
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -17,6 +17,7 @@ use serde_dynamo::Item;
 
 use crate::configuration::Configuration;
 use crate::listing::{FeedFailure, FeedTable, Put};
+use crate::sns::credentials;
 
 /// Time limit for establishing a connection, which is part of the time limit of a request.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -33,19 +34,11 @@ impl DynamoDbFeedTable {
     /// if the configuration names no table.
     pub fn new(configuration: &Configuration, http_client: SharedHttpClient) -> Option<Self> {
         let name = configuration.feed_table.clone()?;
-        let credentials = &configuration.credentials;
-        let credentials = Credentials::new(
-            &credentials.access_key_id,
-            &credentials.secret_access_key,
-            credentials.session_token.clone(),
-            None,
-            "Lambda environment",
-        );
         let mut config = Config::builder()
             .behavior_version(BehaviorVersion::latest())
             // The table is in the region of the function and of the topic.
             .region(Region::new(configuration.region.clone()))
-            .credentials_provider(credentials)
+            .credentials_provider(credentials(configuration))
             .http_client(http_client)
             // The listing retries, because it knows what a refusal means and the remaining time.
             .retry_config(RetryConfig::disabled())

@@ -13,7 +13,8 @@
 //! | count what happened | [`metrics`] |
 //!
 //! [`handler`] runs the steps. Only [`sns`] and [`feed`] use AWS clients; the other modules use the
-//! traits [`Topic`](topic::Topic) and [`FeedTable`](listing::FeedTable). Only [`configuration`] reads environment variables.
+//! traits [`Topic`](topic::Topic) and [`FeedTable`](listing::FeedTable). Only [`configuration`] reads
+//! environment variables.
 //!
 //! # Promises
 //! - The topic accepts every event at least once, or the event's record is reported as failed. Then

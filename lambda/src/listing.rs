@@ -150,8 +150,8 @@ impl<F: FeedTable> Feed<F> {
     }
 
     /// Finds out which events of a batch were published before. If some records are old, or this
-    /// process has published some of the events, it searches the last chunks of the feed. If that fails, the events
-    /// are published again, which subscribers must be ready for.
+    /// process has published some of the events, it searches the last chunks of the feed. If that
+    /// fails, the events are published again, which subscribers must be ready for.
     pub async fn published_before(&self, entries: &[Entry], deadline: Instant) -> Published {
         let mut published = Published::default();
         {

@@ -59,18 +59,10 @@ impl SnsTopic {
 
     /// The same, with a client for HTTPS that others use too.
     pub fn with_http_client(configuration: &Configuration, http_client: SharedHttpClient) -> Self {
-        let credentials = &configuration.credentials;
-        let credentials = Credentials::new(
-            &credentials.access_key_id,
-            &credentials.secret_access_key,
-            credentials.session_token.clone(),
-            None,
-            "Lambda environment",
-        );
         let mut config = Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(configuration.region.clone()))
-            .credentials_provider(credentials)
+            .credentials_provider(credentials(configuration))
             .http_client(http_client)
             // The publisher retries, because it knows the order of events and the remaining time.
             .retry_config(RetryConfig::disabled())
@@ -85,6 +77,18 @@ impl SnsTopic {
             message_bytes: configuration.message_bytes,
         }
     }
+}
+
+/// The credentials of the configuration, for every AWS client of the function.
+pub(crate) fn credentials(configuration: &Configuration) -> Credentials {
+    let credentials = &configuration.credentials;
+    Credentials::new(
+        &credentials.access_key_id,
+        &credentials.secret_access_key,
+        credentials.session_token.clone(),
+        None,
+        "Lambda environment",
+    )
 }
 
 /// The authorities of <https://www.amazontrust.com/repository/>. Reading the system's 140 or so would
