@@ -57,6 +57,8 @@
 //! - **Read models**: a [`ReceivedMessage`] is an event and the store that it comes from. A
 //!   [`Projection`] passes each event once and in order to a [`ReadModel`], such as a
 //!   [`DynamoDbReadModel`]. It reads missing events from an [`EventReader`], such as the store.
+//! - **The feed**: [`Feed`] reads which events were published, in an order that can be
+//!   [followed](Feed::follow) from a [`FeedCursor`], without missing one.
 //!
 //! # Versions of other crates
 //!
@@ -85,12 +87,16 @@
 mod codec;
 mod domain;
 mod event;
+#[cfg(feature = "dynamodb")]
+mod feed;
 mod schema;
 #[cfg(feature = "dynamodb")]
 mod store;
 mod subscribe;
 
 pub use codec::cursor::{Cursor, CursorError};
+pub use codec::feed::chunk::InvalidFeedItem;
+pub use codec::feed::cursor::FeedCursor;
 pub use codec::feed::entry::{FeedEntry, Listing};
 pub use codec::item::InvalidItem;
 pub use codec::message::Message;
@@ -116,6 +122,10 @@ pub use {
         EventsRead, ExecuteError, Executed, LoadError, Loaded, Repository, SnapshotError,
         SnapshotWrite, Snapshots,
     },
+    feed::Feed,
+    feed::error::FeedError,
+    feed::events::{FeedEventsPage, FollowEvents, MissingEvent, MissingReason},
+    feed::follow::{FeedPage, Follow},
     store::error::{CompleteEvent, Conflict, Error, IdReuse, StoredEvent, UnsettledEvents},
     store::precondition::{ExpectedState, Precondition, SubjectState},
     store::{
@@ -162,6 +172,8 @@ mod guide {
     struct Modelling;
     #[doc = include_str!("../../docs/consuming.md")]
     struct Consuming;
+    #[doc = include_str!("../../docs/feed.md")]
+    struct FollowingTheFeed;
     #[doc = include_str!("../../docs/migrating.md")]
     struct Migrating;
     #[doc = include_str!("../../docs/operating.md")]

@@ -120,7 +120,7 @@ pub mod feed {
     pub const OFFSET: &str = "offset";
     /// On a chunk: the number of its entries (Number).
     pub const LENGTH: &str = "length";
-    /// On a chunk: a random text that no other chunk has (String).
+    /// On a chunk and on the header: a random text that no other item has (String).
     pub const TAG: &str = "tag";
     /// On a chunk, except the first of its partition: the tag of the chunk before it (String).
     pub const PREVIOUS_TAG: &str = "previous_tag";

@@ -96,7 +96,22 @@ fn the_stored_form_is_fixed() {
         expected
     );
     let header = chunk::encode_header(4, 1_738_074_600_000);
-    assert_eq!(chunk::decode_header(&header), Ok(4));
+    let decoded = chunk::decode_header(&header).unwrap();
+    assert_eq!(decoded.partitions, 4);
+    let expected: BTreeMap<&str, AttributeValue> = BTreeMap::from([
+        ("partition", AttributeValue::S("$feed".to_owned())),
+        ("offset", AttributeValue::N("0".to_owned())),
+        ("partitions", AttributeValue::N("4".to_owned())),
+        ("tag", AttributeValue::S(decoded.tag.to_string())),
+        ("created_at", AttributeValue::N("1738074600000".to_owned())),
+    ]);
+    assert_eq!(
+        header
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.clone()))
+            .collect::<BTreeMap<_, _>>(),
+        expected
+    );
 }
 
 #[test]
@@ -140,6 +155,9 @@ fn what_is_not_a_chunk_is_refused_with_the_reason() {
     );
     header.remove(feed::PARTITIONS);
     assert!(chunk::decode_header(&header).is_err());
+    let mut header = chunk::encode_header(4, 1);
+    header.remove(feed::TAG);
+    assert!(chunk::decode_header(&header).unwrap_err().to_string().contains("`tag` is missing"));
 }
 
 /// An event with the longest attributes, each character of which JSON escapes.

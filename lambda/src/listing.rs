@@ -189,7 +189,7 @@ impl<F: FeedTable> Feed<F> {
         let failed = |failure: FeedFailure| ListingError::Table(failure.code);
         let header = self.table.last(feed::HEADER, 1, true).await.map_err(failed)?;
         let Some(header) = header.first() else { return Ok(HashSet::new()) };
-        let partitions = chunk::decode_header(header)?;
+        let partitions = chunk::decode_header(header)?.partitions;
         let mut by_partition: HashMap<u32, HashMap<EntryKey, usize>> = HashMap::new();
         for entry in entries {
             let partition = partition_of(&entry.subject, partitions);
@@ -293,7 +293,7 @@ impl<F: FeedTable> Feed<F> {
         loop {
             let read = attempts.within(self.table.last(feed::HEADER, 1, true)).await;
             match read.map(|items| items.into_iter().next()) {
-                Ok(Some(header)) => return Ok(chunk::decode_header(&header)?),
+                Ok(Some(header)) => return Ok(chunk::decode_header(&header)?.partitions),
                 Ok(None) => {}
                 Err(failure) => {
                     attempts.pause_after(failure).await?;
@@ -303,7 +303,7 @@ impl<F: FeedTable> Feed<F> {
             let header = chunk::encode_header(self.partitions_of_new_feed, now());
             match attempts.within(self.table.put(&header)).await {
                 Ok(Put::Stored) => return Ok(self.partitions_of_new_feed),
-                Ok(Put::Refused(header)) => return Ok(chunk::decode_header(&header)?),
+                Ok(Put::Refused(header)) => return Ok(chunk::decode_header(&header)?.partitions),
                 Err(failure) => attempts.pause_after(failure).await?,
             }
         }

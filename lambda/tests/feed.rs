@@ -11,9 +11,6 @@ mod common;
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
-};
 use common::{ScriptedTopic, event_record, payload};
 use eventdb::EmbeddedDynamoDb;
 use eventdb::internals::feed::chunk::{Chunk, decode_header};
@@ -22,28 +19,8 @@ use eventdb_publisher::feed::DynamoDbFeedTable;
 use eventdb_publisher::handler::handle_with_feed;
 use eventdb_publisher::listing::{Feed, FeedTable, Put};
 use eventdb_publisher::sns::https_client;
+use futures_util::TryStreamExt;
 use tokio::time::Instant;
-
-async fn create_table(dynamodb: &EmbeddedDynamoDb) {
-    let attribute = |name: &str, ty| {
-        AttributeDefinition::builder().attribute_name(name).attribute_type(ty).build().unwrap()
-    };
-    let key = |name: &str, ty| {
-        KeySchemaElement::builder().attribute_name(name).key_type(ty).build().unwrap()
-    };
-    dynamodb
-        .client()
-        .create_table()
-        .table_name("Feed")
-        .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(attribute("partition", ScalarAttributeType::S))
-        .attribute_definitions(attribute("offset", ScalarAttributeType::N))
-        .key_schema(key("partition", KeyType::Hash))
-        .key_schema(key("offset", KeyType::Range))
-        .send()
-        .await
-        .unwrap();
-}
 
 fn table(endpoint: &str, name: &str) -> DynamoDbFeedTable {
     let configuration = Configuration::read(|variable| match variable {
@@ -60,7 +37,7 @@ fn table(endpoint: &str, name: &str) -> DynamoDbFeedTable {
 #[tokio::test]
 async fn published_events_are_listed_by_partition() {
     let dynamodb = EmbeddedDynamoDb::in_memory().await.unwrap();
-    create_table(&dynamodb).await;
+    eventdb::Feed::create_table(&dynamodb.client(), "Feed").await.unwrap();
     let table = table(dynamodb.endpoint(), "Feed");
     let topic = ScriptedTopic::default();
     // "book:1", "book:2" and "book:3" are in the partitions 1, 3 and 1 of four.
@@ -76,7 +53,7 @@ async fn published_events_are_listed_by_partition() {
         assert_eq!((metrics.published, metrics.unlisted), (2, Some(0)));
     }
     let header = table.last("$feed", 1, true).await.unwrap();
-    assert_eq!(decode_header(&header[0]), Ok(4));
+    assert_eq!(decode_header(&header[0]).unwrap().partitions, 4);
     let chunks = table.last("1", 5, true).await.unwrap();
     let chunks: Vec<_> = chunks.iter().rev().map(|item| Chunk::decode(item).unwrap()).collect();
     let ids: Vec<Vec<_>> = chunks
@@ -86,6 +63,12 @@ async fn published_events_are_listed_by_partition() {
     assert_eq!(ids, [vec!["book:1#1"], vec!["book:3#1", "book:1#2"]]);
     assert_eq!(chunks[1].previous_tag.as_ref(), Some(&chunks[0].tag));
     assert_eq!(chunks[1].entries[1].sort_key_by_time(), "1738074600002_book.borrowed");
+    // The crate reads what the publisher has written.
+    let feed = eventdb::Feed::new(dynamodb.client(), "Feed");
+    let pages = feed.follow().until_caught_up().stream().try_collect::<Vec<_>>().await.unwrap();
+    let read: Vec<_> = pages.iter().flat_map(|page| &page.entries).map(|entry| &entry.id).collect();
+    assert_eq!(read, ["book:1#1", "book:3#1", "book:1#2", "book:2#1"]);
+    assert_eq!(pages.last().unwrap().cursor, feed.end().await.unwrap());
     // The end of a partition is read without the entries.
     let end = table.last("1", 1, false).await.unwrap();
     assert_eq!(end.len(), 1);

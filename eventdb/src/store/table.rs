@@ -339,3 +339,6 @@ impl Table {
         result
     }
 }
+
+// Behind the macro that it uses.
+pub(crate) mod feed;

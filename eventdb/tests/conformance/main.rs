@@ -13,6 +13,7 @@
 )]
 
 mod aggregates;
+mod feed;
 mod idempotence;
 mod legacy;
 mod library;

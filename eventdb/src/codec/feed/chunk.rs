@@ -125,12 +125,20 @@ impl Chunk {
 /// # Errors
 /// If the item isn't a chunk.
 pub fn end_of(item: &Item) -> Result<End, InvalidFeedItem> {
+    extent_of(item).map(|(_, end)| end)
+}
+
+/// The offset of a chunk, and where it ends. It doesn't need the chunk's entries.
+///
+/// # Errors
+/// If the item isn't a chunk.
+pub fn extent_of(item: &Item) -> Result<(u64, End), InvalidFeedItem> {
     let read = || {
         let offset: u64 = number(item, feed::OFFSET)?;
         let length: u64 = number(item, feed::LENGTH)?;
         let next = offset.checked_add(length).filter(|_| length > 0);
-        let offset = next.ok_or_else(|| format!("`{}` is {length}", feed::LENGTH))?;
-        Ok(End { offset, tag: Some(tag(item, feed::TAG)?) })
+        let next = next.ok_or_else(|| format!("`{}` is {length}", feed::LENGTH))?;
+        Ok((offset, End { offset: next, tag: Some(tag(item, feed::TAG)?) }))
     };
     read().map_err(|reason| invalid(item, reason))
 }
@@ -143,29 +151,43 @@ pub fn partition_key(partition: u32) -> String {
     partition.to_string()
 }
 
+/// What a feed's header says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// The number of partitions.
+    pub partitions: u32,
+    /// A tag that no other feed has. A restored feed keeps it.
+    pub tag: Tag,
+}
+
 /// The header of a new feed. `created_at` is in milliseconds.
 pub fn encode_header(partitions: u32, created_at: i64) -> Item {
-    let mut item = key(feed::HEADER.to_owned(), 0);
+    let mut item = header_key();
     item.insert(feed::PARTITIONS.to_owned(), AttributeValue::N(partitions.to_string()));
+    item.insert(feed::TAG.to_owned(), AttributeValue::S(Tag::random().to_string()));
     item.insert(feed::CREATED_AT.to_owned(), AttributeValue::N(created_at.to_string()));
     item
 }
 
-/// The number of partitions that a header states.
+/// Reads a header.
 ///
 /// # Errors
 /// If the item isn't a header.
-pub fn decode_header(item: &Item) -> Result<u32, InvalidFeedItem> {
-    let expected = 1..=feed::MOST_PARTITIONS;
-    match number(item, feed::PARTITIONS) {
-        Ok(partitions) if expected.contains(&partitions) => Ok(partitions),
-        Ok(partitions) => {
-            let most = feed::MOST_PARTITIONS;
-            let reason = format!("it has {partitions} partitions; it must have 1 to {most}");
-            Err(invalid(item, reason))
+pub fn decode_header(item: &Item) -> Result<Header, InvalidFeedItem> {
+    let read = || {
+        let partitions: u32 = number(item, feed::PARTITIONS)?;
+        let most = feed::MOST_PARTITIONS;
+        if !(1..=most).contains(&partitions) {
+            return Err(format!("it has {partitions} partitions; it must have 1 to {most}"));
         }
-        Err(reason) => Err(invalid(item, reason)),
-    }
+        Ok(Header { partitions, tag: tag(item, feed::TAG)? })
+    };
+    read().map_err(|reason| invalid(item, reason))
+}
+
+/// The key of the header.
+pub fn header_key() -> Item {
+    key(feed::HEADER.to_owned(), 0)
 }
 
 /// The key of an item.

@@ -6,7 +6,9 @@
 
 pub mod append;
 pub mod chunk;
+pub mod cursor;
 pub mod entry;
+pub mod read;
 
 /// The partition that lists the events of a subject: the CRC-32 (ISO-HDLC) of its UTF-8 text, modulo
 /// the number of partitions.

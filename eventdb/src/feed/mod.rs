@@ -1,0 +1,134 @@
+//! Following the feed: which events were published, partition by partition.
+
+pub(crate) mod error;
+pub(crate) mod events;
+pub(crate) mod follow;
+mod reader;
+
+use std::fmt;
+
+use crate::codec::feed::cursor::FeedCursor;
+use crate::feed::error::FeedError;
+use crate::feed::follow::Follow;
+use crate::feed::reader::{end_of_partitions, header};
+use crate::store::error::Error;
+use crate::store::table::Table;
+use crate::store::table::feed::Client;
+use crate::store::{CapacityMeter, TimeLimits};
+
+/// The feed of a store: a second table, in which the publisher lists the events that it has published.
+///
+/// The feed has some partitions, 4 unless it was deployed with another number. A subject is in one of
+/// them. Within a partition, each entry has an offset: 0, 1, 2, … An entry never appears behind
+/// another one that can already be read, so a reader that follows the offsets misses nothing.
+///
+/// - It lists what was *published*: an event is in it shortly after the topic has accepted it.
+/// - An event is listed at least once. After a time-out of the publisher, it can be listed twice.
+/// - The events of a subject are listed in the order in which they were published. That is the order
+///   of their revisions, except after failures.
+///
+/// It is cheap to clone.
+///
+/// ```
+/// use eventdb::{EmbeddedDynamoDb, EventDb, Feed};
+/// use futures_util::TryStreamExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dynamodb = EmbeddedDynamoDb::in_memory().await?;
+/// # let client = dynamodb.client();
+/// # EventDb::create_table(&client, "LibraryEvents").await?;
+/// # Feed::create_table(&client, "LibraryFeed").await?;
+/// let db = EventDb::new(client.clone(), "LibraryEvents");
+/// let feed = Feed::new(client, "LibraryFeed");
+///
+/// // Without `until_caught_up`, it waits for the next events.
+/// let mut pages = feed.follow().until_caught_up().events_of(&db).stream();
+/// while let Some(page) = pages.try_next().await? {
+///     for event in &page.events {
+///         println!("{} {:?} {}", event.subject, event.revision, event.ty);
+///     }
+///     for missing in &page.missing {
+///         eprintln!("{missing}");
+///     }
+///     let text = page.cursor.to_string(); // keep it, to go on there
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Feed {
+    table: Table,
+}
+
+impl fmt::Debug for Feed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Feed").field("table", &self.table.name()).finish_non_exhaustive()
+    }
+}
+
+impl Feed {
+    /// The feed in the table with the given name, which the deployment shows as `FeedTableName`.
+    /// Nothing is sent.
+    pub fn new(client: Client, table: impl Into<String>) -> Self {
+        Self { table: Table::new(client, table) }
+    }
+
+    /// The same feed with other time limits. Each page counts as one operation.
+    #[must_use]
+    pub fn with_time_limits(&self, limits: TimeLimits) -> Self {
+        Self { table: self.table.within(limits) }
+    }
+
+    /// The same feed, but its requests also add their consumed capacity to the given meter.
+    #[must_use]
+    pub fn metered_by(&self, meter: &CapacityMeter) -> Self {
+        Self { table: self.table.metered_by(meter) }
+    }
+
+    /// Follows the feed, from its beginning unless [`after`](Follow::after) or
+    /// [`from_now`](Follow::from_now) says otherwise.
+    ///
+    /// # Cost
+    /// All reads are strongly consistent. 1 read unit per 4 KB of chunks, which are some 30 to 40
+    /// entries. A reader that has caught up consumes 1 read unit per partition and poll, and as much
+    /// as the last chunk of each partition (at most 25) twice a minute.
+    pub fn follow(&self) -> Follow {
+        Follow::new(self.table.clone())
+    }
+
+    /// The number of partitions; `None` while nothing has been published yet. It never changes.
+    ///
+    /// # Errors
+    /// [`FeedError::NoFeed`], [`FeedError::InvalidItem`] and [`FeedError::Store`].
+    pub async fn partitions(&self) -> Result<Option<u32>, FeedError> {
+        Ok(header(&self.table.begin()).await?.map(|header| header.partitions))
+    }
+
+    /// Where the feed ends now, in all partitions: a reader that reaches it has everything that was
+    /// listed before this call.
+    ///
+    /// # Cost
+    /// 1 read unit, and for each partition 1 read unit per 4 KB of its last chunk.
+    ///
+    /// # Errors
+    /// As for [`partitions`](Self::partitions).
+    pub async fn end(&self) -> Result<FeedCursor, FeedError> {
+        let table = self.table.begin();
+        let Some(header) = header(&table).await? else { return Ok(FeedCursor::default()) };
+        let positions = end_of_partitions(&table, 0..header.partitions).await?;
+        Ok(FeedCursor::new(header, positions))
+    }
+
+    /// Creates the feed's table and waits until it is ready. It stays empty until a publisher uses it.
+    ///
+    /// Use it for local work and tests. For production, the CDK construct `EventDB` deploys it. If a
+    /// table with this name exists, it isn't changed.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the database refuses the request, if the table isn't ready within a
+    /// minute, or if a table with this name has other keys. [`Error::Unavailable`].
+    pub async fn create_table(client: &Client, name: impl Into<String>) -> Result<(), Error> {
+        Table::new(client.clone(), name).create_feed().await
+    }
+}
