@@ -1,5 +1,6 @@
 //! Every event that the topic has accepted is listed in the feed in the end, or Lambda has given up on
-//! its record, for any pattern of failures and deliveries. Offsets are dense at all times.
+//! its record, for any pattern of failures and deliveries. Offsets are dense at all times. A reader that
+//! follows meanwhile has exactly what is listed in the end, or was told that it is another feed.
 //!
 //! Several shards are delivered at the same time by the model of Lambda in `common/mapping.rs`, with
 //! the model of the feed's table in `common/feed_table.rs`. Here, shards are split while records of a
@@ -20,13 +21,16 @@
 
 mod common;
 
-use std::collections::{HashMap, HashSet};
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::feed_table::{ModelFeedTable, Request, request};
 use common::mapping::{Mapping, config, deliver, in_virtual_time, mapping, step};
 use common::{ScriptedTopic, Step, event_record, payload};
+use eventdb::internals::feed::partition_of;
+use eventdb::internals::feed::read::{BrokenChain, PartitionRead, Position};
 use eventdb_publisher::handler::handle_with_feed;
 use eventdb_publisher::listing::Feed;
 use futures_util::future::join_all;
@@ -43,6 +47,19 @@ struct Arrival {
     subject: u8,
     /// Whether its subject moves to another shard here.
     moves: bool,
+}
+
+/// One read of a reader of the feed.
+#[derive(Debug, Clone, Copy)]
+struct Read {
+    /// How many entries it sees earlier than the others.
+    split: u64,
+    /// How many milliseconds earlier.
+    earlier: u64,
+    /// How many milliseconds later the next read follows.
+    pause: u64,
+    /// Whether it checks that the feed is still the same.
+    checks: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -63,6 +80,12 @@ struct Case {
     outage: Option<(u64, u64, Request)>,
     /// When the feed's table is copied, and how much later it is restored from the copy.
     feed_restored: Option<(u64, u64)>,
+    reads: Vec<Read>,
+}
+
+fn read() -> impl Strategy<Value = Read> {
+    (0..6_u64, 0..500_u64, 0..500_u64, prop::bool::weighted(0.03))
+        .prop_map(|(split, earlier, pause, checks)| Read { split, earlier, pause, checks })
 }
 
 fn case() -> impl Strategy<Value = Case> {
@@ -82,12 +105,16 @@ fn case() -> impl Strategy<Value = Case> {
         1..4_usize,
         any::<bool>(),
         prop::option::weighted(0.4, (0..20_000_u64, 0..60_000_u64, kind)),
-        prop::option::weighted(0.3, (0..5_000_u64, 0..20_000_u64)),
+        prop::option::weighted(
+            0.4,
+            prop_oneof![(0..2_000_u64, 0..2_000_u64), (0..5_000_u64, 0..20_000_u64)],
+        ),
+        vec(read(), 1..50),
     );
     (first, second).prop_map(
         |(
             (arrivals, table_restored, mappings, overtaken, topic, feed),
-            (partitions, processes, young, outage, feed_restored),
+            (partitions, processes, young, outage, feed_restored, reads),
         )| Case {
             arrivals,
             table_restored,
@@ -100,8 +127,67 @@ fn case() -> impl Strategy<Value = Case> {
             young,
             outage,
             feed_restored,
+            reads,
         },
     )
+}
+
+/// What a reader has that has followed one partition.
+#[derive(Debug, Default)]
+struct Followed {
+    ids: Vec<String>,
+    /// Why it began again.
+    broken: Vec<BrokenChain>,
+}
+
+/// Follows a partition until the publisher is done. If it is another feed, it begins again.
+async fn follow(
+    table: &ModelFeedTable,
+    partition: u32,
+    reads: &[Read],
+    is_done: &Cell<bool>,
+) -> Followed {
+    let mut followed = Followed::default();
+    let mut read = PartitionRead::after(Position::default());
+    let mut failures = 0;
+    let mut reads_without_new = 1;
+    for script in reads.iter().cycle() {
+        let last = is_done.get();
+        if script.checks || last {
+            read.check_again();
+        }
+        let from = read.read_from();
+        let split = (from + script.split, Duration::from_millis(script.earlier));
+        let items = table.read(partition, from, split, 3).await;
+        reads_without_new += 1;
+        match items.map(|items| read.take(&items)) {
+            None => {}
+            Some(Ok(new)) => {
+                failures = 0;
+                if !new.is_empty() {
+                    reads_without_new = 1;
+                } else if last {
+                    break;
+                }
+                let new = new.into_iter().flat_map(|new| new.entries);
+                followed.ids.extend(new.map(|entry| entry.id));
+            }
+            Some(Err(broken)) => {
+                failures += 1;
+                read.check_again();
+                if failures == 4 {
+                    failures = 0;
+                    followed.ids.clear();
+                    followed.broken.push(broken);
+                    read = PartitionRead::after(Position::default());
+                }
+            }
+        }
+        // A reader that finds nothing looks less often.
+        let pause = script.pause * (reads_without_new / 20).clamp(1, 20);
+        sleep(Duration::from_millis(pause)).await;
+    }
+    followed
 }
 
 /// The records of each shard.
@@ -184,7 +270,8 @@ proptest! {
         let latency = Duration::from_millis(20);
         let topic = Arc::new(ScriptedTopic { latency, ..ScriptedTopic::with_script(case.topic.clone()) });
         let table = ModelFeedTable::with_script(case.feed.clone());
-        let given_up = in_virtual_time(async {
+        let is_done = Cell::new(false);
+        let (given_up, followed) = in_virtual_time(async {
             let outage = async {
                 if let Some((start, length, request)) = case.outage {
                     sleep(Duration::from_millis(start)).await;
@@ -201,12 +288,30 @@ proptest! {
                     table.restore(backup).await;
                 }
             };
-            let delivery = deliver_all(&case, &shards, &topic, &table);
-            let (given_up, (), ()) = tokio::join!(delivery, outage, restore);
-            // Until the invocations that Lambda has given up on and late requests are done.
-            sleep(Duration::from_secs(400)).await;
-            given_up
+            let delivery = async {
+                let delivery = deliver_all(&case, &shards, &topic, &table);
+                let (given_up, (), ()) = tokio::join!(delivery, outage, restore);
+                // Until the invocations that Lambda has given up on and late requests are done.
+                sleep(Duration::from_secs(400)).await;
+                is_done.set(true);
+                given_up
+            };
+            let readers = (0..case.partitions)
+                .map(|partition| follow(&table, partition, &case.reads, &is_done));
+            tokio::join!(delivery, join_all(readers))
         });
+        let mut listed_by_partition: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+        for entry in table.entries() {
+            let partition = partition_of(&entry.subject, case.partitions);
+            listed_by_partition.entry(partition).or_default().push(entry.id);
+        }
+        for (partition, followed) in (0..).zip(followed) {
+            let listed = listed_by_partition.remove(&partition).unwrap_or_default();
+            prop_assert_eq!(followed.ids, listed, "partition {}", partition);
+            let is_other = |broken: &BrokenChain| matches!(broken, BrokenChain::OtherFeed { .. });
+            prop_assert!(followed.broken.iter().all(is_other), "{:?}", followed.broken);
+            prop_assert!(followed.broken.is_empty() || case.feed_restored.is_some());
+        }
         prop_assert_eq!(table.check_chain(), Ok(()));
         let accepted: HashSet<_> = topic.accepted().into_iter().collect();
         let listed: HashSet<_> = table.entries().into_iter().map(|entry| entry.id).collect();
@@ -337,4 +442,37 @@ async fn racing_invocations_list_behind_each_other() {
     assert!(invocations.await.iter().all(Option::is_none));
     assert_eq!(ids(&table).len(), 160);
     table.check_chain().unwrap();
+}
+
+/// The new feed has as many entries as the reader has read, so only the tags distinguish the two.
+#[tokio::test(start_paused = true)]
+async fn a_reader_notices_a_restored_feed_whether_it_checks_or_reads_on() {
+    let topic = ScriptedTopic::default();
+    for checks in [true, false] {
+        let table = ModelFeedTable::default();
+        let publish = async |subject: &str| {
+            let feed = Feed::new(table.clone(), 1);
+            invoke(&topic, &feed, &young(&[event_record(0, subject, 1)])).await;
+        };
+        publish("book:1").await;
+        let backup = table.backup();
+        publish("book:2").await;
+        let mut reader = PartitionRead::after(Position::default());
+        let mut read = async || {
+            if checks {
+                reader.check_again();
+            }
+            let from = reader.read_from();
+            let items = table.read(0, from, (from, Duration::ZERO), 10).await.unwrap();
+            reader.take(&items).map(|new| new.len())
+        };
+        assert_eq!(read().await, Ok(2));
+        table.restore(backup).await;
+        publish("book:3").await;
+        if !checks {
+            assert_eq!(read().await, Ok(0));
+            publish("book:4").await;
+        }
+        assert_eq!(read().await, Err(BrokenChain::OtherFeed { offset: 2 }));
+    }
 }

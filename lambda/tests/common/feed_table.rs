@@ -124,6 +124,31 @@ impl ModelFeedTable {
         Ok(())
     }
 
+    /// Reads chunks as a reader of the feed does: at most `most`. DynamoDB doesn't isolate a query from
+    /// concurrent writes, so those from the offset `split` on are as they are some time later. `None` while the table is being restored.
+    pub(crate) async fn read(
+        &self,
+        partition: u32,
+        from: u64,
+        (split, later): (u64, Duration),
+        most: usize,
+    ) -> Option<Vec<Item>> {
+        let key = partition.to_string();
+        let within = |from: u64, to: u64| {
+            let state = self.0.lock().unwrap();
+            let range = (key.clone(), from)..(key.clone(), to.max(from));
+            let items: Vec<_> = state.items.range(range).map(|(_, item)| item.clone()).collect();
+            (!state.is_away).then_some((items, state.restores))
+        };
+        let (mut items, restores) = within(from, split)?;
+        tokio::time::sleep(later).await;
+        let (later, restores_later) = within(split.max(from), u64::MAX)?;
+        items.extend(later);
+        items.truncate(most);
+        // A request isn't answered by two tables.
+        (restores == restores_later).then_some(items)
+    }
+
     fn next(&self) -> (Request, u32) {
         let mut state = self.0.lock().unwrap();
         let scripted = state.script.pop_front();
