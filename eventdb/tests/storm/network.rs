@@ -67,6 +67,8 @@ const ANY: [Fault; 9] = [
     Fault::ThroughputExceeded,
     Fault::LimitExceeded,
 ];
+/// A Put is also refused while a transaction writes to its item.
+const OF_PUTS: [Fault; 1] = [Fault::TransactionConflict];
 const OF_TRANSACTIONS: [Fault; 5] = [
     Fault::TransactionInProgress,
     Fault::TransactionConflict,
@@ -166,14 +168,15 @@ impl Network {
 
     fn fault(&self, operation: &str) -> Option<Fault> {
         let mut random = self.random.lock().unwrap();
-        let is_transaction = operation == "TransactWriteItems";
-        let silent = if is_transaction { self.silent.lock().unwrap().pop() } else { None };
+        let is_append = ["TransactWriteItems", "PutItem"].contains(&operation);
+        let silent = if is_append { self.silent.lock().unwrap().pop() } else { None };
         let fault = silent.or_else(|| {
             if random.u8(0..100) >= self.percentage {
                 return None;
             }
             let own: &[Fault] = match operation {
                 "TransactWriteItems" => &OF_TRANSACTIONS,
+                "PutItem" => &OF_PUTS,
                 "Query" => &OF_QUERIES,
                 _ => &[],
             };
@@ -232,6 +235,9 @@ impl Network {
             Some(Fault::LimitExceeded) => Reply::error(400, "RequestLimitExceeded"),
             Some(Fault::TransactionInProgress) => {
                 Reply::error(400, "TransactionInProgressException")
+            }
+            Some(Fault::TransactionConflict) if operation == "PutItem" => {
+                Reply::error(400, "TransactionConflictException")
             }
             Some(Fault::TransactionConflict) => self.cancelled(&request, "TransactionConflict"),
             Some(Fault::CancelledByThrottling) => self.cancelled(&request, "ThrottlingError"),
@@ -313,6 +319,7 @@ impl Network {
             "DescribeTable" => call!(describe_table),
             "GetItem" => call!(get_item),
             "PutItem" => call!(put_item),
+            "BatchGetItem" => call!(batch_get_item),
             "Query" => call!(query),
             "TransactWriteItems" => call!(transact_write_items),
             other => panic!("{other} is not expected"),

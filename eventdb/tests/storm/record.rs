@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use eventdb::{Error, Event, ExpectedState, Precondition, SubjectState};
+use eventdb::{Error, Event, ExpectedState, Precondition, SubjectState, TableLayout};
 
 /// One append, as its writer saw it.
 #[derive(Debug)]
@@ -55,9 +55,16 @@ fn origin(event: &Event) -> (u64, usize) {
 
 impl Record {
     /// Panics unless the histories, by subject, explain everything that was seen.
-    pub(crate) fn assert_explained_by(&self, histories: &BTreeMap<String, Vec<Event>>) {
+    pub(crate) fn assert_explained_by(
+        &self,
+        histories: &BTreeMap<String, Vec<Event>>,
+        layout: TableLayout,
+    ) {
         for (subject, events) in histories {
             assert_sound(subject, events);
+            if layout == TableLayout::ByTime {
+                assert_times_increase(subject, events);
+            }
         }
         let mut stored = HashMap::<u64, BTreeMap<usize, &Event>>::new();
         for event in histories.values().flatten() {
@@ -68,7 +75,7 @@ impl Record {
         for append in &self.appends {
             let events = stored.get(&append.number).map(|events| events.values().copied());
             let events: Vec<&Event> = events.into_iter().flatten().collect();
-            append.assert_stored_as(&events, histories);
+            append.assert_stored_as(&events, histories, layout);
         }
         let appends: HashMap<u64, &Append> =
             self.appends.iter().map(|append| (append.number, append)).collect();
@@ -104,11 +111,14 @@ impl Record {
     }
 }
 
-/// Revisions without a gap, and times that increase.
+/// Revisions without a gap.
 pub(crate) fn assert_sound(subject: &str, events: &[Event]) {
     for (event, revision) in events.iter().zip(1..) {
         assert_eq!(event.revision, Some(revision), "{subject}");
     }
+}
+
+fn assert_times_increase(subject: &str, events: &[Event]) {
     for pair in events.windows(2) {
         assert!(pair[0].time < pair[1].time, "{subject}: {pair:?}");
     }
@@ -131,7 +141,12 @@ impl Append {
         }
     }
 
-    fn assert_stored_as(&self, events: &[&Event], histories: &BTreeMap<String, Vec<Event>>) {
+    fn assert_stored_as(
+        &self,
+        events: &[&Event],
+        histories: &BTreeMap<String, Vec<Event>>,
+        layout: TableLayout,
+    ) {
         match &self.outcome {
             Outcome::Acknowledged(answered) => {
                 let answered: Vec<&Event> = answered.iter().collect();
@@ -157,6 +172,11 @@ impl Append {
                 precondition.subject == conflict.subject
                     && precondition.expected == conflict.expected
             });
+            // By revision, an append can only be stored where it was sent to.
+            let is_asked_for = is_asked_for
+                || self.was_unsettled
+                    && layout == TableLayout::ByRevision
+                    && matches!(conflict.expected, ExpectedState::Revision(_));
             assert!(is_asked_for, "a conflict with what nobody asked for: {self:?}");
             assert!(!conflict.expected.is_met_by(&conflict.actual), "no conflict: {self:?}");
             if let SubjectState::Populated { revision, last_event_id } = &conflict.actual {
