@@ -6,7 +6,7 @@
 //! reported by message, so that only that one is delivered again.
 //!
 //! `VIEW_TABLE` names the view's table, with the partition key `id` (text); `EVENT_TABLE` the event
-//! store's. The mapping of the queue must have `ReportBatchItemFailures`. `tests/pipeline` deploys
+//! store's, and `EVENT_TABLE_LAYOUT` its layout, if it isn't `byTime`. The mapping of the queue must have `ReportBatchItemFailures`. `tests/pipeline` deploys
 //! it.
 
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use eventdb::{
     BoxError, DomainEvent, DynamoDbReadModel, Event, EventDb, PositionTable, Projection,
-    UnknownTypes,
+    TableLayout, UnknownTypes,
 };
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,10 @@ async fn main() -> Result<(), Error> {
     let view = std::env::var("VIEW_TABLE").map_err(|_| "VIEW_TABLE must name the view's table")?;
     let events =
         std::env::var("EVENT_TABLE").map_err(|_| "EVENT_TABLE must name the event store's")?;
+    let layout = match std::env::var("EVENT_TABLE_LAYOUT") {
+        Ok(name) => name.parse()?,
+        Err(_) => TableLayout::ByTime,
+    };
     let client = Client::new(&aws_config::load_defaults(BehaviorVersion::latest()).await);
     let positions = PositionTable {
         table: view.clone(),
@@ -51,7 +55,8 @@ async fn main() -> Result<(), Error> {
     };
     let loans =
         DynamoDbReadModel::new(client.clone(), positions, move |event| changes(&view, event));
-    let projection = &Projection::new(loans).reading(EventDb::new(client, events));
+    let projection =
+        &Projection::new(loans).reading(EventDb::new(client, events).with_layout(layout));
     lambda_runtime::run(service_fn(async |batch: LambdaEvent<SqsEvent>| {
         let messages = batch.payload.records.into_iter().map(|message| {
             (message.message_id.unwrap_or_default(), message.body.unwrap_or_default())

@@ -81,7 +81,7 @@ impl Batch {
             self.unpublishable.push(Unpublishable {
                 position: entry.position,
                 subject: Some(entry.subject),
-                time_type: Some(entry.time_type),
+                sort_key: entry.sort_key,
                 reason: format!("its message has {size} bytes; it must have at most {bytes}"),
             });
         }

@@ -89,7 +89,7 @@ pub async fn handle_with_feed<F: FeedTable>(
     for row in &batch.unpublishable {
         tracing::error!(
             subject = row.subject,
-            time_type = row.time_type,
+            sort_key = row.sort_key.as_ref().map(tracing::field::display),
             reason = row.reason,
             "a row can't be published"
         );

@@ -184,7 +184,7 @@ impl Work {
     fn give_up(&mut self, entry: &Entry, failure: &PublishFailure) {
         tracing::error!(
             subject = entry.subject,
-            time_type = entry.time_type,
+            sort_key = entry.sort_key.as_ref().map(tracing::field::display),
             code = failure.code,
             sender_fault = failure.kind == FailureKind::InvalidEntry,
             "an event wasn't published"

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
-use crate::record::Unpublishable;
+use crate::record::{SortKey, Unpublishable};
 use crate::topic::{Entry, Limits};
 
 /// The events of a batch, queued by subject.
@@ -40,7 +40,7 @@ impl Queues {
     /// use eventdb_publisher::queues::Queues;
     /// use eventdb_publisher::record::Unpublishable;
     ///
-    /// let row = Unpublishable { position: 3, subject: None, time_type: None, reason: "…".to_owned() };
+    /// let row = Unpublishable { position: 3, subject: None, sort_key: None, reason: "…".to_owned() };
     /// assert_eq!(Queues::new(Vec::new(), &[row]).into_failed(), [3]);
     /// ```
     pub fn new(entries: Vec<Entry>, unpublishable: &[Unpublishable]) -> Self {
@@ -53,12 +53,12 @@ impl Queues {
         // For each subject, the first sort key that can't be published. Sort keys have the order of
         // the events. An unpublishable row may lack its revision, but it has a sort key. If it
         // doesn't, it counts as the first row.
-        let mut barriers: HashMap<&str, &str> = HashMap::new();
+        let mut barriers: HashMap<&str, Option<&SortKey>> = HashMap::new();
         for row in unpublishable {
             let Some(subject) = &row.subject else { continue };
-            let key = row.time_type.as_deref().unwrap_or_default();
+            let key = row.sort_key.as_ref();
             let barrier = barriers.entry(subject).or_insert(key);
-            *barrier = key.min(barrier);
+            *barrier = key.min(*barrier);
         }
         for entry in entries {
             queues.waiting.entry(entry.subject.clone()).or_default().push_back(entry);
@@ -69,7 +69,7 @@ impl Queues {
             let barrier = barriers.get(subject.as_str());
             let sendable = queue
                 .iter()
-                .take_while(|entry| barrier.is_none_or(|key| entry.time_type.as_str() < *key))
+                .take_while(|entry| barrier.is_none_or(|key| entry.sort_key.as_ref() < *key))
                 .count();
             queues.failed.extend(queue.drain(sendable..).map(|entry| entry.position));
             queues.ready.extend(readiness(subject, queue));
@@ -134,8 +134,8 @@ impl Queues {
     }
 }
 
-fn order(entry: &Entry) -> (Option<u64>, &str, usize) {
-    (entry.revision, &entry.time_type, entry.position)
+fn order(entry: &Entry) -> (Option<u64>, Option<&SortKey>, usize) {
+    (entry.revision, entry.sort_key.as_ref(), entry.position)
 }
 
 fn readiness(subject: &str, queue: &VecDeque<Entry>) -> Option<(usize, Reverse<usize>, String)> {

@@ -1,10 +1,12 @@
 //! Converts a record of the table's stream to an [`Entry`] for the topic. No I/O.
 
+use std::fmt;
+
 use aws_lambda_events::dynamodb::EventRecord;
 use chrono::{DateTime, TimeDelta, Utc};
 use eventdb::internals::item;
 use eventdb::internals::schema::{self, attribute};
-use eventdb::{FeedEntry, InvalidItem, Listing, Message, StoreId};
+use eventdb::{FeedEntry, Listing, Message, StoreId};
 use serde_dynamo::{AttributeValue, Item};
 
 use crate::topic::Entry;
@@ -42,14 +44,46 @@ pub struct Unpublishable {
     /// The row's partition key, if it has one.
     pub subject: Option<String>,
     /// The row's sort key, if it has one.
-    pub time_type: Option<String>,
+    pub sort_key: Option<SortKey>,
     /// What is wrong with it.
     pub reason: String,
 }
 
+/// The sort key of a row. The keys of a subject's events have the order of the events.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SortKey {
+    /// In a table by time: its `time_type`.
+    TimeType(String),
+    /// In a table by revision.
+    Revision(u64),
+}
+
+impl fmt::Display for SortKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimeType(key) => formatter.write_str(key),
+            Self::Revision(key) => key.fmt(formatter),
+        }
+    }
+}
+
+impl SortKey {
+    /// The sort key of an item, if it has one.
+    fn of(item: &Item) -> Option<Self> {
+        // Rows of a table by time have a revision, too, but it isn't their key.
+        if let Some(key) = text(item, attribute::TIME_TYPE) {
+            return Some(Self::TimeType(key));
+        }
+        match item.get(attribute::REVISION) {
+            Some(AttributeValue::N(number)) => number.parse().ok().map(Self::Revision),
+            _ => None,
+        }
+    }
+}
+
 /// Reads the record at a position of its batch.
 ///
-/// An event is an `INSERT` whose `pk_all` is `all`, as in the stream mapping's
+/// An event is an `INSERT` whose `pk_all` is `all`, or `all-00` to `all-15` in a table by revision, as in the stream mapping's
 /// [filter](eventdb::internals::schema::document). Other records are skipped, so the function also
 /// works without the filter.
 ///
@@ -81,27 +115,35 @@ pub fn read(position: usize, record: EventRecord) -> Record {
         return Record::Unpublishable(Unpublishable {
             position,
             subject: text(&keys, attribute::SUBJECT),
-            time_type: text(&keys, attribute::TIME_TYPE),
+            sort_key: SortKey::of(&keys),
             reason: "the record has no new image; the stream's view type must be NEW_IMAGE"
                 .to_owned(),
         });
     }
-    if !matches!(image.get(attribute::PK_ALL), Some(AttributeValue::S(value)) if value == schema::ALL_EVENTS)
-    {
+    let is_event = match image.get(attribute::PK_ALL) {
+        Some(AttributeValue::S(partition)) => {
+            partition == schema::ALL_EVENTS || partition.starts_with(schema::ALL_EVENTS_PREFIX)
+        }
+        _ => false,
+    };
+    if !is_event {
         return Record::Skipped("not an event, but another item of the store");
     }
-    let sort_key = text(&image, attribute::TIME_TYPE);
+    let sort_key = SortKey::of(&image);
     match item::decode(image) {
         Ok(event) => {
-            let listing = FeedEntry::new(&event, sort_key.as_deref(), Listing::Published);
+            let time_type = match &sort_key {
+                Some(SortKey::TimeType(key)) => Some(key.as_str()),
+                _ => None,
+            };
+            let listing = FeedEntry::new(&event, time_type, Listing::Published);
             let message = match &store {
                 Some(store) => Message::of_store(&event, store),
                 None => Message::new(&event),
             };
-            let time_type = item::time_type(event.time, &event.ty);
             Record::Event(Entry {
                 position,
-                time_type,
+                sort_key,
                 subject: event.subject,
                 revision: event.revision,
                 source: event.source,
@@ -111,7 +153,13 @@ pub fn read(position: usize, record: EventRecord) -> Record {
                 listing,
             })
         }
-        Err(invalid) => Record::Unpublishable(unreadable(position, &keys, &invalid)),
+        Err(invalid) => Record::Unpublishable(Unpublishable {
+            position,
+            subject: text(&invalid.item, attribute::SUBJECT)
+                .or_else(|| text(&keys, attribute::SUBJECT)),
+            sort_key: sort_key.or_else(|| SortKey::of(&keys)),
+            reason: invalid.reason,
+        }),
     }
 }
 
@@ -124,16 +172,6 @@ fn streamed_at(second: DateTime<Utc>, event: DateTime<Utc>) -> Option<DateTime<U
         return None;
     }
     Some(event.max(second).min(second + TimeDelta::milliseconds(999)))
-}
-
-fn unreadable(position: usize, keys: &Item, invalid: &InvalidItem) -> Unpublishable {
-    let key = |in_image: Option<&str>, name| in_image.map(str::to_owned).or(text(keys, name));
-    Unpublishable {
-        position,
-        subject: key(invalid.subject(), attribute::SUBJECT),
-        time_type: key(invalid.time_type(), attribute::TIME_TYPE),
-        reason: invalid.reason.clone(),
-    }
 }
 
 fn text(item: &Item, name: &str) -> Option<String> {

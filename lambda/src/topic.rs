@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use crate::record::SortKey;
 use chrono::{DateTime, Utc};
 use eventdb::{FeedEntry, Message};
 
@@ -15,7 +16,7 @@ pub struct Entry {
     /// The event's revision; `None` on a legacy row.
     pub revision: Option<u64>,
     /// The event's sort key in the table.
-    pub time_type: String,
+    pub sort_key: Option<SortKey>,
     /// The event's source.
     pub source: String,
     /// The event's id.

@@ -68,6 +68,58 @@ async fn what_is_no_new_event_is_skipped() {
     assert_eq!((metrics.published, metrics.skipped, metrics.failed), (1, 5, 0));
 }
 
+/// The record of the same event in a table by revision.
+fn record_by_revision(position: usize, subject: &str, revision: u64, data: &str) -> Value {
+    let mut image = event_record(position, subject, revision)["dynamodb"]["NewImage"].take();
+    let image_members = image.as_object_mut().unwrap();
+    image_members.remove("time_type");
+    let partition = eventdb::internals::item::partition_of(subject);
+    let partition = eventdb::internals::item::all_events_partition(partition);
+    image_members.insert("pk_all".to_owned(), json!({ "S": partition }));
+    image_members.insert("data".to_owned(), json!({ "S": data }));
+    let mut record = record(position, "INSERT", &image);
+    record["dynamodb"]["Keys"] =
+        json!({ "subject": image["subject"], "revision": image["revision"] });
+    record
+}
+
+#[tokio::test]
+async fn the_message_is_the_same_from_a_table_of_either_layout() {
+    let by_time = ScriptedTopic::default();
+    let records = [event_record(0, "book:1", 1), event_record(1, "bücher:📚", 2)];
+    handle(&by_time, payload(&records), deadline()).await.0.unwrap();
+    let by_revision = ScriptedTopic::default();
+    let data = r#"{"n":1}"#;
+    let records =
+        [record_by_revision(0, "book:1", 1, data), record_by_revision(1, "bücher:📚", 2, data)];
+    let (checkpoint, metrics) = handle(&by_revision, payload(&records), deadline()).await;
+    assert_eq!(checkpoint.unwrap().sequence_number(), None);
+    assert_eq!((metrics.published, metrics.skipped, metrics.failed), (2, 0, 0));
+    assert_eq!(*by_revision.bodies.lock().unwrap(), *by_time.bodies.lock().unwrap());
+}
+
+#[tokio::test]
+async fn a_bad_row_by_revision_holds_back_the_revisions_after_it() {
+    // Its revision has more digits than the others, so the order isn't that of text.
+    let records: Vec<Value> = [8, 11, 9, 10]
+        .into_iter()
+        .enumerate()
+        .map(|(position, revision)| {
+            let data = if revision == 10 { "{" } else { "{}" };
+            record_by_revision(position, "book:1", revision, data)
+        })
+        .collect();
+    let topic = ScriptedTopic::default();
+    let (checkpoint, metrics) = handle(&topic, payload(&records), deadline()).await;
+    assert_eq!((metrics.published, metrics.failed), (2, 2));
+    assert_eq!(checkpoint.unwrap().sequence_number(), Some(&*common::sequence_number(1)));
+    // One in a partition that isn't the subject's would be read by nobody.
+    let mut strange = record_by_revision(0, "book:1", 1, "{}");
+    strange["dynamodb"]["NewImage"]["pk_all"] = json!({ "S": "all-99" });
+    let (_, metrics) = handle(&ScriptedTopic::default(), payload(&[strange]), deadline()).await;
+    assert_eq!((metrics.published, metrics.failed), (0, 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_failure_at_any_position_gives_exactly_that_checkpoint() {
     for position in 0..25 {
