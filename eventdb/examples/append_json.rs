@@ -4,7 +4,8 @@
 //! append, an array of `{ "source", "type", "subject", "data", "extensions"? }`. The history of
 //! every subject that was appended to is printed then, one CloudEvent a line, in the order of
 //! its revisions. With `AWS_ENDPOINT_URL_DYNAMODB` set it uses the table there. With `--times` it
-//! says on standard error how long each append took, a line each.
+//! says on standard error how long each append took, a line each; with `--by-revision` the table is one
+//! by revision.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it prints is its purpose")]
 
@@ -14,7 +15,7 @@ use std::time::Instant;
 
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::Client;
-use eventdb::{EventCandidate, EventDb};
+use eventdb::{EventCandidate, EventDb, TableLayout};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -50,9 +51,12 @@ impl From<Given> for EventCandidate {
 async fn main() -> Result<(), Box<dyn Error>> {
     let table = std::env::var("LIBRARY_TABLE").map_err(|_| "LIBRARY_TABLE must name the table")?;
     let configuration = aws_config::load_defaults(BehaviorVersion::latest()).await;
-    let db = EventDb::new(Client::new(&configuration), table);
+    let is_given = |option: &str| std::env::args().any(|argument| argument == option);
+    let layout =
+        if is_given("--by-revision") { TableLayout::ByRevision } else { TableLayout::ByTime };
+    let db = EventDb::new(Client::new(&configuration), table).with_layout(layout);
 
-    let tells_times = std::env::args().any(|argument| argument == "--times");
+    let tells_times = is_given("--times");
     let mut subjects = BTreeSet::new();
     for line in std::io::stdin().lines() {
         let append: Vec<Given> = serde_json::from_str(&line?)?;

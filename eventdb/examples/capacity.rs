@@ -2,7 +2,7 @@
 //!
 //! The numbers are the database's own answers: here those of the embedded database, whose figures
 //! are modelled on captured answers of AWS; with `AWS_ENDPOINT_URL_DYNAMODB` or `CAPACITY_TABLE`
-//! set, those of the database there.
+//! set, those of the database there. With `--by-revision` the table is one by revision.
 
 #![allow(clippy::print_stdout, reason = "what it prints is the point of an example")]
 
@@ -12,7 +12,7 @@ use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::Client;
 use eventdb::{
     Aggregate, CapacityMeter, DomainEvent, EmbeddedDynamoDb, EventCandidate, EventDb, Precondition,
-    Repository, Snapshots, UnknownTypes,
+    Repository, Snapshots, TableLayout, UnknownTypes,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -72,19 +72,25 @@ impl Table {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    let layout = match std::env::args().any(|argument| argument == "--by-revision") {
+        true => TableLayout::ByRevision,
+        false => TableLayout::ByTime,
+    };
     let table = std::env::var("CAPACITY_TABLE");
     if table.is_ok() || std::env::var_os("AWS_ENDPOINT_URL_DYNAMODB").is_some() {
         let client = Client::new(&aws_config::load_defaults(BehaviorVersion::latest()).await);
-        return print(client, &table.unwrap_or_else(|_| "CapacityEvents".to_owned())).await;
+        let name = table.unwrap_or_else(|_| "CapacityEvents".to_owned());
+        return print(client, &name, layout).await;
     }
     let dynamodb = EmbeddedDynamoDb::in_memory().await?;
-    print(dynamodb.client(), "CapacityEvents").await
+    print(dynamodb.client(), "CapacityEvents", layout).await
 }
 
-async fn print(client: Client, table: &str) -> Result<(), Box<dyn Error>> {
-    EventDb::create_table(&client, table).await?;
+async fn print(client: Client, name: &str, layout: TableLayout) -> Result<(), Box<dyn Error>> {
+    EventDb::create_table(&client, name).layout(layout).await?;
     let meter = CapacityMeter::new();
-    let table = Table { db: EventDb::new(client, table).metered_by(&meter), meter };
+    let db = EventDb::new(client, name).with_layout(layout).metered_by(&meter);
+    let table = Table { db, meter };
     let db = &table.db;
     // Subjects of this run only, of one length, so that it can be run again.
     let run = chrono::Utc::now().timestamp_millis();
@@ -102,6 +108,13 @@ async fn print(client: Client, table: &str) -> Result<(), Box<dyn Error>> {
             .only_if(Precondition::subject_is_at_revision(&book, 2))
             .await?;
         table.row(&format!("append an event at a stated revision, {size}"));
+        if layout == TableLayout::ByRevision {
+            let last = db.fetch_events_for_subject(&book).backwards().limit(1).await?;
+            let known = last.known_revision().ok_or("the subject has no events")?.clone();
+            table.meter.take();
+            db.add_new_events([event_of(bytes, &book)]).only_if(known.into()).await?;
+            table.row(&format!("append an event at a revision that was read, {size}"));
+        }
     }
     let many = subject("many");
     db.add_new_events([event_of(512, &many)]).await?;

@@ -17,7 +17,7 @@ use aws_config::BehaviorVersion;
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message};
 use eventdb::{
     ApplyOutcome, DomainEvent, Event, EventDb, Position, Projection, ReadModel, ReceivedMessage,
-    Step, UnknownTypes, UnreadableEvent,
+    Step, TableLayout, UnknownTypes, UnreadableEvent,
 };
 use serde::{Deserialize, Serialize};
 
@@ -79,19 +79,24 @@ impl ReadModel for Loans {
 async fn main() -> Result<(), Box<dyn Error>> {
     let queue = std::env::var("LIBRARY_QUEUE").map_err(|_| "LIBRARY_QUEUE must name the queue")?;
     let topic = std::env::var("LIBRARY_TOPIC").ok();
-    let until_empty = match std::env::args().nth(1).as_deref() {
-        None => false,
-        Some("--until-empty") => true,
-        Some(other) => {
-            return Err(format!("{other} is unknown: give --until-empty or nothing").into());
+    let (mut until_empty, mut layout) = (false, TableLayout::ByTime);
+    for option in std::env::args().skip(1) {
+        match option.as_str() {
+            "--until-empty" => until_empty = true,
+            "--by-revision" => layout = TableLayout::ByRevision,
+            other => {
+                return Err(
+                    format!("{other} is unknown: give --until-empty or --by-revision").into()
+                );
+            }
         }
-    };
+    }
     let configuration = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let sqs = aws_sdk_sqs::Client::new(&configuration);
     let loans = Loans::default();
-    let store = std::env::var("LIBRARY_TABLE")
-        .ok()
-        .map(|table| EventDb::new(aws_sdk_dynamodb::Client::new(&configuration), table));
+    let store = std::env::var("LIBRARY_TABLE").ok().map(|table| {
+        EventDb::new(aws_sdk_dynamodb::Client::new(&configuration), table).with_layout(layout)
+    });
     let projection = Projection::new(&loans).reading(store);
     loop {
         let receive = sqs

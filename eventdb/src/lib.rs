@@ -127,10 +127,10 @@ pub use {
     feed::events::{FeedEventsPage, FollowEvents, MissingEvent, MissingReason},
     feed::follow::{FeedPage, Follow},
     store::error::{CompleteEvent, Conflict, Error, IdReuse, StoredEvent, UnsettledEvents},
-    store::precondition::{ExpectedState, Precondition, SubjectState},
+    store::precondition::{ExpectedState, KnownRevision, Precondition, SubjectState},
     store::{
-        AddEvents, AddNewEvents, CapacityMeter, ConsumedCapacity, EventDb, FetchEvent, FetchEvents,
-        History, MissingRevisions, TimeLimits,
+        AddEvents, AddNewEvents, CapacityMeter, ConsumedCapacity, CreateTable, EventDb, FetchEvent,
+        FetchEvents, History, InvalidTableLayout, MissingRevisions, TableLayout, TimeLimits,
     },
     subscribe::dynamodb_read_model::{DynamoDbReadModel, PositionTable, ReadModelError},
 };

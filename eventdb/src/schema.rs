@@ -57,6 +57,8 @@ pub mod attribute {
     pub const EVENT_TIME_TYPE: &str = "event_time_type";
     /// On an id guard of a table by revision: the revision of the guarded event (Number).
     pub const EVENT_REVISION: &str = "event_revision";
+    /// On a snapshot of a table by revision: the revision of the last event in the state (Number).
+    pub const STATE_REVISION: &str = "state_revision";
     /// On a snapshot of a table by revision: the name of the aggregate (String).
     pub const AGGREGATE: &str = "aggregate";
     /// On the first event of a subject in a table by revision: partition key of

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use eventdb::{
     CapacityMeter, EmbeddedDynamoDb, EmbeddedError, EventCandidate, EventDb, Precondition,
+    TableLayout,
 };
 use serde_json::json;
 use tracing::instrument::WithSubscriber;
@@ -200,4 +201,38 @@ async fn a_file_that_is_no_database_is_named() {
     assert!(matches!(&error, EmbeddedError::Open { .. }), "{error:?}");
     assert!(error.to_string().contains(path.to_str().unwrap()));
     std::fs::remove_file(&path).unwrap();
+}
+
+#[tokio::test]
+async fn an_index_that_is_left_out_takes_no_units() {
+    let dynamodb = EmbeddedDynamoDb::in_memory().await.unwrap();
+    let client = dynamodb.client();
+    let with_indexes = || EventDb::create_table(&client, "All").layout(TableLayout::ByRevision);
+    with_indexes().await.unwrap();
+    EventDb::create_table(&client, "Few")
+        .layout(TableLayout::ByRevision)
+        .without_all_events_by_time()
+        .without_all_events_by_id()
+        .await
+        .unwrap();
+    for (table, expected) in [("All", [3.0, 3.0, 12.0]), ("Few", [1.0, 1.0, 10.0])] {
+        let meter = CapacityMeter::new();
+        let db = EventDb::new(client.clone(), table).with_layout(TableLayout::ByRevision);
+        let db = db.metered_by(&meter);
+        let event = |bytes: usize| {
+            EventCandidate::builder()
+                .source("https://library.example.com")
+                .ty("book.borrowed")
+                .subject("book:1")
+                .data(json!({ "filling": "x".repeat(bytes - 230) }))
+                .build()
+        };
+        // A subject's first event is in one more index.
+        db.add_new_events([event(512)]).await.unwrap();
+        meter.take();
+        for (bytes, units) in [512, 1_024, 10_240].into_iter().zip(expected) {
+            db.add_new_events([event(bytes)]).await.unwrap();
+            assert!((meter.take().write_units - units).abs() < 0.01, "{table}, {bytes} bytes");
+        }
+    }
 }

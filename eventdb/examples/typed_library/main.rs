@@ -3,7 +3,7 @@
 //!
 //! `cargo run --example typed_library` runs it on a database inside the process; with
 //! `AWS_ENDPOINT_URL_DYNAMODB` set on the database there, with `LIBRARY_TABLE` set on the deployed
-//! table of that name. `cargo test -p eventdb --example typed_library` tests its decisions.
+//! table of that name. With `--by-revision` the table is one by revision. `cargo test -p eventdb --example typed_library` tests its decisions.
 
 #![allow(clippy::print_stdout, reason = "what it prints is the point of an example")]
 
@@ -19,7 +19,7 @@ use chrono::{Days, Utc};
 use domain::{Book, BookEvent, Rejection, User, lend};
 use eventdb::{
     ApplyOutcome, CapacityMeter, EmbeddedDynamoDb, Event, EventCandidate, EventDb, Message,
-    Position, Projection, ReadModel, Repository, Snapshots, Step, UnreadableEvent,
+    Position, Projection, ReadModel, Repository, Snapshots, Step, TableLayout, UnreadableEvent,
 };
 use serde_json::json;
 
@@ -27,22 +27,27 @@ const SOURCE: &str = "https://library.example.com";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    let layout = match std::env::args().any(|argument| argument == "--by-revision") {
+        true => TableLayout::ByRevision,
+        false => TableLayout::ByTime,
+    };
     let table = std::env::var("LIBRARY_TABLE");
     if table.is_err() && std::env::var_os("AWS_ENDPOINT_URL_DYNAMODB").is_none() {
         let dynamodb = EmbeddedDynamoDb::in_memory().await?;
         println!("An embedded DynamoDB listens on {}.", dynamodb.endpoint());
-        EventDb::create_table(&dynamodb.client(), "LibraryEvents").await?;
-        return library(EventDb::new(dynamodb.client(), "LibraryEvents")).await;
+        EventDb::create_table(&dynamodb.client(), "LibraryEvents").layout(layout).await?;
+        let db = EventDb::new(dynamodb.client(), "LibraryEvents").with_layout(layout);
+        return library(db).await;
     }
     let client = Client::new(&aws_config::load_defaults(BehaviorVersion::latest()).await);
     let name = match table {
         Ok(name) => name,
         Err(_) => {
-            EventDb::create_table(&client, "LibraryEvents").await?;
+            EventDb::create_table(&client, "LibraryEvents").layout(layout).await?;
             "LibraryEvents".to_owned()
         }
     };
-    library(EventDb::new(client, name)).await
+    library(EventDb::new(client, name).with_layout(layout)).await
 }
 
 async fn library(db: EventDb) -> Result<(), Box<dyn Error>> {

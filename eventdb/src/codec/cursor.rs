@@ -37,6 +37,10 @@ pub(crate) enum RowKeys {
     SubjectAndType { subject: String, ty: String, time_type: String },
     #[serde(rename = "a")]
     All { time: i64, subject: String, time_type: String },
+    #[serde(rename = "r")]
+    SubjectByRevision { subject: String, ty: Option<String>, revision: u64 },
+    #[serde(rename = "p")]
+    AllByRevision { time: i64, subject: String, revision: u64 },
 }
 
 /// A text that isn't a cursor, or a cursor of another read.
@@ -96,6 +100,12 @@ mod tests {
                 .prop_map(|(subject, time_type)| RowKeys::Subject { subject, time_type }),
             any::<(String, String, String)>().prop_map(|(subject, ty, time_type)| {
                 RowKeys::SubjectAndType { subject, ty, time_type }
+            }),
+            any::<(String, Option<String>, u64)>().prop_map(|(subject, ty, revision)| {
+                RowKeys::SubjectByRevision { subject, ty, revision }
+            }),
+            any::<(i64, String, u64)>().prop_map(|(time, subject, revision)| {
+                RowKeys::AllByRevision { time, subject, revision }
             }),
             any::<(i64, String, String)>().prop_map(|(time, subject, time_type)| {
                 RowKeys::All { time, subject, time_type }

@@ -15,7 +15,7 @@ use data_encoding::BASE64;
 use serde_dynamo::{AttributeValue, Item};
 use serde_json::Value;
 
-use crate::codec::cloud_event;
+use crate::codec::{cloud_event, json_text};
 use crate::event::decimal::{self, Decimal};
 use crate::event::path::Path;
 use crate::event::{Event, ExtensionValue};
@@ -40,7 +40,7 @@ impl InvalidItem {
         text(&self.item, attribute::SUBJECT)
     }
 
-    /// The row's sort key, if it is text.
+    /// The row's sort key in a table by time, if it is text.
     pub fn time_type(&self) -> Option<&str> {
         text(&self.item, attribute::TIME_TYPE)
     }
@@ -48,13 +48,12 @@ impl InvalidItem {
 
 impl fmt::Display for InvalidItem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "the row with the key ({:?}, {:?}) isn't a valid event: {}",
-            self.subject().unwrap_or("?"),
-            self.time_type().unwrap_or("?"),
-            self.reason
-        )
+        write!(formatter, "the row with the key ({:?}, ", self.subject().unwrap_or("?"))?;
+        match (self.time_type(), self.item.get(attribute::REVISION)) {
+            (None, Some(AttributeValue::N(revision))) => write!(formatter, "{revision}"),
+            (time_type, _) => write!(formatter, "{:?}", time_type.unwrap_or("?")),
+        }?;
+        write!(formatter, ") isn't a valid event: {}", self.reason)
     }
 }
 
@@ -129,22 +128,57 @@ pub(crate) fn time_type_size(ty: &str) -> usize {
     TIME_DIGITS + 1 + ty.len()
 }
 
-/// The item of an event.
+/// The item of an event in a table by time.
 ///
 /// The event should have passed the validation. A number in its data that DynamoDB can't hold is
 /// written unchanged, and DynamoDB refuses it.
 pub fn encode(event: &Event) -> Item {
+    let mut item = encode_common(event);
+    item.insert(
+        attribute::TIME_TYPE.to_owned(),
+        AttributeValue::S(time_type(event.time, &event.ty)),
+    );
+    item.insert(attribute::PK_ALL.to_owned(), AttributeValue::S(schema::ALL_EVENTS.to_owned()));
+    item.insert(attribute::DATA.to_owned(), to_attribute(&event.data));
+    item
+}
+
+/// The item of an event in a table by revision. The payload is stored as JSON text.
+pub fn encode_by_revision(event: &Event) -> Item {
+    let mut item = encode_common(event);
+    let partition = partition_of(&event.subject);
+    let mut put = |name: &str, value| item.insert(name.to_owned(), AttributeValue::S(value));
+    put(attribute::PK_ALL, all_events_partition(partition));
+    put(attribute::DATA, event.data.to_string());
+    if event.revision == Some(1) {
+        put(
+            attribute::SUBJECT_PARTITION,
+            format!("{}{partition:02}", schema::SUBJECT_PARTITION_PREFIX),
+        );
+    }
+    item
+}
+
+/// The partition of a subject in the indexes of a table by revision, from 0 to 15: the CRC-32
+/// (ISO-HDLC) of its UTF-8 bytes, modulo 16.
+pub fn partition_of(subject: &str) -> u32 {
+    crc32fast::hash(subject.as_bytes()) % schema::ALL_EVENTS_PARTITIONS
+}
+
+/// The value of `pk_all` of a partition of the index of all events.
+pub fn all_events_partition(partition: u32) -> String {
+    format!("{}{partition:02}", schema::ALL_EVENTS_PREFIX)
+}
+
+fn encode_common(event: &Event) -> Item {
     let string = |value: &str| AttributeValue::S(value.to_owned());
     let mut item = Item::default();
     let mut put = |name: &str, value| item.insert(name.to_owned(), value);
     put(attribute::SUBJECT, string(&event.subject));
-    put(attribute::TIME_TYPE, AttributeValue::S(time_type(event.time, &event.ty)));
     put(attribute::ID, string(&event.id));
     put(attribute::TYPE, string(&event.ty));
     put(attribute::SOURCE, string(&event.source));
     put(attribute::TIME, AttributeValue::N(event.time.timestamp_millis().to_string()));
-    put(attribute::PK_ALL, string(schema::ALL_EVENTS));
-    put(attribute::DATA, to_attribute(&event.data));
     if let Some(revision) = event.revision {
         put(attribute::REVISION, AttributeValue::N(revision.to_string()));
     }
@@ -176,7 +210,10 @@ pub fn decode(mut item: Item) -> Result<Event, InvalidItem> {
         Ok(checked) => checked,
         Err(reason) => return Err(InvalidItem { item, reason }),
     };
-    let data = item.remove(attribute::DATA).map_or(Value::Null, take_value);
+    let data = match checked.data {
+        Some(data) => data,
+        None => item.remove(attribute::DATA).map_or(Value::Null, take_value),
+    };
     let mut take = |name: &str| match item.remove(name) {
         Some(AttributeValue::S(text)) => Some(text),
         _ => None,
@@ -208,19 +245,40 @@ pub(crate) fn id_guard_partition_key(source: &str, id: &str) -> String {
 /// with the largest revision.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>
 pub(crate) fn largest_size(event: &Event) -> usize {
+    let of_layout = attribute::TIME_TYPE.len()
+        + time_type_size(&event.ty)
+        + attribute::PK_ALL.len()
+        + schema::ALL_EVENTS.len()
+        + attribute::DATA.len()
+        + json_size(&event.data);
+    largest_common_size(event) + of_layout
+}
+
+/// [`largest_size`] in a table by revision.
+#[cfg(feature = "dynamodb")]
+pub(crate) fn largest_size_by_revision(event: &Event) -> usize {
+    let partition = schema::ALL_EVENTS_PREFIX.len() + 2;
+    let subject_partition = schema::SUBJECT_PARTITION_PREFIX.len() + 2;
+    let of_layout = attribute::PK_ALL.len()
+        + partition
+        + attribute::SUBJECT_PARTITION.len()
+        + subject_partition
+        + attribute::DATA.len()
+        + event.data.to_string().len();
+    largest_common_size(event) + of_layout
+}
+
+fn largest_common_size(event: &Event) -> usize {
     let number = |digits: usize| digits.div_ceil(2) + 1;
     let text = |name: &str, value: &Option<String>| {
         value.as_ref().map_or(0, |value| name.len() + value.len())
     };
     let time = event.time.timestamp_millis();
     let mut size = attribute::SUBJECT.len() + event.subject.len();
-    size += attribute::TIME_TYPE.len() + time_type_size(&event.ty);
     size += attribute::ID.len() + event.id.len();
     size += attribute::TYPE.len() + event.ty.len();
     size += attribute::SOURCE.len() + event.source.len();
     size += attribute::TIME.len() + number_size(&time.to_string());
-    size += attribute::PK_ALL.len() + schema::ALL_EVENTS.len();
-    size += attribute::DATA.len() + json_size(&event.data);
     size += attribute::REVISION.len() + number(20);
     size += text(attribute::DATACONTENTTYPE, &event.datacontenttype);
     size += text(attribute::DATASCHEMA, &event.dataschema);
@@ -259,25 +317,66 @@ struct Checked {
     time: DateTime<Utc>,
     revision: Option<u64>,
     extensions: BTreeMap<String, ExtensionValue>,
+    /// The payload, if it is JSON text.
+    data: Option<Value>,
 }
 
 fn check(item: &Item) -> Result<Checked, String> {
-    check_required(item, attribute::SUBJECT)?;
-    check_required(item, attribute::TIME_TYPE)?;
-    if check_required(item, attribute::PK_ALL)? != schema::ALL_EVENTS {
-        return Err(wrong(attribute::PK_ALL, "is other text", "`all`"));
-    }
-    match item.get(attribute::DATA) {
-        Some(data @ AttributeValue::M(_)) => check_value(data, &Path::new(attribute::DATA))?,
-        Some(other) => return Err(mismatch(attribute::DATA, other, "a map")),
-        None => return Err(wrong(attribute::DATA, "is missing", "a map")),
+    let subject = check_required(item, attribute::SUBJECT)?;
+    let is_by_revision =
+        text(item, attribute::PK_ALL).is_some_and(|of| of.starts_with(schema::ALL_EVENTS_PREFIX));
+    let mut data = None;
+    if is_by_revision {
+        check_by_revision(item, subject)?;
+        data = Some(json_of(check_required(item, attribute::DATA)?)?);
+    } else {
+        check_by_time(item)?;
     }
     check_required(item, attribute::ID)?;
     check_required(item, attribute::SOURCE)?;
     check_required(item, attribute::TYPE)?;
     check_optional(item, attribute::DATACONTENTTYPE)?;
     check_optional(item, attribute::DATASCHEMA)?;
-    Ok(Checked { time: time(item)?, revision: revision(item)?, extensions: extensions(item)? })
+    Ok(Checked {
+        time: time(item)?,
+        revision: revision(item)?,
+        extensions: extensions(item)?,
+        data,
+    })
+}
+
+fn check_by_time(item: &Item) -> Result<(), String> {
+    check_required(item, attribute::TIME_TYPE)?;
+    if check_required(item, attribute::PK_ALL)? != schema::ALL_EVENTS {
+        return Err(wrong(attribute::PK_ALL, "is other text", "`all`"));
+    }
+    match item.get(attribute::DATA) {
+        Some(data @ AttributeValue::M(_)) => check_value(data, &Path::new(attribute::DATA)),
+        Some(other) => Err(mismatch(attribute::DATA, other, "a map")),
+        None => Err(wrong(attribute::DATA, "is missing", "a map")),
+    }
+}
+
+fn check_by_revision(item: &Item, subject: &str) -> Result<(), String> {
+    let partition = all_events_partition(partition_of(subject));
+    if check_required(item, attribute::PK_ALL)? != partition {
+        let expected = format!("`{partition}`, by its subject");
+        return Err(wrong(attribute::PK_ALL, "is other text", &expected));
+    }
+    match revision(item)? {
+        Some(_) => Ok(()),
+        None => Err(wrong(attribute::REVISION, "is missing", "a whole number of at least 1")),
+    }
+}
+
+/// The payload in its JSON text, if it comes out of it exactly.
+fn json_of(text: &str) -> Result<Value, String> {
+    let data =
+        json_text::read(text).map_err(|problem| format!("`{}` {problem}", attribute::DATA))?;
+    match data {
+        Value::Object(_) => Ok(data),
+        _ => Err(wrong(attribute::DATA, "isn't the text of a JSON object", "one")),
+    }
 }
 
 fn wrong(name: &str, problem: &str, expected: &str) -> String {

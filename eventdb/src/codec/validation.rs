@@ -19,6 +19,51 @@ use crate::schema::{self, attribute, limit};
 /// are longer.
 pub const EXTENSION_NAME_CHARACTERS: usize = 64;
 
+/// What a table's layout demands of events.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules {
+    /// Whether the times of a subject's events must increase.
+    times_increase: bool,
+    /// Most bytes of a subject: other items have longer keys made from it.
+    subject_bytes: usize,
+    /// Size in bytes of an event's item, with its largest revision.
+    item_size: fn(&Event) -> usize,
+    /// Whether copies of the keys in a local index count to the item's size.
+    has_local_index: bool,
+}
+
+impl Rules {
+    pub(crate) const BY_TIME: Self = Self {
+        times_increase: true,
+        subject_bytes: limit::SUBJECT_BYTES,
+        item_size: item::largest_size,
+        has_local_index: true,
+    };
+    #[cfg(feature = "dynamodb")]
+    pub(crate) const BY_REVISION: Self = Self {
+        times_increase: false,
+        subject_bytes: limit::PARTITION_KEY_BYTES - schema::SNAPSHOT_PREFIX.len(),
+        item_size: item::largest_size_by_revision,
+        has_local_index: false,
+    };
+
+    #[cfg(feature = "dynamodb")]
+    pub(crate) fn item_size(self, event: &Event) -> usize {
+        (self.item_size)(event)
+    }
+}
+
+/// An argument that only reads of a subject have.
+#[cfg(feature = "dynamodb")]
+pub(crate) fn only_of_a_subject(argument: &str) -> ValidationErrors {
+    ValidationErrors(vec![ValidationError {
+        index: None,
+        attribute: argument.to_owned(),
+        problem: "works only when a subject is read, because revisions count per subject"
+            .to_owned(),
+    }])
+}
+
 /// One error of one event or argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -102,8 +147,44 @@ pub fn check_events(events: &[Event]) -> Result<(), ValidationErrors> {
 /// # Errors
 /// All errors of all events, or a message limit that isn't from 262,144 to 1,048,576 bytes.
 pub fn check_events_within(events: &[Event], message_bytes: usize) -> Result<(), ValidationErrors> {
+    check_complete_events(events, message_bytes, Rules::BY_TIME)
+}
+
+/// Checks complete events for a table with the given rules.
+pub(crate) fn check_complete_events(
+    events: &[Event],
+    message_bytes: usize,
+    rules: Rules,
+) -> Result<(), ValidationErrors> {
     check_message_limit(message_bytes)?;
-    check(events, true, message_bytes, Findings::default())
+    check(events, true, message_bytes, rules, Findings::default())
+}
+
+/// Checks that the id of an event can be guarded.
+#[cfg(feature = "dynamodb")]
+fn check_guard(event: &Event, findings: &mut Findings) {
+    let guard = item::id_guard_partition_key(&event.source, &event.id).len();
+    if guard > limit::PARTITION_KEY_BYTES {
+        findings.add(
+            attribute::ID,
+            format!(
+                "is too long together with its source: the key that guards them has {guard} bytes; \
+                 it must have at most {}",
+                limit::PARTITION_KEY_BYTES
+            ),
+        );
+    }
+}
+
+/// Checks complete events whose ids are guarded.
+#[cfg(feature = "dynamodb")]
+pub(crate) fn check_guards(events: &[Event]) -> Result<(), ValidationErrors> {
+    let mut findings = Findings::default();
+    for (index, event) in events.iter().enumerate() {
+        findings.index = Some(index);
+        check_guard(event, &mut findings);
+    }
+    findings.into_result()
 }
 
 /// Checks the message limit of a store, which must be one that a topic can have.
@@ -133,6 +214,7 @@ pub(crate) fn check_new_events(
     events: &[Event],
     own_ids: &[bool],
     message_bytes: usize,
+    rules: Rules,
 ) -> Result<(), ValidationErrors> {
     let mut findings = Findings::default();
     let some_have_one = own_ids.contains(&true);
@@ -145,32 +227,25 @@ pub(crate) fn check_new_events(
                  to none, so that a repeated append can be recognised",
             );
         }
-        let guard = item::id_guard_partition_key(&event.source, &event.id).len();
-        if *own_id && guard > limit::PARTITION_KEY_BYTES {
-            findings.add(
-                attribute::ID,
-                format!(
-                    "is too long together with its source: the key that guards them has {guard} \
-                     bytes; it must have at most {}",
-                    limit::PARTITION_KEY_BYTES
-                ),
-            );
+        if *own_id {
+            check_guard(event, &mut findings);
         }
     }
-    check(events, false, message_bytes, findings)
+    check(events, false, message_bytes, rules, findings)
 }
 
 fn check(
     events: &[Event],
     times_are_given: bool,
     message_bytes: usize,
+    rules: Rules,
     mut findings: Findings,
 ) -> Result<(), ValidationErrors> {
     let mut positions = HashMap::new();
     let mut last_of_subject: HashMap<&str, (usize, &Event)> = HashMap::new();
     for (index, event) in events.iter().enumerate() {
         findings.index = Some(index);
-        check_event(event, message_bytes, &mut findings);
+        check_event(event, message_bytes, rules, &mut findings);
         if let Some(first) = positions.insert((&event.source, &event.id), index) {
             findings.add(
                 attribute::ID,
@@ -181,6 +256,9 @@ fn check(
             continue;
         }
         check_time(event, &mut findings);
+        if !rules.times_increase {
+            continue;
+        }
         if let Some((first, last)) = last_of_subject.insert(&event.subject, (index, event))
             && event.time.timestamp_millis() <= last.time.timestamp_millis()
         {
@@ -199,9 +277,9 @@ fn check(
 
 /// Checks a subject that is to be written, or of a precondition: see [`Event::subject`].
 #[cfg(feature = "dynamodb")]
-pub(crate) fn check_subject(subject: &str) -> Result<(), ValidationErrors> {
+pub(crate) fn check_subject(subject: &str, rules: Rules) -> Result<(), ValidationErrors> {
     let mut findings = Findings::default();
-    subject_findings(subject, &mut findings);
+    subject_findings(subject, rules, &mut findings);
     findings.into_result()
 }
 
@@ -211,7 +289,7 @@ pub(crate) fn check_subject(subject: &str) -> Result<(), ValidationErrors> {
 pub(crate) fn check_stored_subject(subject: &str) -> Result<(), ValidationErrors> {
     let mut findings = Findings::default();
     stored_text_findings(attribute::SUBJECT, subject, limit::PARTITION_KEY_BYTES, &mut findings);
-    for prefix in [schema::HEAD_PREFIX, schema::ID_GUARD_PREFIX] {
+    for prefix in [schema::HEAD_PREFIX, schema::ID_GUARD_PREFIX, schema::SNAPSHOT_PREFIX] {
         if subject.starts_with(prefix) {
             findings.add(
                 attribute::SUBJECT,
@@ -248,11 +326,11 @@ fn stored_text_findings(name: &str, text: &str, most_bytes: usize, findings: &mu
     }
 }
 
-fn check_event(event: &Event, message_bytes: usize, findings: &mut Findings) {
+fn check_event(event: &Event, message_bytes: usize, rules: Rules, findings: &mut Findings) {
     let before = findings.errors.len();
     text_findings(attribute::ID, &event.id, limit::PARTITION_KEY_BYTES, findings);
     text_findings(attribute::TYPE, &event.ty, limit::TYPE_BYTES, findings);
-    subject_findings(&event.subject, findings);
+    subject_findings(&event.subject, rules, findings);
     text_findings(attribute::SOURCE, &event.source, limit::ITEM_BYTES, findings);
     if UriRef::parse(event.source.as_str()).is_err() {
         findings.add(
@@ -280,12 +358,12 @@ fn check_event(event: &Event, message_bytes: usize, findings: &mut Findings) {
     }
     // The size of an event with other errors would only distract from them.
     if findings.errors.len() == before {
-        check_sizes(event, message_bytes, findings);
+        check_sizes(event, message_bytes, rules, findings);
     }
 }
 
-fn subject_findings(subject: &str, findings: &mut Findings) {
-    text_findings(attribute::SUBJECT, subject, limit::SUBJECT_BYTES, findings);
+fn subject_findings(subject: &str, rules: Rules, findings: &mut Findings) {
+    text_findings(attribute::SUBJECT, subject, rules.subject_bytes, findings);
     if subject.starts_with(schema::RESERVED_SUBJECT_PREFIX) {
         findings.add(
             attribute::SUBJECT,
@@ -429,7 +507,7 @@ fn check_time(event: &Event, findings: &mut Findings) {
     }
 }
 
-fn check_sizes(event: &Event, message_bytes: usize, findings: &mut Findings) {
+fn check_sizes(event: &Event, message_bytes: usize, rules: Rules, findings: &mut Findings) {
     let size = message::largest_size(event);
     if size > message_bytes {
         findings.add(
@@ -442,11 +520,12 @@ fn check_sizes(event: &Event, message_bytes: usize, findings: &mut Findings) {
     }
     // The copies of the three keys in the local index count.
     let keys = [attribute::SUBJECT, attribute::TIME_TYPE, attribute::TYPE];
-    let key_bytes: usize = keys.iter().map(|name| name.len()).sum::<usize>()
+    let in_local_index: usize = keys.iter().map(|name| name.len()).sum::<usize>()
         + event.subject.len()
         + item::time_type_size(&event.ty)
         + event.ty.len();
-    let size = item::largest_size(event) + key_bytes;
+    let key_bytes = if rules.has_local_index { in_local_index } else { 0 };
+    let size = (rules.item_size)(event) + key_bytes;
     if size > limit::ITEM_BYTES {
         findings.add(
             attribute::DATA,

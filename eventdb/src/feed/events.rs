@@ -15,9 +15,9 @@ use crate::feed::error::FeedError;
 use crate::feed::follow::Follow;
 use crate::feed::reader::{ReadPage, Reader};
 use crate::store::error::Error;
-use crate::store::read::fetch_events::decode;
+use crate::store::layout::EventKey;
+use crate::store::read::decode;
 use crate::store::table::Table;
-use crate::store::table::feed::EventKey;
 
 /// As many as one request fetches.
 const EVENTS_PER_PAGE: usize = 100;

@@ -1,24 +1,38 @@
 //! Creating a table for local work and tests. The CDK construct deploys tables for production.
 
 use std::collections::BTreeSet;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::client::Waiters;
 use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
     LocalSecondaryIndex, Projection, ProjectionType, ScalarAttributeType, StreamSpecification,
     StreamViewType, TableDescription,
 };
 
-use crate::schema::{attribute, index};
+use crate::schema::index;
 use crate::store::EventDb;
 use crate::store::error::{BoxError, Error};
+use crate::store::layout::TableLayout;
 use crate::store::table::Table;
 
 /// A table of a few indexes takes some ten seconds on AWS.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// A request to create a table: see [`EventDb::create_table`].
+#[derive(Debug, Clone)]
+#[must_use = "a request does nothing until it is awaited"]
+pub struct CreateTable {
+    client: Client,
+    name: String,
+    layout: TableLayout,
+    left_out: Vec<&'static str>,
+}
 
 impl EventDb {
     /// Creates the table with its indexes and its stream, and waits until it is ready.
@@ -36,20 +50,53 @@ impl EventDb {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn create_table(client: &Client, name: impl Into<String>) -> Result<(), Error> {
-        let name = name.into();
+    pub fn create_table(client: &Client, name: impl Into<String>) -> CreateTable {
+        CreateTable {
+            client: client.clone(),
+            name: name.into(),
+            layout: TableLayout::default(),
+            left_out: Vec::new(),
+        }
+    }
+}
+
+impl CreateTable {
+    /// The layout of the table. Default: [`TableLayout::ByTime`].
+    pub fn layout(mut self, layout: TableLayout) -> Self {
+        self.layout = layout;
+        self
+    }
+
+    /// Leaves out the index of all events by time: for tables by revision. Appends cost 1 write unit
+    /// less per event, and [`EventDb::fetch_all_events`] is refused.
+    pub fn without_all_events_by_time(mut self) -> Self {
+        self.left_out.push(index::ALL_EVENTS_BY_TIME);
+        self
+    }
+
+    /// Leaves out the index of ids: for tables by revision. Appends cost 1 write unit less per event,
+    /// and [`EventDb::fetch_event`] is refused.
+    pub fn without_all_events_by_id(mut self) -> Self {
+        self.left_out.push(index::ALL_EVENTS_BY_ID);
+        self
+    }
+
+    async fn run(self) -> Result<(), Error> {
+        let Self { client, name, layout, left_out } = self;
         let refused = |source: BoxError| Error::Refused { table: name.clone(), source };
-        let parts = parts().map_err(|error| refused(Box::new(error)))?;
+        if let (TableLayout::ByTime, Some(index)) = (layout, left_out.first()) {
+            return Err(refused(
+                format!(
+                    "a table by time needs the index {index}; only a table by revision can be \
+                         created without it"
+                )
+                .into(),
+            ));
+        }
+        let parts = layout.table_parts(&left_out);
         let table = Table::new(client.clone(), &*name);
-        let request = client
-            .create_table()
-            .table_name(&name)
-            .billing_mode(BillingMode::PayPerRequest)
-            .set_attribute_definitions(Some(parts.attributes))
-            .set_key_schema(Some(parts.keys))
-            .set_global_secondary_indexes(Some(parts.global_indexes))
-            .set_local_secondary_indexes(Some(parts.local_indexes))
-            .stream_specification(parts.stream);
+        let request = client.create_table().table_name(&name);
+        let request = parts.on(request).map_err(|error| refused(Box::new(error)))?;
         table.create(&request).await?;
         let waiter = client.wait_until_table_exists().table_name(&name).wait(READY_WITHIN);
         let ready = tokio::time::timeout(READY_WITHIN, waiter)
@@ -57,63 +104,116 @@ impl EventDb {
             .map_err(|_| refused("the table isn't ready within a minute".into()))?
             .map_err(|error| refused(Box::new(error)))?;
         let table = ready.into_result().ok().and_then(|output| output.table);
-        check(&table.unwrap_or_else(|| TableDescription::builder().build()))
+        parts
+            .check(&table.unwrap_or_else(|| TableDescription::builder().build()))
             .map_err(|problem| refused(problem.into()))
     }
 }
 
-struct Parts {
-    attributes: Vec<AttributeDefinition>,
-    keys: Vec<KeySchemaElement>,
-    global_indexes: Vec<GlobalSecondaryIndex>,
-    local_indexes: Vec<LocalSecondaryIndex>,
-    stream: StreamSpecification,
+impl IntoFuture for CreateTable {
+    type Output = Result<(), Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
 }
 
-fn parts() -> Result<Parts, BuildError> {
-    use ScalarAttributeType::{N, S};
-    let attributes = [
-        (attribute::SUBJECT, S),
-        (attribute::TIME_TYPE, S),
-        (attribute::ID, S),
-        (attribute::TYPE, S),
-        (attribute::TIME, N),
-        (attribute::PK_ALL, S),
-    ];
-    let attributes = attributes
-        .into_iter()
-        .map(|(name, ty)| {
-            AttributeDefinition::builder().attribute_name(name).attribute_type(ty).build()
-        })
-        .collect::<Result<_, _>>()?;
-    let projection = |kind| Projection::builder().projection_type(kind).build();
-    Ok(Parts {
-        attributes,
-        keys: keys(&[attribute::SUBJECT, attribute::TIME_TYPE])?,
-        global_indexes: vec![
-            GlobalSecondaryIndex::builder()
-                .index_name(index::ALL_EVENTS_BY_TIME)
-                .set_key_schema(Some(keys(&[attribute::PK_ALL, attribute::TIME])?))
-                .projection(projection(ProjectionType::All))
-                .build()?,
-            GlobalSecondaryIndex::builder()
-                .index_name(index::ALL_EVENTS_BY_ID)
-                .set_key_schema(Some(keys(&[attribute::ID])?))
-                .projection(projection(ProjectionType::KeysOnly))
-                .build()?,
-        ],
-        local_indexes: vec![
-            LocalSecondaryIndex::builder()
-                .index_name(index::SUBJECT_EVENTS_BY_TYPE)
-                .set_key_schema(Some(keys(&[attribute::SUBJECT, attribute::TYPE])?))
-                .projection(projection(ProjectionType::KeysOnly))
-                .build()?,
-        ],
-        stream: StreamSpecification::builder()
-            .stream_enabled(true)
-            .stream_view_type(StreamViewType::NewImage)
-            .build()?,
-    })
+/// The keys and indexes of a table.
+pub(crate) struct TableParts {
+    pub(crate) attributes: Vec<(&'static str, ScalarAttributeType)>,
+    pub(crate) keys: [&'static str; 2],
+    pub(crate) global_indexes: Vec<IndexParts>,
+    pub(crate) local_indexes: Vec<IndexParts>,
+}
+
+/// One index of a table.
+pub(crate) struct IndexParts {
+    pub(crate) name: &'static str,
+    pub(crate) keys: &'static [&'static str],
+    pub(crate) projection: ProjectionType,
+    /// The other attributes that it holds.
+    pub(crate) included: &'static [&'static str],
+}
+
+impl TableParts {
+    fn on(
+        &self,
+        request: CreateTableFluentBuilder,
+    ) -> Result<CreateTableFluentBuilder, BuildError> {
+        let attributes = self
+            .attributes
+            .iter()
+            .map(|(name, ty)| {
+                AttributeDefinition::builder()
+                    .attribute_name(*name)
+                    .attribute_type(ty.clone())
+                    .build()
+            })
+            .collect::<Result<_, _>>()?;
+        let mut request = request
+            .billing_mode(BillingMode::PayPerRequest)
+            .set_attribute_definitions(Some(attributes))
+            .set_key_schema(Some(keys(&self.keys)?))
+            .stream_specification(
+                StreamSpecification::builder()
+                    .stream_enabled(true)
+                    .stream_view_type(StreamViewType::NewImage)
+                    .build()?,
+            );
+        for index in &self.global_indexes {
+            request = request.global_secondary_indexes(
+                GlobalSecondaryIndex::builder()
+                    .index_name(index.name)
+                    .set_key_schema(Some(keys(index.keys)?))
+                    .projection(index.projection())
+                    .build()?,
+            );
+        }
+        for index in &self.local_indexes {
+            request = request.local_secondary_indexes(
+                LocalSecondaryIndex::builder()
+                    .index_name(index.name)
+                    .set_key_schema(Some(keys(index.keys)?))
+                    .projection(index.projection())
+                    .build()?,
+            );
+        }
+        Ok(request)
+    }
+
+    /// Checks whether the table, which may have existed before, can hold events.
+    fn check(&self, table: &TableDescription) -> Result<(), String> {
+        let keys: Vec<_> =
+            table.key_schema().iter().map(KeySchemaElement::attribute_name).collect();
+        if keys != self.keys {
+            return Err(format!(
+                "a table with this name exists, but its keys are {keys:?}; they must be {:?}",
+                self.keys
+            ));
+        }
+        let global = table.global_secondary_indexes().iter().filter_map(|index| index.index_name());
+        let local = table.local_secondary_indexes().iter().filter_map(|index| index.index_name());
+        let found: BTreeSet<_> = global.chain(local).collect();
+        let mut needed = self.global_indexes.iter().chain(&self.local_indexes);
+        match needed.find(|index| !found.contains(index.name)) {
+            None => Ok(()),
+            Some(index) => Err(format!(
+                "a table with this name exists, but it lacks the index `{}`",
+                index.name
+            )),
+        }
+    }
+}
+
+impl IndexParts {
+    fn projection(&self) -> Projection {
+        let included = self.included.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        Projection::builder()
+            .projection_type(self.projection.clone())
+            .set_non_key_attributes((!included.is_empty()).then_some(included))
+            .build()
+    }
 }
 
 /// The partition key, then the sort key if there is one.
@@ -123,26 +223,4 @@ fn keys(names: &[&str]) -> Result<Vec<KeySchemaElement>, BuildError> {
         .zip([KeyType::Hash, KeyType::Range])
         .map(|(name, ty)| KeySchemaElement::builder().attribute_name(*name).key_type(ty).build())
         .collect()
-}
-
-/// Checks whether the table, which may have existed before, can hold events.
-fn check(table: &TableDescription) -> Result<(), String> {
-    let keys: Vec<_> = table.key_schema().iter().map(KeySchemaElement::attribute_name).collect();
-    if keys != [attribute::SUBJECT, attribute::TIME_TYPE] {
-        return Err(format!(
-            "a table with this name exists, but its keys are {keys:?}; they must be {:?}",
-            [attribute::SUBJECT, attribute::TIME_TYPE]
-        ));
-    }
-    let global = table.global_secondary_indexes().iter().filter_map(|index| index.index_name());
-    let local = table.local_secondary_indexes().iter().filter_map(|index| index.index_name());
-    let found: BTreeSet<_> = global.chain(local).collect();
-    let needed =
-        [index::ALL_EVENTS_BY_TIME, index::ALL_EVENTS_BY_ID, index::SUBJECT_EVENTS_BY_TYPE];
-    match needed.into_iter().find(|name| !found.contains(name)) {
-        None => Ok(()),
-        Some(name) => {
-            Err(format!("a table with this name exists, but it lacks the index `{name}`"))
-        }
-    }
 }

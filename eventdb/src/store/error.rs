@@ -7,6 +7,7 @@ use crate::codec::cursor::CursorError;
 use crate::codec::item::InvalidItem;
 use crate::codec::validation::ValidationErrors;
 use crate::event::Event;
+use crate::store::append::transaction::Sent;
 use crate::store::precondition::{ExpectedState, Precondition, SubjectState};
 
 /// The failure of an operation of the store.
@@ -358,6 +359,8 @@ pub(crate) struct UnsettledAppend {
     /// Whether the caller chose the ids. Then their guards identify the events permanently.
     pub(crate) ids_are_guarded: bool,
     pub(crate) preconditions: Vec<Precondition>,
+    /// What it was sent on, in a table by revision.
+    pub(crate) sent: Option<Sent>,
 }
 
 impl UnsettledEvents {

@@ -25,6 +25,18 @@ pub(crate) enum Failure<E> {
     Service(E),
 }
 
+impl<E: std::error::Error + Send + Sync + 'static> Failure<E> {
+    /// The same for a caller that doesn't look into the service's error.
+    pub(crate) fn boxed(self) -> Failure<BoxError> {
+        match self {
+            Self::Busy(source) => Failure::Busy(source),
+            Self::Unanswered(source) => Failure::Unanswered(source),
+            Self::Refused(source) => Failure::Refused(source),
+            Self::Service(error) => Failure::Service(Box::new(error)),
+        }
+    }
+}
+
 /// Error codes of requests that may be repeated.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>
 const BUSY_CODES: [&str; 7] = [

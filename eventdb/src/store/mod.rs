@@ -7,12 +7,13 @@ mod create_table;
 pub(crate) mod embedded;
 pub(crate) mod error;
 pub(crate) mod failure;
-pub(crate) mod head;
 mod identity;
+pub(crate) mod layout;
+pub(crate) mod mismatch;
 pub(crate) mod precondition;
 pub(crate) mod read;
 pub(crate) mod retry;
-mod snapshot;
+pub(crate) mod snapshot;
 pub(crate) mod table;
 
 use std::fmt;
@@ -21,10 +22,12 @@ use aws_sdk_dynamodb::Client;
 
 pub use append::{AddEvents, AddNewEvents};
 pub use capacity::{CapacityMeter, ConsumedCapacity};
+pub use create_table::CreateTable;
+pub use layout::{InvalidTableLayout, TableLayout};
+pub(crate) use precondition::KnownRevision;
 pub use read::fetch_event::FetchEvent;
 pub use read::fetch_events::{FetchEvents, History, MissingRevisions};
 pub use retry::TimeLimits;
-pub(crate) use snapshot::Snapshot;
 
 use crate::codec::validation;
 use crate::event::candidate::EventCandidate;
@@ -121,6 +124,23 @@ impl EventDb {
     pub fn with_message_limit(&self, bytes: usize) -> Result<Self, Error> {
         validation::check_message_limit(bytes)?;
         Ok(Self { table: self.table.with_message_bytes(bytes) })
+    }
+
+    /// The same store in a table with this layout. Default: [`TableLayout::ByTime`].
+    ///
+    /// The layout is a property of the table. If the table has the other one, the first request is
+    /// refused, and the error says so.
+    ///
+    /// ```no_run
+    /// # fn example(client: eventdb::aws_sdk_dynamodb::Client) {
+    /// use eventdb::{EventDb, TableLayout};
+    ///
+    /// let db = EventDb::new(client, "LibraryEvents").with_layout(TableLayout::ByRevision);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_layout(&self, layout: TableLayout) -> Self {
+        Self { table: self.table.with_layout(layout) }
     }
 
     /// The same store, but its operations also add their consumed capacity to the given meter.

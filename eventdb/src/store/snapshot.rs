@@ -1,12 +1,8 @@
-//! The snapshot items of a subject: saved states of aggregates.
+//! Snapshots: saved states of aggregates. Where they are stored is a matter of the layout.
 
-use std::collections::HashMap;
-
-use crate::schema::{self, attribute};
-use crate::store::error::Error;
-use crate::store::head::SdkItem;
+use crate::schema::attribute;
+use crate::store::layout::SdkItem;
 use crate::store::read::query::{number, string};
-use crate::store::table::Table;
 
 /// A state, and the last event that it includes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,57 +17,32 @@ pub(crate) struct Snapshot {
     pub(crate) state: String,
 }
 
-/// It has the partition key of the subject's head, so the permission to write the head includes it.
-/// It has no index attributes, so it isn't in any index and is never published.
-fn key(subject: &str, aggregate: &str) -> SdkItem {
-    let partition = format!("{}{subject}", schema::HEAD_PREFIX);
-    let sort = format!("{}{aggregate}", schema::SNAPSHOT_SORT_KEY_PREFIX);
-    HashMap::from([
-        (attribute::SUBJECT.to_owned(), string(partition)),
-        (attribute::TIME_TYPE.to_owned(), string(sort)),
-    ])
-}
-
-fn read(item: &SdkItem) -> Option<Snapshot> {
-    let number = |name: &str| item.get(name)?.as_n().ok()?.parse::<u64>().ok();
-    let text = |name: &str| item.get(name)?.as_s().ok().cloned();
-    Some(Snapshot {
-        revision: number(attribute::REVISION)?,
-        last_time: i64::try_from(number(attribute::LAST_TIME)?).ok()?,
-        last_id: text(attribute::LAST_ID)?,
-        version: u32::try_from(number(attribute::STATE_VERSION)?).ok()?,
-        state: text(attribute::STATE)?,
-    })
-}
-
-impl Table {
-    /// The snapshot of a subject, if there is a readable one. The read is eventually consistent, so
-    /// it may return an older snapshot. It costs half as much, and the events after the snapshot are
-    /// read anyway.
-    pub(crate) async fn snapshot(
-        &self,
-        subject: &str,
-        aggregate: &str,
-    ) -> Result<Option<Snapshot>, Error> {
-        let item = self.get_eventually(key(subject, aggregate)).await?;
-        Ok(item.as_ref().and_then(read))
+impl Snapshot {
+    /// The snapshot of an item; `None` if it isn't one, or is that of another aggregate. `revision` is
+    /// the name of the attribute that holds the revision.
+    pub(crate) fn read(item: &SdkItem, aggregate: &str, revision: &str) -> Option<Self> {
+        let number = |name: &str| item.get(name)?.as_n().ok()?.parse::<u64>().ok();
+        let text = |name: &str| item.get(name)?.as_s().ok().cloned();
+        if text(attribute::AGGREGATE).is_some_and(|name| name != aggregate) {
+            return None;
+        }
+        Some(Self {
+            revision: number(revision)?,
+            last_time: i64::try_from(number(attribute::LAST_TIME)?).ok()?,
+            last_id: text(attribute::LAST_ID)?,
+            version: u32::try_from(number(attribute::STATE_VERSION)?).ok()?,
+            state: text(attribute::STATE)?,
+        })
     }
 
-    /// Writes the snapshot without a condition. If it replaces a newer one, the next readers read
-    /// a few more events, and a later snapshot replaces it.
-    pub(crate) async fn put_snapshot(
-        &self,
-        subject: &str,
-        aggregate: &str,
-        snapshot: Snapshot,
-    ) -> Result<(), Error> {
-        let values = HashMap::from([
-            (attribute::REVISION.to_owned(), number(snapshot.revision)),
-            (attribute::LAST_TIME.to_owned(), number(snapshot.last_time)),
-            (attribute::LAST_ID.to_owned(), string(snapshot.last_id)),
-            (attribute::STATE_VERSION.to_owned(), number(snapshot.version)),
-            (attribute::STATE.to_owned(), string(snapshot.state)),
-        ]);
-        self.set(key(subject, aggregate), values).await
+    /// Its attributes. `revision` is the name of the one that holds the revision.
+    pub(crate) fn attributes(self, revision: &str) -> SdkItem {
+        SdkItem::from([
+            (revision.to_owned(), number(self.revision)),
+            (attribute::LAST_TIME.to_owned(), number(self.last_time)),
+            (attribute::LAST_ID.to_owned(), string(self.last_id)),
+            (attribute::STATE_VERSION.to_owned(), number(self.version)),
+            (attribute::STATE.to_owned(), string(self.state)),
+        ])
     }
 }

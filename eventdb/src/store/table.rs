@@ -1,6 +1,7 @@
 //! One table, which all operations use. Only this module, the creation of the table and read models
 //! send requests to DynamoDB.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -11,17 +12,40 @@ use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{self, ReturnConsumedCapacity, TableDescription, TransactWriteItem};
+use aws_sdk_dynamodb::types::{
+    self, CancellationReason, KeysAndAttributes, ReturnConsumedCapacity,
+    ReturnValuesOnConditionCheckFailure, TableDescription, TransactWriteItem,
+};
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::schema::{attribute, limit};
+use crate::store::append::refusal::{CONDITION_FAILED, TRANSACTION_CONFLICT};
+use crate::store::append::transaction::Transaction;
 use crate::store::capacity::{CapacityMeter, ConsumedCapacity, Kind};
 use crate::store::error::{BoxError, Error};
 use crate::store::failure::{Failure, Transmission};
-use crate::store::head::SdkItem;
+use crate::store::layout::{SdkItem, TableLayout};
+use crate::store::mismatch;
 use crate::store::read::query::{Page, Query};
 use crate::store::retry::{Attempts, TimeLimits};
+
+/// Distinguishes the tables that this process has opened. Clones of a [`Table`] have the same one.
+#[derive(Clone, Debug)]
+pub(crate) struct TableIdentity(Arc<str>);
+
+impl PartialEq for TableIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// What came of sending an append.
+pub(crate) enum Written {
+    Stored,
+    /// It was refused for these reasons, one per action.
+    Refused(Vec<CancellationReason>),
+}
 
 /// A table and its client. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -30,6 +54,8 @@ pub(crate) struct Table {
     name: Arc<str>,
     meter: Option<CapacityMeter>,
     limits: TimeLimits,
+    layout: TableLayout,
+    identity: TableIdentity,
     /// Most bytes of an event's message.
     message_bytes: usize,
     /// When the running operation must have ended.
@@ -52,9 +78,12 @@ macro_rules! send {
 
 impl Table {
     pub(crate) fn new(client: Client, name: impl Into<String>) -> Self {
+        let name: Arc<str> = name.into().into();
         Self {
             client,
-            name: name.into().into(),
+            layout: TableLayout::default(),
+            identity: TableIdentity(Arc::clone(&name)),
+            name,
             meter: None,
             limits: TimeLimits::default(),
             message_bytes: limit::MESSAGE_BYTES,
@@ -64,6 +93,18 @@ impl Table {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(crate) fn layout(&self) -> TableLayout {
+        self.layout
+    }
+
+    pub(crate) fn with_layout(&self, layout: TableLayout) -> Self {
+        Self { layout, ..self.clone() }
+    }
+
+    pub(crate) fn identity(&self) -> TableIdentity {
+        self.identity.clone()
     }
 
     pub(crate) fn metered_by(&self, meter: &CapacityMeter) -> Self {
@@ -229,6 +270,103 @@ impl Table {
         .map(|_| ())
     }
 
+    /// Puts an item without a condition.
+    pub(crate) async fn put(&self, item: SdkItem) -> Result<(), Error> {
+        self.repeat("PutItem", || {
+            let request =
+                self.client.put_item().table_name(&*self.name).set_item(Some(item.clone()));
+            send!(self, "PutItem", Kind::Write, request, |output| output
+                .consumed_capacity
+                .as_slice())
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// Reads items by their keys, at most 100 and in no order. Those that aren't there are left out.
+    pub(crate) async fn get_many(
+        &self,
+        keys: Vec<SdkItem>,
+        consistent: bool,
+    ) -> Result<Vec<SdkItem>, Error> {
+        let mut found = Vec::with_capacity(keys.len());
+        let mut missing = keys;
+        let mut attempts = self.attempts("BatchGetItem");
+        while !missing.is_empty() {
+            let wanted = KeysAndAttributes::builder()
+                .set_keys(Some(missing.clone()))
+                .consistent_read(consistent)
+                .build()
+                .map_err(|error| self.refused(Box::new(error)))?;
+            let request = self.client.batch_get_item().request_items(&*self.name, wanted);
+            let answer = send!(self, "BatchGetItem", Kind::Read, request, |output| {
+                output.consumed_capacity.as_deref().unwrap_or_default()
+            })
+            .await;
+            match answer {
+                Ok(output) => {
+                    let rows = output.responses.into_iter().flat_map(HashMap::into_values);
+                    let before = found.len();
+                    found.extend(rows.flatten());
+                    let left = output.unprocessed_keys.into_iter().flat_map(HashMap::into_values);
+                    missing = left.flat_map(|left| left.keys).collect();
+                    // A page of 16 MB leaves the rest; an answer with nothing is throttled.
+                    if !missing.is_empty() && found.len() == before {
+                        attempts.pause("DynamoDB processed none of the keys".into()).await?;
+                    }
+                }
+                Err(failure) => self.pause_after(failure, &mut attempts).await?,
+            }
+        }
+        Ok(found)
+    }
+
+    /// Sends an append once: as a transaction, unless it is nothing but storing one event.
+    pub(crate) async fn write(
+        &self,
+        transaction: &Transaction,
+    ) -> Result<Written, Failure<BoxError>> {
+        if let Some(item) = transaction.single_put(self.layout) {
+            return self.put_event(item).await;
+        }
+        let actions = transaction
+            .to_sdk(self.layout, &self.name)
+            .map_err(|error| Failure::Refused(Box::new(error)))?;
+        match self.transact(actions, transaction.token(&self.name)).await {
+            Ok(()) => Ok(Written::Stored),
+            Err(Failure::Service(TransactWriteItemsError::TransactionCanceledException(
+                cancelled,
+            ))) => Ok(Written::Refused(cancelled.cancellation_reasons.unwrap_or_default())),
+            Err(failure) => Err(failure.boxed()),
+        }
+    }
+
+    async fn put_event(&self, item: SdkItem) -> Result<Written, Failure<BoxError>> {
+        let request = self
+            .client
+            .put_item()
+            .table_name(&*self.name)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(#subject)")
+            .expression_attribute_names("#subject", attribute::SUBJECT)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let put = send!(self, "PutItem", Kind::Write, request, |output| output
+            .consumed_capacity
+            .as_slice());
+        let reason = |code: &str| CancellationReason::builder().code(code);
+        match put.await {
+            Ok(_) => Ok(Written::Stored),
+            Err(Failure::Service(PutItemError::ConditionalCheckFailedException(refused))) => {
+                let reason = reason(CONDITION_FAILED).set_item(refused.item);
+                Ok(Written::Refused(vec![reason.build()]))
+            }
+            Err(Failure::Service(PutItemError::TransactionConflictException(_))) => {
+                Ok(Written::Refused(vec![reason(TRANSACTION_CONFLICT).build()]))
+            }
+            Err(failure) => Err(failure.boxed()),
+        }
+    }
+
     /// Sends a transaction once.
     pub(crate) async fn transact(
         &self,
@@ -283,7 +421,10 @@ impl Table {
     }
 
     pub(crate) fn refused(&self, source: BoxError) -> Error {
-        Error::Refused { table: self.name.to_string(), source }
+        Error::Refused {
+            table: self.name.to_string(),
+            source: mismatch::explained(self.layout, source),
+        }
     }
 
     /// Sends one request in a span with OpenTelemetry's database attributes, and meters it.

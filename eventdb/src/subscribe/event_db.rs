@@ -19,13 +19,14 @@ impl EventReader for EventDb {
         until: Option<DateTime<Utc>>,
     ) -> Option<SubjectRows<'a>> {
         let mut request = self.fetch_events_for_subject(subject);
-        if let Some(time) = until {
+        // Times that don't order a subject's events can't end its read.
+        if let Some(time) = until.filter(|_| !self.table().layout().sorts_by_revision()) {
             request = request.until(time + TimeDelta::milliseconds(1));
         }
         if after.revision == 0 {
             return Some(counted(request, Places::default()));
         }
-        let tail = request.clone().since(after.time);
+        let tail = request.clone().beginning_at(after.revision, after.time);
         let rows = async move {
             // The place of a row without a revision is known only if the history was read from its
             // first row.

@@ -1,9 +1,9 @@
 //! Repeating an append is harmless.
 
-use eventdb::{Error, EventDb, IdReuse, Precondition};
+use eventdb::{Error, EventDb, IdReuse, Precondition, TableLayout};
 use serde_json::json;
 
-use crate::support::{assert_sound, candidate, candidate_with_id, event, with_store};
+use crate::support::{candidate, candidate_with_id, event, with_store};
 
 fn reason(error: Error) -> (usize, IdReuse) {
     match error {
@@ -63,10 +63,13 @@ async fn complete_events_that_are_stored_otherwise_or_in_part_are_refused() {
         let error = store.db.add_events([first.clone(), second.clone()]).await.unwrap_err();
         assert_eq!(reason(error), (0, IdReuse::PartOfAppend));
 
-        let mut taken = first.clone();
-        taken.id = "evt-9".to_owned();
-        let error = store.db.add_events([taken]).await.unwrap_err();
-        assert!(matches!(error, Error::NotNewer { index: 0, .. }), "{error:?}");
+        // Where times order nothing, another event of the same time is simply the next one.
+        if store.layout == TableLayout::ByTime {
+            let mut taken = first.clone();
+            taken.id = "evt-9".to_owned();
+            let error = store.db.add_events([taken]).await.unwrap_err();
+            assert!(matches!(error, Error::NotNewer { index: 0, .. }), "{error:?}");
+        }
 
         assert_eq!(store.subject("book:1").await.len(), 1);
     })
@@ -95,7 +98,7 @@ async fn an_id_of_the_callers_own_is_recognised_for_ever() {
             .unwrap();
         assert_eq!(again, first);
         assert_eq!(store.subject("user:456").await.len(), 1);
-        assert_sound(&store.subject("book:1").await);
+        store.assert_sound(&store.subject("book:1").await);
     })
     .await;
 }
@@ -203,14 +206,7 @@ async fn the_id_of_an_event_that_was_removed_is_not_used_again() {
     with_store(|store| async move {
         let command = || [candidate_with_id("book:1", "command-7", json!({}))];
         let stored = store.db.add_new_events(command()).await.unwrap().remove(0);
-        let time_type = eventdb::internals::item::time_type(stored.time, &stored.ty);
-        let remove = store.client.delete_item().table_name(&store.table);
-        remove
-            .key("subject", aws_sdk_dynamodb::types::AttributeValue::S(stored.subject))
-            .key("time_type", aws_sdk_dynamodb::types::AttributeValue::S(time_type))
-            .send()
-            .await
-            .unwrap();
+        store.remove(&stored).await;
         let error = store.db.add_new_events(command()).await.unwrap_err();
         assert_eq!(reason(error), (0, IdReuse::EventRemoved));
     })

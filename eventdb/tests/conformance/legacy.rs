@@ -11,7 +11,7 @@ use futures_util::TryStreamExt;
 use serde_json::json;
 
 use crate::library::User;
-use crate::support::{SOURCE, Store, at, candidate, candidate_with_id, with_store};
+use crate::support::{SOURCE, Store, at, candidate, candidate_with_id, with_store_by_time};
 
 fn text(text: &str) -> AttributeValue {
     AttributeValue::S(text.to_owned())
@@ -49,7 +49,7 @@ async fn legacy_store(store: &Store) {
 
 #[tokio::test]
 async fn legacy_events_are_read_by_every_operation() {
-    with_store(|store| async move {
+    with_store_by_time(|store| async move {
         legacy_store(&store).await;
         let db = &store.db;
         let history = db.fetch_events_for_subject("book:1").await.unwrap();
@@ -71,7 +71,7 @@ async fn legacy_events_are_read_by_every_operation() {
 
 #[tokio::test]
 async fn a_legacy_subject_is_continued_after_its_last_event() {
-    with_store(|store| async move {
+    with_store_by_time(|store| async move {
         legacy_store(&store).await;
         let stored =
             store.db.add_new_events([candidate("book:1", json!({}))]).await.unwrap().remove(0);
@@ -85,7 +85,7 @@ async fn a_legacy_subject_is_continued_after_its_last_event() {
 
 #[tokio::test]
 async fn preconditions_count_legacy_events() {
-    with_store(|store| async move {
+    with_store_by_time(|store| async move {
         let append = |subject: &str, precondition| {
             store.db.add_new_events([candidate(subject, json!({}))]).only_if(precondition)
         };
@@ -112,7 +112,7 @@ async fn preconditions_count_legacy_events() {
 
 #[tokio::test]
 async fn sets_and_binary_of_other_writers_are_readable() {
-    with_store(|store| async move {
+    with_store_by_time(|store| async move {
         let set = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         let data = HashMap::from([
             ("tags".to_owned(), AttributeValue::Ss(set(&["red"]))),
@@ -156,7 +156,7 @@ fn assert_ancestor_reads(row: &HashMap<String, AttributeValue>) {
 
 #[tokio::test]
 async fn the_ancestor_can_read_our_events_in_our_order() {
-    with_store(|store| async move {
+    with_store_by_time(|store| async move {
         let full = EventCandidate::builder()
             .source(SOURCE)
             .ty("book.added")
@@ -206,7 +206,7 @@ async fn missing_both_ways(store: &Store, subject: &str) -> [Vec<(u64, u64)>; 2]
 
 #[tokio::test]
 async fn events_that_the_ancestor_overwrites_are_missing_forwards_and_backwards() {
-    with_store(|store| async move {
+    with_store_by_time(|store| async move {
         for (number, (overwritten, expected)) in [
             (vec![2], vec![(2, 2)]),
             (vec![1], vec![(1, 1)]),
@@ -233,7 +233,7 @@ async fn events_that_the_ancestor_overwrites_are_missing_forwards_and_backwards(
 
 #[tokio::test]
 async fn where_legacy_events_were_continued_an_overwritten_event_is_missing_too() {
-    with_store(|store| async move {
+    with_store_by_time(|store| async move {
         legacy_store(&store).await;
         let ours = store.fill("book:1", 3).await;
         assert_eq!(missing_both_ways(&store, "book:1").await, [vec![], vec![]]);
@@ -247,7 +247,7 @@ async fn where_legacy_events_were_continued_an_overwritten_event_is_missing_too(
 
 #[tokio::test]
 async fn events_of_the_ancestor_among_ours_are_read_and_count_for_nothing() {
-    with_store(|store| async move {
+    with_store_by_time(|store| async move {
         let first = store.fill("book:1", 1).await.remove(0);
         let time = first.time.timestamp_millis();
         // Before, in the same millisecond, and after, by a clock that is ahead.
@@ -266,7 +266,7 @@ async fn events_of_the_ancestor_among_ours_are_read_and_count_for_nothing() {
 
 #[tokio::test]
 async fn an_event_of_before_2001_behind_ours_is_read_but_not_as_a_later_one() {
-    with_store(|store| async move {
+    with_store_by_time(|store| async move {
         let ours = store.fill("book:1", 2).await;
         put_legacy(&store, "book:1", "legacy-1", 999_999_999_999, "book.borrowed").await;
         put_legacy(&store, "book:1", "legacy-2", -1, "book.borrowed").await;
@@ -309,7 +309,7 @@ async fn scattered_store(store: &Store) -> Vec<Event> {
 
 #[tokio::test]
 async fn legacy_events_of_any_time_are_read_in_the_order_of_their_times() {
-    with_store(|store| async move {
+    with_store_by_time(|store| async move {
         let events = scattered_store(&store).await;
         let db = &store.db;
         assert_eq!(db.fetch_all_events().await.unwrap().events, events);
@@ -362,7 +362,7 @@ async fn legacy_events_of_any_time_are_read_in_the_order_of_their_times() {
 
 #[tokio::test]
 async fn legacy_events_out_of_order_are_put_in_order_over_more_than_one_page() {
-    with_store(|store| async move {
+    with_store_by_time(|store| async move {
         let filling =
             AttributeValue::M(HashMap::from([("filling".to_owned(), text(&"x".repeat(300_000)))]));
         let times = [1, 999_999_999_999, FIRST, FIRST + 1, FIRST + 2];
@@ -398,7 +398,7 @@ async fn legacy_events_out_of_order_are_put_in_order_over_more_than_one_page() {
 
 #[tokio::test]
 async fn a_legacy_subject_out_of_order_is_not_continued_until_its_rows_are_moved() {
-    with_store(|store| async move {
+    with_store_by_time(|store| async move {
         put_legacy(&store, "book:1", "legacy-1", 999_999_999_999, "book.borrowed").await;
         put_legacy(&store, "book:1", "legacy-2", 7, "book.borrowed").await;
         put_legacy(&store, "book:1", "legacy-3", FIRST, "book.borrowed").await;
@@ -453,7 +453,7 @@ async fn a_legacy_subject_out_of_order_is_not_continued_until_its_rows_are_moved
 
 #[tokio::test]
 async fn what_new_events_cannot_have_can_be_read() {
-    with_store(|store| async move {
+    with_store_by_time(|store| async move {
         let subjects = [
             "$price",
             "a\nb",

@@ -4,7 +4,9 @@ use eventdb::internals::schema::limit;
 use eventdb::{CapacityMeter, Error, EventCandidate, Message, Precondition, TimeLimits};
 use serde_json::{Value, json};
 
-use crate::support::{Store, candidate, candidate_with_id, revisions, with_store};
+use crate::support::{
+    Store, candidate, candidate_with_id, revisions, with_store, with_store_by_time,
+};
 
 fn too_large(error: Error) -> (&'static str, usize, usize) {
     match error {
@@ -26,7 +28,7 @@ fn faults(error: Error) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn an_append_has_at_most_100_actions() {
-    with_store(|store| async move {
+    with_store_by_time(|store| async move {
         let events = |count: usize| (0..count).map(|_| candidate("book:1", json!({})));
         let error = store.db.add_new_events(events(100)).await.unwrap_err();
         assert_eq!(too_large(error), ("actions", 101, 100));
@@ -141,7 +143,7 @@ async fn the_message_limit_can_be_raised_to_what_the_topic_takes() {
 
 #[tokio::test]
 async fn with_the_largest_message_limit_the_size_of_an_item_decides() {
-    with_store(|store| async move {
+    with_store_by_time(|store| async move {
         let largest = store.db.with_message_limit(limit::LARGEST_MESSAGE_BYTES).unwrap();
         let of = |data: String| candidate("book:1", json!({ "filling": data }));
         // 408,000 bytes in the item, twice as many in the message.
@@ -191,7 +193,7 @@ async fn refuses(store: &Store, candidate: EventCandidate, attribute: &str) {
 
 #[tokio::test]
 async fn keys_are_at_most_as_long_as_dynamodb_takes_them() {
-    with_store(|store| async move {
+    with_store_by_time(|store| async move {
         let with = |subject: &str, ty: &str| {
             let mut candidate = candidate(subject, json!({}));
             candidate.ty = ty.to_owned();

@@ -7,6 +7,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stderr,
     clippy::unwrap_used,
     missing_docs,
     reason = "a test fails by a panic"
@@ -15,6 +16,7 @@
 mod aggregates;
 mod feed;
 mod idempotence;
+mod layouts;
 mod legacy;
 mod library;
 mod limits;

@@ -1,14 +1,15 @@
 //! Any sequence of appends from any writers reads back gapless and in order.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use eventdb::{Error, EventDb, Precondition};
+use eventdb::{Error, Precondition};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 
-use crate::support::{assert_sound, candidate, with_store};
+use crate::support::{Store, candidate, with_store};
 
 /// A step of some writer on the subjects `book:0` to `book:2`.
 #[derive(Debug, Clone)]
@@ -38,7 +39,8 @@ fn subject(number: u8) -> String {
 /// What the store should hold: ids by subject.
 type Model = BTreeMap<String, Vec<String>>;
 
-async fn run(db: &EventDb, prefix: &str, steps: &[Step]) {
+async fn run(store: &Store, prefix: &str, steps: &[Step]) {
+    let db = &store.db;
     let mut model = Model::new();
     let mut last_complete = None;
     let subject = |number: u8| format!("{prefix}/{}", subject(number));
@@ -72,7 +74,7 @@ async fn run(db: &EventDb, prefix: &str, steps: &[Step]) {
                     let number: usize = model.values().map(Vec::len).sum();
                     crate::support::event(
                         &subject(*to),
-                        &format!("evt-{number}"),
+                        &format!("{prefix}/evt-{number}"),
                         // Later than all others of this run.
                         9_000_000_000_000 + i64::try_from(number).unwrap(),
                         json!({}),
@@ -89,7 +91,7 @@ async fn run(db: &EventDb, prefix: &str, steps: &[Step]) {
     }
     for (subject, ids) in model {
         let events = db.fetch_events_for_subject(&subject).await.unwrap().events;
-        assert_sound(&events);
+        store.assert_sound(&events);
         let stored: Vec<_> = events.into_iter().map(|event| event.id).collect();
         assert_eq!(stored, ids);
     }
@@ -108,9 +110,9 @@ async fn any_sequence_of_appends_reads_back_as_a_model_says() {
                     // A separate subject for each case, so that one table serves all.
                     cases.set(cases.get() + 1);
                     let prefix = format!("case-{}", cases.get());
-                    let db = store.db.clone();
+                    let store = Arc::clone(&store);
                     runtime.block_on(async move {
-                        let run = tokio::spawn(async move { run(&db, &prefix, &steps).await });
+                        let run = tokio::spawn(async move { run(&store, &prefix, &steps).await });
                         run.await.map_err(|failure| {
                             proptest::test_runner::TestCaseError::fail(failure.to_string())
                         })

@@ -3,7 +3,7 @@
 use eventdb::{Conflict, Error, Precondition, SubjectState};
 use serde_json::json;
 
-use crate::support::{Store, assert_sound, candidate, event, with_store};
+use crate::support::{Store, candidate, event, with_store};
 
 /// The conflict of an append that also writes the subject, and of one that writes another.
 async fn conflicts(store: &Store, precondition: &Precondition) -> [Option<Conflict>; 2] {
@@ -77,7 +77,7 @@ async fn on_a_populated_subject() {
         assert_no_conflict(&store, Precondition::subject_is_at_event_id("book:1", last.id)).await;
         assert_no_conflict(&store, Precondition::subject_is_at_revision("book:1", 4)).await;
         assert_no_conflict(&store, Precondition::subject_is_populated("book:1")).await;
-        assert_sound(&store.subject("book:1").await);
+        store.assert_sound(&store.subject("book:1").await);
     })
     .await;
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::support::{Store, assert_sound, candidate, candidate_with_id, event, with_store};
+use crate::support::{Store, candidate, candidate_with_id, event, with_store};
 
 const WRITERS: u64 = 16;
 
@@ -50,7 +50,7 @@ async fn writers_without_conditions_all_win() {
             outcomes.into_iter().flat_map(|outcome| outcome.unwrap()).collect();
         winners.sort_by_key(|event| event.revision);
         let stored = store.subject("book:1").await;
-        assert_sound(&stored);
+        store.assert_sound(&stored);
         assert_eq!(stored, winners);
         // Each append lies in one piece.
         for append in stored.chunks(3) {
@@ -98,7 +98,7 @@ async fn one_writer_wins_each_revision() {
         }
         let stored = store.subject("book:1").await;
         assert_eq!(stored.len(), 5);
-        assert_sound(&stored);
+        store.assert_sound(&stored);
     })
     .await;
 }
@@ -138,7 +138,7 @@ async fn writers_of_the_same_subjects_in_other_orders_do_not_lock_each_other_out
         for subject in ["book:1", "book:2", "book:3"] {
             let stored = store.subject(subject).await;
             assert_eq!(stored.len(), usize::try_from(WRITERS).unwrap());
-            assert_sound(&stored);
+            store.assert_sound(&stored);
         }
     })
     .await;
@@ -197,7 +197,7 @@ async fn readers_among_writers_never_see_a_gap() {
         let mut seen = 0;
         while !writer.is_finished() {
             let events = store.subject("book:1").await;
-            assert_sound(&events);
+            store.assert_sound(&events);
             assert!(events.len() >= seen, "a history only grows");
             seen = events.len();
         }
@@ -225,7 +225,7 @@ async fn any_number_of_writers_of_one_subject_all_win() {
         let won = won(writers.join_all().await);
         assert_eq!(won.len(), usize::try_from(MANY).unwrap());
         let stored = store.subject("book:1").await;
-        assert_sound(&stored);
+        store.assert_sound(&stored);
         assert_eq!(stored.len(), won.len());
     })
     .await;

@@ -19,7 +19,7 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::support::{Store, candidate, with_store};
+use crate::support::{Store, candidate, with_store, with_store_by_time};
 
 /// A view that remembers the revisions of each subject as they were applied, in memory.
 #[derive(Debug, Clone, Default)]
@@ -250,8 +250,9 @@ async fn what_cannot_be_closed_is_said() {
     with_store(|store| async move {
         let events = store.fill("book:1", 3).await;
         // The subscriber was given the wrong table.
-        EventDb::create_table(&store.client, format!("{}-other", store.table)).await.unwrap();
-        let other = EventDb::new(store.client.clone(), format!("{}-other", store.table));
+        let other = format!("{}-other", store.table);
+        EventDb::create_table(&store.client, &other).layout(store.layout).await.unwrap();
+        let other = EventDb::new(store.client.clone(), other).with_layout(store.layout);
         let projection = Projection::new(Memory::default()).reading(other);
         let error = projection.handle(&message(&events[2])).await.unwrap_err();
         assert_eq!(
@@ -271,15 +272,7 @@ async fn what_cannot_be_closed_is_said() {
             .await
             .unwrap();
 
-        let key = [
-            ("subject".to_owned(), text("book:1")),
-            (
-                "time_type".to_owned(),
-                text(eventdb::internals::item::time_type(events[1].time, "book.borrowed")),
-            ),
-        ];
-        let removal = store.client.delete_item().table_name(&store.table);
-        removal.set_key(Some(key.into())).send().await.unwrap();
+        store.remove(&events[1]).await;
         let memory = Memory::default();
         let projection = Projection::new(memory.clone()).reading(store.db.clone());
         let error = projection.handle(&message(&events[2])).await.unwrap_err();
@@ -312,13 +305,9 @@ async fn put_legacy_row(store: &Store, subject: &str, number: u64) {
 
 /// Makes the row of an event one that can't be read, keeping what the store counts by.
 async fn damage(store: &Store, event: &Event) {
-    let request = store.client.update_item().table_name(&store.table);
-    let request = request.key("subject", text(&event.subject));
-    let request =
-        request.key("time_type", text(eventdb::internals::item::time_type(event.time, &event.ty)));
-    let request =
-        request.update_expression("REMOVE #source").expression_attribute_names("#source", "source");
-    request.send().await.unwrap();
+    let mut row = store.item(event);
+    row.remove("source");
+    store.client.put_item().table_name(&store.table).set_item(Some(row)).send().await.unwrap();
 }
 
 #[tokio::test]
@@ -347,8 +336,7 @@ async fn good_events_before_a_bad_row_are_applied_and_the_row_is_named() {
         let projection = Projection::new(memory.clone()).reading(store.db.clone());
         projection.handle(&message(&events[5])).await.unwrap_err();
         let request = store.client.put_item().table_name(&store.table);
-        let row = eventdb::internals::item::encode(&events[2]);
-        request.set_item(Some(row.into())).send().await.unwrap();
+        request.set_item(Some(store.item(&events[2]))).send().await.unwrap();
         assert_eq!(projection.handle(&message(&events[5])).await.unwrap(), 4);
         assert_eq!(memory.revisions("book:1"), [1, 2, 3, 4, 5, 6]);
     })
@@ -383,10 +371,7 @@ async fn a_hole_that_is_known_is_passed_over_with_and_without_a_store() {
     with_store(|store| async move {
         let events = store.fill("book:1", 5).await;
         for event in &events[1..3] {
-            let removal = store.client.delete_item().table_name(&store.table);
-            let removal = removal.key("subject", text("book:1"));
-            let key = eventdb::internals::item::time_type(event.time, &event.ty);
-            removal.key("time_type", text(key)).send().await.unwrap();
+            store.remove(event).await;
         }
         for reader in [Some(store.db.clone()), None] {
             let memory = Memory::default();
@@ -502,7 +487,7 @@ async fn a_new_read_model_is_filled_from_the_store_and_goes_on_with_its_messages
 
 #[tokio::test]
 async fn a_subject_with_legacy_events_only_is_projected() {
-    with_store(|store| async move {
+    with_store_by_time(|store| async move {
         for number in 1..=4 {
             put_legacy_row(&store, "book:1", number).await;
         }
@@ -585,7 +570,7 @@ async fn names_of_read_models_share_a_table_whatever_is_in_them() {
 
 #[tokio::test]
 async fn a_legacy_history_is_caught_up_with() {
-    with_store(|store| async move {
+    with_store_by_time(|store| async move {
         for number in 1..=3 {
             put_legacy_row(&store, "book:1", number).await;
         }

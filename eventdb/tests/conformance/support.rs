@@ -8,7 +8,8 @@ use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, TimeZone, Utc};
-use eventdb::{EmbeddedDynamoDb, Event, EventCandidate, EventDb};
+use eventdb::internals::item;
+use eventdb::{EmbeddedDynamoDb, Event, EventCandidate, EventDb, TableLayout};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -18,14 +19,46 @@ pub(crate) struct Store {
     pub(crate) db: EventDb,
     pub(crate) client: Client,
     pub(crate) table: String,
+    pub(crate) layout: TableLayout,
     /// Kept so that it lives as long as the test.
     _embedded: Option<EmbeddedDynamoDb>,
 }
 
-/// Runs a test on a new table; one outside this process is deleted afterwards, come what may.
+const LAYOUTS: [TableLayout; 2] = [TableLayout::ByTime, TableLayout::ByRevision];
+
+/// Runs a test on a new table of each layout. Tables outside this process are deleted afterwards, even
+/// after a failure.
 pub(crate) async fn with_store<F, T>(test: F)
 where
-    F: FnOnce(Arc<Store>) -> T,
+    F: Fn(Arc<Store>) -> T,
+    T: Future<Output = ()> + Send + 'static,
+{
+    for layout in LAYOUTS {
+        with_layout(layout, &test).await;
+    }
+}
+
+/// Runs a test of what only tables by time have.
+pub(crate) async fn with_store_by_time<F, T>(test: F)
+where
+    F: Fn(Arc<Store>) -> T,
+    T: Future<Output = ()> + Send + 'static,
+{
+    with_layout(TableLayout::ByTime, &test).await;
+}
+
+/// Runs a test of what only tables by revision have.
+pub(crate) async fn with_store_by_revision<F, T>(test: F)
+where
+    F: Fn(Arc<Store>) -> T,
+    T: Future<Output = ()> + Send + 'static,
+{
+    with_layout(TableLayout::ByRevision, &test).await;
+}
+
+async fn with_layout<F, T>(layout: TableLayout, test: &F)
+where
+    F: Fn(Arc<Store>) -> T,
     T: Future<Output = ()> + Send + 'static,
 {
     let external = std::env::var_os("AWS_ENDPOINT_URL_DYNAMODB").is_some();
@@ -36,14 +69,16 @@ where
         let embedded = EmbeddedDynamoDb::in_memory().await.expect("embedded database");
         (embedded.client(), Some(embedded))
     };
-    EventDb::create_table(&client, &table).await.expect("table");
-    let db = EventDb::new(client.clone(), &table);
-    let store = Arc::new(Store { db, client: client.clone(), table, _embedded: embedded });
+    EventDb::create_table(&client, &table).layout(layout).await.expect("table");
+    let db = EventDb::new(client.clone(), &table).with_layout(layout);
+    let store = Store { db, client: client.clone(), table, layout, _embedded: embedded };
+    let store = Arc::new(store);
     let outcome = tokio::spawn(test(Arc::clone(&store))).await;
     if external {
         client.delete_table().table_name(&store.table).send().await.expect("deleted table");
     }
     if let Err(failure) = outcome {
+        eprintln!("failed on a table of the layout {layout:?}");
         std::panic::resume_unwind(failure.into_panic());
     }
 }
@@ -62,11 +97,56 @@ impl Store {
         scan.into_paginator().items().send().collect::<Result<_, _>>().await.expect("scan")
     }
 
+    /// The name of the sort key of the table.
+    pub(crate) fn sort_key(&self) -> &'static str {
+        match self.layout {
+            TableLayout::ByRevision => "revision",
+            _ => "time_type",
+        }
+    }
+
+    /// The item of an event, as the store writes it.
+    pub(crate) fn item(&self, event: &Event) -> HashMap<String, AttributeValue> {
+        match self.layout {
+            TableLayout::ByRevision => item::encode_by_revision(event).into(),
+            _ => item::encode(event).into(),
+        }
+    }
+
+    pub(crate) fn key(
+        &self,
+        row: &HashMap<String, AttributeValue>,
+    ) -> HashMap<String, AttributeValue> {
+        ["subject", self.sort_key()].map(|name| (name.to_owned(), row[name].clone())).into()
+    }
+
+    /// Removes an event as somebody else would: the store itself removes nothing.
+    pub(crate) async fn remove(&self, event: &Event) {
+        self.remove_row(&self.item(event)).await;
+    }
+
+    pub(crate) async fn remove_row(&self, row: &HashMap<String, AttributeValue>) {
+        let removal = self.client.delete_item().table_name(&self.table);
+        removal.set_key(Some(self.key(row))).send().await.expect("removed row");
+    }
+
     pub(crate) async fn subject(&self, subject: &str) -> Vec<Event> {
         let history = self.db.fetch_events_for_subject(subject).await.expect("history");
         assert_eq!(history.invalid, [], "{subject}");
         assert_eq!(history.missing, [], "{subject}");
         history.events
+    }
+
+    /// The promises that hold for every subject at any time: no gap, and times that increase where they
+    /// are part of the key.
+    pub(crate) fn assert_sound(&self, events: &[Event]) {
+        let expected: Vec<u64> = (1..).take(events.len()).collect();
+        assert_eq!(revisions(events), expected);
+        if self.layout == TableLayout::ByTime {
+            for pair in events.windows(2) {
+                assert!(pair[0].time < pair[1].time, "{} then {}", pair[0].time, pair[1].time);
+            }
+        }
     }
 
     /// Appends events with the numbers 1 to `count` to a subject, one by one.
@@ -123,11 +203,8 @@ pub(crate) fn revisions(events: &[Event]) -> Vec<u64> {
     events.iter().map(|event| event.revision.expect("revision")).collect()
 }
 
-/// The promises that hold for every subject at any time: no gap, and times that increase.
-pub(crate) fn assert_sound(events: &[Event]) {
-    let expected: Vec<u64> = (1..).take(events.len()).collect();
-    assert_eq!(revisions(events), expected);
-    for pair in events.windows(2) {
-        assert!(pair[0].time < pair[1].time, "{} then {}", pair[0].time, pair[1].time);
-    }
+pub(crate) fn with_revision(event: &Event, revision: u64) -> Event {
+    let mut event = event.clone();
+    event.revision = Some(revision);
+    event
 }

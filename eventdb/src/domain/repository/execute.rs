@@ -221,7 +221,10 @@ struct Decision<A: Aggregate> {
 
 impl<A> Loaded<A> {
     fn precondition(&self) -> Precondition {
-        Precondition::subject_is_at_revision(&self.subject, self.revision)
+        match &self.known {
+            Some(known) if known.revision() == self.revision => known.clone().into(),
+            _ => Precondition::subject_is_at_revision(&self.subject, self.revision),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::Repository;
 use super::error::LoadError;
 use crate::domain::aggregate::Aggregate;
 use crate::event::Event;
-use crate::store::MissingRevisions;
+use crate::store::{KnownRevision, MissingRevisions};
 
 /// How often the end of a history is read again when it lies before the revision that its subject
 /// has reached, before the events count as removed.
@@ -46,6 +46,8 @@ pub struct Loaded<A> {
     pub(super) uncounted: Option<i64>,
     /// Revision of the last snapshot, 0 without one.
     pub(super) snapshot: u64,
+    /// The latest revision that was read, where an append can build on it.
+    pub(super) known: Option<KnownRevision>,
 }
 
 /// What was read to load an aggregate.
@@ -104,10 +106,11 @@ impl<A: Aggregate> Repository<A> {
         crate::codec::validation::check_stored_subject(&subject).map_err(crate::Error::from)?;
         let folded = self.fold_with_snapshot(&subject);
         let (loaded, end) = try_join(folded, async {
-            self.db.table().last_revision(&subject).await.map_err(LoadError::from)
+            let table = self.db.table();
+            table.layout().recorded_end(table, &subject).await.map_err(LoadError::from)
         })
         .await?;
-        self.complete(loaded, end.unwrap_or(0)).await
+        self.complete(loaded, end).await
     }
 
     async fn fold_with_snapshot(&self, subject: &str) -> Result<Loaded<A>, LoadError> {
@@ -173,10 +176,12 @@ impl<A: Aggregate> Repository<A> {
             numbered: false,
             uncounted: None,
             snapshot: 0,
+            known: None,
         };
         let mut pages = self.db.fetch_events_for_subject(&loaded.subject).stream();
         while let Some(page) = pages.try_next().await? {
             check(page.invalid, page.missing)?;
+            loaded.known = KnownRevision::later(loaded.known, page.known);
             page.events.into_iter().try_for_each(|event| loaded.fold(&event))?;
         }
         Ok(loaded)
@@ -191,9 +196,11 @@ impl<A: Aggregate> Repository<A> {
         let Some(since) = DateTime::from_timestamp_millis(last.time) else { return Ok(None) };
         // From the last event on, itself included: it proves that the state is of this history.
         let mut found = false;
-        let mut pages = self.db.fetch_events_for_subject(&loaded.subject).since(since).stream();
+        let request = self.db.fetch_events_for_subject(&loaded.subject);
+        let mut pages = request.beginning_at(loaded.revision, since).stream();
         while let Some(page) = pages.try_next().await? {
             check(page.invalid, page.missing)?;
+            loaded.known = KnownRevision::later(loaded.known, page.known);
             for event in page.events {
                 if found {
                     loaded.fold(&event)?;
@@ -202,7 +209,7 @@ impl<A: Aggregate> Repository<A> {
                 {
                     found = true;
                     loaded.numbered = event.revision.is_some();
-                } else if event.time > since {
+                } else if event.time > since || event.revision > Some(loaded.revision) {
                     return Ok(None);
                 }
                 // Before it there may be others of its millisecond only among legacy events.

@@ -14,8 +14,8 @@ use super::{EventsRead, Repository};
 use crate::domain::aggregate::Aggregate;
 use crate::domain::json;
 use crate::event::path::Path;
-use crate::store::Snapshot;
 use crate::store::error::Error;
+use crate::store::snapshot::Snapshot;
 
 /// Saves states of an aggregate, so that long histories needn't be folded each time.
 ///
@@ -169,13 +169,14 @@ impl<A: Aggregate> Repository<A> {
                 "a snapshot is passed over: {reason}"
             );
         };
-        let snapshot = match self.db.table().snapshot(subject, policy.name).await {
-            Ok(snapshot) => snapshot?,
-            Err(error) => {
-                passed_over(&error);
-                return None;
-            }
-        };
+        let snapshot =
+            match self.db.table().layout().snapshot(self.db.table(), subject, policy.name).await {
+                Ok(snapshot) => snapshot?,
+                Err(error) => {
+                    passed_over(&error);
+                    return None;
+                }
+            };
         if snapshot.version != policy.version {
             tracing::debug!(
                 target: "eventdb", subject, aggregate = policy.name,
@@ -193,6 +194,7 @@ impl<A: Aggregate> Repository<A> {
                 numbered: false,
                 uncounted: None,
                 snapshot: snapshot.revision,
+                known: None,
             }),
             // Its text may quote the state.
             Err(_) => {
@@ -227,7 +229,8 @@ impl<A: Aggregate> Repository<A> {
             let written = async {
                 let snapshot = snapshot?;
                 codec.check(&snapshot.state)?;
-                Ok(db.table().put_snapshot(&subject, policy.name, snapshot).await?)
+                let table = db.table();
+                Ok(table.layout().put_snapshot(table, &subject, policy.name, snapshot).await?)
             };
             let written = written.await;
             if let Err(error) = &written {

@@ -1,15 +1,14 @@
 //! Appending: from the caller's request to a settled outcome.
 
-pub(crate) mod cancellation;
+pub(crate) mod refusal;
 mod stated_revisions;
-mod transaction;
+pub(crate) mod transaction;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use chrono::DateTime;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
@@ -18,21 +17,20 @@ use crate::codec::validation;
 use crate::event::candidate::EventCandidate;
 use crate::event::decimal;
 use crate::event::{self, Event};
-use crate::schema::attribute;
-use crate::store::append::cancellation::{CancellationOutcome, StoredKey, classify, may_be_legacy};
+use crate::store::append::refusal::{Outcome, StoredKey, classify};
 use crate::store::append::stated_revisions::StatedRevisions;
-use crate::store::append::transaction::{Append, Base, Transaction};
+use crate::store::append::transaction::{Append, Sent, Transaction};
 use crate::store::error::{
     BoxError, CompleteEvent, Error, IdReuse, StoredEvent, UnsettledAppend, UnsettledEvents,
 };
 use crate::store::failure::Failure;
-use crate::store::precondition::{ExpectedState, Precondition};
-use crate::store::read::fetch_events::decode;
-use crate::store::read::query::string;
-use crate::store::table::Table;
+use crate::store::layout::{Base, Beginning, Plan, Verdict};
+use crate::store::precondition::Precondition;
+use crate::store::read::decode;
+use crate::store::table::{Table, Written};
 
 /// Maximum number of concurrent reads of one append.
-const CONCURRENT_READS: usize = 16;
+pub(crate) const CONCURRENT_READS: usize = 16;
 
 /// A request to append new events: see [`EventDb::add_new_events`](crate::EventDb::add_new_events).
 #[derive(Debug, Clone)]
@@ -68,12 +66,14 @@ impl AddNewEvents {
         let own_ids: Vec<bool> =
             self.candidates.iter().map(|candidate| candidate.id.is_some()).collect();
         let events: Vec<Event> = self.candidates.into_iter().map(complete).collect();
-        validation::check_new_events(&events, &own_ids, self.table.message_bytes())?;
+        let rules = self.table.layout().rules();
+        validation::check_new_events(&events, &own_ids, self.table.message_bytes(), rules)?;
         let append = Append {
             ids_are_guarded: own_ids.contains(&true),
             times_are_given: false,
             events,
             preconditions: self.preconditions,
+            settled_on: None,
         };
         run(&self.table, append, false).await
     }
@@ -95,11 +95,15 @@ impl AddEvents {
         let mut ids_are_guarded = false;
         let mut is_unsettled = false;
         let mut preconditions = self.preconditions;
+        let mut settled_on: Option<Sent> = None;
         let mut events = Vec::with_capacity(self.events.len());
         for CompleteEvent { event, append } in self.events {
             if let Some(append) = append {
                 is_unsettled = true;
                 ids_are_guarded |= append.ids_are_guarded;
+                if let Some(sent) = &append.sent {
+                    settled_on.get_or_insert_default().include(sent);
+                }
                 for precondition in &append.preconditions {
                     if !preconditions.contains(precondition) {
                         preconditions.push(precondition.clone());
@@ -108,9 +112,16 @@ impl AddEvents {
             }
             events.push(Event { time: event::whole_milliseconds(event.time), ..event });
         }
-        validation::check_events_within(&events, self.table.message_bytes())?;
+        let layout = self.table.layout();
+        validation::check_complete_events(&events, self.table.message_bytes(), layout.rules())?;
         let stated = StatedRevisions::of(&events, &mut preconditions)?;
-        let append = Append { events, times_are_given: true, ids_are_guarded, preconditions };
+        let times_are_given = true;
+        let mut append =
+            Append { events, times_are_given, ids_are_guarded, preconditions, settled_on };
+        if append.settled_on.is_none() && layout.guards_complete_events(&append) {
+            validation::check_guards(&append.events)?;
+            append.ids_are_guarded = true;
+        }
         stated.judge(run(&self.table, append, is_unsettled).await)
     }
 }
@@ -176,21 +187,21 @@ async fn run(table: &Table, mut append: Append, is_unsettled: bool) -> Result<Ve
         decimal::make_canonical(&mut event.data);
     }
     for precondition in &append.preconditions {
-        validation::check_subject(&precondition.subject)?;
+        validation::check_subject(&precondition.subject, table.layout().rules())?;
     }
     if append.events.is_empty() && append.preconditions.is_empty() {
         return Ok(Vec::new());
     }
-    append.check_size()?;
+    append.check_size(table.layout())?;
     let mut appending = Appending {
         table: table.begin(),
         transaction: Transaction { append, actions: Vec::new() },
-        looked_for_legacy: HashSet::new(),
+        plan: Plan::default(),
         unanswered: is_unsettled,
         attempts: 0,
     };
     let result = appending.run().await;
-    let Appending { unanswered, attempts, transaction, .. } = appending;
+    let Appending { unanswered, attempts, transaction, plan, .. } = appending;
     let source = match result {
         Err(Error::Unavailable { source, .. } | Error::Refused { source, .. }) if unanswered => {
             source
@@ -200,7 +211,8 @@ async fn run(table: &Table, mut append: Append, is_unsettled: bool) -> Result<Ve
         }
         result => return result,
     };
-    Err(unknown(transaction.append, attempts, source))
+    let sent = table.layout().sent_on(&transaction.append, &plan);
+    Err(unknown(transaction.append, sent, attempts, source))
 }
 
 /// A running append.
@@ -208,7 +220,8 @@ struct Appending {
     table: Table,
     /// The transaction as it was sent last.
     transaction: Transaction,
-    looked_for_legacy: HashSet<String>,
+    /// What it builds on.
+    plan: Plan,
     /// Whether a request has got no answer that may have stored the events or may still store them.
     unanswered: bool,
     /// How often a transaction was sent.
@@ -217,10 +230,18 @@ struct Appending {
 
 impl Appending {
     async fn run(&mut self) -> Result<Vec<Event>, Error> {
-        let mut bases = self.bases().await?;
-        self.build(&bases)?;
+        let layout = self.table.layout();
+        self.plan = match layout.begin(&self.table, &self.transaction.append).await? {
+            Beginning::On(plan) => plan,
+            Beginning::AlreadyStored(events) => return Ok(events),
+        };
+        self.build()?;
+        if self.transaction.actions.is_empty() {
+            return Ok(Vec::new());
+        }
         let subject = self.transaction.append.events.first().map(|event| event.subject.clone());
-        let mut attempts = self.table.attempts("TransactWriteItems").about(subject.as_deref());
+        let mut attempts =
+            self.table.attempts(self.transaction.operation()).about(subject.as_deref());
         loop {
             self.attempts += 1;
             match self.attempt().await? {
@@ -242,145 +263,85 @@ impl Appending {
                     // unanswered request can't succeed any more, because its base has changed.
                     self.unanswered = false;
                     let overtaken = ends.iter().find(|(subject, end)| {
-                        bases.get(*subject).is_some_and(|base| base.revision != end.revision)
+                        self.plan
+                            .bases
+                            .get(*subject)
+                            .is_some_and(|base| base.revision != end.revision)
                     });
                     let Some((overtaken, _)) = overtaken else {
                         // No other writer: only the time of the last event wasn't known.
-                        bases.extend(ends);
-                        self.build(&bases)?;
+                        self.plan.bases.extend(ends);
+                        self.build()?;
                         continue;
                     };
                     let source = "another writer of the subject was first".into();
                     attempts.pause_after_conflict(source, Some(overtaken)).await?;
                     // Read after the pause, because more events may have been stored during it.
-                    for (subject, base) in self.ends(ends.keys().cloned().collect()).await? {
+                    let subjects = ends.keys().cloned().collect();
+                    for (subject, base) in layout.ends(&self.table, subjects).await? {
                         let seen = ends.get(&subject).and_then(|end| end.last_time);
-                        bases.insert(subject, Base { last_time: base.last_time.max(seen), ..base });
+                        self.plan
+                            .bases
+                            .insert(subject, Base { last_time: base.last_time.max(seen), ..base });
                     }
-                    self.build(&bases)?;
+                    self.build()?;
                 }
             }
         }
     }
 
-    fn build(&mut self, bases: &BTreeMap<String, Base>) -> Result<(), Error> {
+    fn build(&mut self) -> Result<(), Error> {
         let append = std::mem::take(&mut self.transaction.append);
-        self.transaction = append.on(bases, self.table.now())?;
+        self.transaction = self.table.layout().build(append, &self.plan, self.table.now())?;
         Ok(())
     }
 
-    /// Where the histories of the written subjects end. It is read only if no precondition states it.
-    async fn bases(&mut self) -> Result<BTreeMap<String, Base>, Error> {
-        let append = &self.transaction.append;
-        let mut bases = BTreeMap::new();
-        let mut unknown = Vec::new();
-        let mut said_to_be_pristine = Vec::new();
-        for (subject, expected) in append.subjects() {
-            match stated_revision(&expected) {
-                Some(revision) => {
-                    bases.insert(subject.to_owned(), Base { revision, last_time: None });
-                    if revision == 0 {
-                        said_to_be_pristine.push(subject.to_owned());
-                    }
-                }
-                None => unknown.push(subject.to_owned()),
-            }
-        }
-        for (subject, expected) in append.checked_subjects() {
-            if stated_revision(&expected) == Some(0) {
-                said_to_be_pristine.push(subject.to_owned());
-            }
-        }
-        // A legacy subject may have events but no head yet. It isn't pristine.
-        let table = &self.table;
-        stream::iter(said_to_be_pristine.clone())
-            .map(|subject| async move { table.adopt_legacy_events(&subject).await })
-            .buffer_unordered(CONCURRENT_READS)
-            .try_collect::<Vec<_>>()
-            .await?;
-        bases.extend(self.ends(unknown.clone()).await?);
-        self.looked_for_legacy.extend(said_to_be_pristine);
-        self.looked_for_legacy.extend(unknown);
-        Ok(bases)
-    }
-
-    /// Where the histories of subjects end, read from their heads.
-    async fn ends(&self, subjects: Vec<String>) -> Result<Vec<(String, Base)>, Error> {
-        let table = &self.table;
-        stream::iter(subjects)
-            .map(|subject| async move {
-                let head = table.head(&subject).await?;
-                let base = head.map_or(Base::default(), |head| Base {
-                    revision: head.revision,
-                    last_time: Some(head.last_time),
-                });
-                Ok((subject, base))
-            })
-            .buffer_unordered(CONCURRENT_READS)
-            .try_collect()
-            .await
-    }
-
     async fn attempt(&mut self) -> Result<Attempt, Error> {
+        let layout = self.table.layout();
         let transaction = &self.transaction;
-        let actions = transaction
-            .to_sdk(self.table.name())
-            .map_err(|error| self.table.refused(Box::new(error)))?;
-        let reasons = match self.table.transact(actions, transaction.token(self.table.name())).await
-        {
-            Ok(()) => return Ok(Attempt::Stored),
+        let reasons = match self.table.write(transaction).await {
+            Ok(Written::Stored) => return Ok(Attempt::Stored),
+            Ok(Written::Refused(reasons)) => reasons,
             Err(Failure::Busy(source)) => return Ok(Attempt::Again(source)),
             Err(Failure::Unanswered(source)) => return Ok(Attempt::Unanswered(source)),
             Err(Failure::Refused(source)) => return Err(self.table.refused(source)),
-            Err(Failure::Service(TransactWriteItemsError::TransactionCanceledException(
-                cancelled,
-            ))) => cancelled.cancellation_reasons.unwrap_or_default(),
-            Err(Failure::Service(error)) => return Err(self.table.refused(Box::new(error))),
+            Err(Failure::Service(source)) => return Err(self.table.refused(source)),
         };
-        match classify(transaction, &reasons) {
-            CancellationOutcome::AlreadyStored(events) => Ok(Attempt::AlreadyStored(events)),
-            CancellationOutcome::AlreadyGuarded(keys) => {
-                let read = guarded_events(&self.table, transaction, keys).await;
+        match classify(layout, transaction, &self.plan, &reasons) {
+            Outcome::AlreadyStored(events) => Ok(Attempt::AlreadyStored(events)),
+            Outcome::AlreadyGuarded(keys) => {
+                let read = guarded_events(&self.table, &transaction.append.events, keys).await;
                 if let Err(Error::Unavailable { .. } | Error::Refused { .. }) = read {
                     // It is stored, by this append or an earlier one, but can't be read back.
                     self.unanswered = true;
                 }
                 read.map(Attempt::AlreadyStored)
             }
-            CancellationOutcome::Rebase(bases) => Ok(Attempt::Rebase(bases)),
-            CancellationOutcome::Contended(code) => Ok(Attempt::Contended(code.into())),
-            CancellationOutcome::Busy(code) => Ok(Attempt::Again(code.into())),
-            CancellationOutcome::Refused(reason) => Err(self.table.refused(reason.into())),
-            CancellationOutcome::Failed(error) => Err(error),
-            CancellationOutcome::Conflict(conflict) => {
-                // Look for legacy events once, and only if they could change the outcome.
-                if may_be_legacy(&conflict)
-                    && self.looked_for_legacy.insert(conflict.subject.clone())
-                    && self.table.adopt_legacy_events(&conflict.subject).await?.is_some()
-                {
-                    return Ok(Attempt::Again("the subject had legacy events".into()));
+            Outcome::Rebase(bases) => Ok(Attempt::Rebase(bases)),
+            Outcome::Contended(code) => Ok(Attempt::Contended(code.into())),
+            Outcome::Busy(code) => Ok(Attempt::Again(code.into())),
+            Outcome::Refused(reason) => Err(self.table.refused(reason.into())),
+            Outcome::Failed(error) => Err(error),
+            Outcome::Conflict(conflict) => {
+                match layout.examine(&self.table, conflict, &mut self.plan).await? {
+                    Verdict::Again(reason) => Ok(Attempt::Again(reason.into())),
+                    Verdict::Conflict(conflict) => Err(Error::Conflict(Box::new(conflict))),
                 }
-                Err(Error::Conflict(Box::new(conflict)))
             }
         }
     }
 }
 
 /// The stored events of an append, read by the keys in their id guards.
-async fn guarded_events(
+pub(crate) async fn guarded_events(
     table: &Table,
-    transaction: &Transaction,
+    events: &[Event],
     keys: Vec<StoredKey>,
 ) -> Result<Vec<Event>, Error> {
     stream::iter(keys)
         .map(|key| async move {
-            let row = table
-                .get(HashMap::from([
-                    (attribute::SUBJECT.to_owned(), string(key.subject)),
-                    (attribute::TIME_TYPE.to_owned(), string(key.time_type)),
-                ]))
-                .await?;
-            let given = transaction.append.events.get(key.index);
+            let row = table.get(key.key).await?;
+            let given = events.get(key.index);
             let id = given.map(|event| event.id.clone()).unwrap_or_default();
             let reused = |reason, stored| Error::IdReused { index: key.index, id, reason, stored };
             let Some(row) = row else { return Err(reused(IdReuse::EventRemoved, None)) };
@@ -397,16 +358,11 @@ async fn guarded_events(
         .await
 }
 
-/// The revision that a precondition on a subject states, if any.
-fn stated_revision(expected: &[&ExpectedState]) -> Option<u64> {
-    expected.iter().find_map(|expected| expected.stated_revision())
-}
-
-fn unknown(append: Append, attempts: u32, source: BoxError) -> Error {
+fn unknown(append: Append, sent: Option<Sent>, attempts: u32, source: BoxError) -> Error {
     let Append { mut events, ids_are_guarded, preconditions, .. } = append;
     for event in &mut events {
         event.revision = None;
     }
-    let append = Arc::new(UnsettledAppend { ids_are_guarded, preconditions });
+    let append = Arc::new(UnsettledAppend { ids_are_guarded, preconditions, sent });
     Error::OutcomeUnknown { events: UnsettledEvents { events, append }, attempts, source }
 }

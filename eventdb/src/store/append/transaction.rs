@@ -1,26 +1,23 @@
 //! The transaction of an append. Building it sends nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_dynamodb::types::{
-    AttributeValue, ConditionCheck, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
-    Update,
-};
+use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use uuid::Uuid;
 
-use crate::codec::item;
 use crate::event::Event;
-use crate::schema::{self, attribute, limit};
+use crate::schema::{attribute, limit};
 use crate::store::error::Error;
-use crate::store::head::{self, SdkItem};
+use crate::store::layout::by_time::append::HeadAction;
+use crate::store::layout::{SdkItem, TableLayout, by_revision};
 use crate::store::precondition::{ExpectedState, Precondition};
-use crate::store::read::query::{number, string};
 
 /// So many events always fit in a transaction, even if all have [`limit::ITEM_BYTES`].
 const EVENTS_THAT_ALWAYS_FIT: usize = limit::TRANSACTION_BYTES / limit::ITEM_BYTES - 1;
 
-/// What a caller wants to append. The ids are fixed. The times and revisions depend on the
-/// [`Base`]s.
+/// What a caller wants to append. The ids are fixed. The times and revisions depend on where the
+/// histories end.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Append {
     pub(crate) events: Vec<Event>,
@@ -29,38 +26,45 @@ pub(crate) struct Append {
     /// Whether id guards are written, by which a repetition is recognised.
     pub(crate) ids_are_guarded: bool,
     pub(crate) preconditions: Vec<Precondition>,
+    /// Of an append that is being settled, what it built on when it was sent. It can be stored only
+    /// there.
+    pub(crate) settled_on: Option<Sent>,
 }
 
-/// Where the history of a written subject is assumed to end.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Base {
-    pub(crate) revision: u64,
-    /// In milliseconds. `None` if it isn't known; then the condition checks it.
-    pub(crate) last_time: Option<i64>,
+/// What an append without an answer built on, in a table by revision.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Sent {
+    /// The revisions before the first events of the written subjects.
+    pub(crate) bases: BTreeMap<String, u64>,
+    /// The checks of other subjects.
+    pub(crate) checks: BTreeMap<String, u64>,
+    /// The subjects whose preconditions were resolved.
+    pub(crate) resolved: BTreeSet<String>,
+}
+
+impl Sent {
+    /// Adds what another append was sent on.
+    pub(crate) fn include(&mut self, other: &Self) {
+        self.bases.extend(other.bases.clone());
+        self.checks.extend(other.checks.clone());
+        self.resolved.extend(other.resolved.clone());
+    }
 }
 
 /// One action of a transaction, in the store's terms.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Action {
-    /// Moves the head of a written subject.
-    MoveHead {
-        subject: String,
-        base: u64,
-        first_time: i64,
-        revision: u64,
-        last_time: i64,
-        last_id: String,
-        expected: Vec<ExpectedState>,
-    },
     /// Stores an event, if no row has its key.
     PutEvent { index: usize },
     /// Stores the guard of an event's id, if it isn't guarded yet.
     GuardId { index: usize },
-    /// Checks a subject that isn't written.
-    Check { subject: String, expected: Vec<ExpectedState> },
+    /// By time: moves or checks the head of a subject.
+    Head(HeadAction),
+    /// By revision: checks that a subject doesn't have this revision yet.
+    CheckAbsent { subject: String, revision: u64 },
 }
 
-/// An append on certain bases, ready to be sent any number of times.
+/// An append on a certain plan, ready to be sent any number of times.
 #[derive(Debug, Clone)]
 pub(crate) struct Transaction {
     /// The append, with its events as they will be stored.
@@ -102,11 +106,10 @@ impl Append {
     /// Refuses an append that doesn't fit in a transaction, before anything is sent.
     ///
     /// Revisions aren't known yet, so each counts with its maximum size.
-    pub(crate) fn check_size(&self) -> Result<(), Error> {
-        let heads = self.subjects();
-        let checks = self.checked_subjects();
+    pub(crate) fn check_size(&self, layout: TableLayout) -> Result<(), Error> {
+        let (bytes, actions) = layout.extra_size(self);
         let guards = if self.ids_are_guarded { self.events.len() } else { 0 };
-        let actions = heads.len() + checks.len() + self.events.len() + guards;
+        let actions = actions + self.events.len() + guards;
         if actions > limit::TRANSACTION_ACTIONS {
             return Err(Error::TooLarge {
                 what: "actions",
@@ -118,19 +121,10 @@ impl Append {
         if self.events.len() <= EVENTS_THAT_ALWAYS_FIT {
             return Ok(());
         }
-        let key_of_head = |subject: &str| size(&head::key(subject));
-        let head = |subject: &str| {
-            let last = self.events.iter().rev().find(|event| event.subject == subject);
-            // Its two numbers have at most 20 and 13 digits.
-            let numbers = 11 + 8 + attribute::REVISION.len() + attribute::LAST_TIME.len();
-            let last_id = attribute::LAST_ID.len() + last.map_or(0, |event| event.id.len());
-            key_of_head(subject) + numbers + last_id
-        };
-        let mut bytes = self.events.iter().map(item::largest_size).sum::<usize>()
-            + heads.keys().map(|subject| head(subject)).sum::<usize>()
-            + checks.keys().map(|subject| key_of_head(subject)).sum::<usize>();
+        let event = |event: &Event| layout.rules().item_size(event);
+        let mut bytes = bytes + self.events.iter().map(event).sum::<usize>();
         if self.ids_are_guarded {
-            bytes += self.events.iter().map(|event| size(&guard_item(event))).sum::<usize>();
+            bytes += self.events.iter().map(|event| size(&layout.guard(event))).sum::<usize>();
         }
         if bytes > limit::TRANSACTION_BYTES {
             return Err(Error::TooLarge {
@@ -142,73 +136,11 @@ impl Append {
         Ok(())
     }
 
-    /// The transaction on the given bases. A subject without a base counts as pristine.
-    ///
-    /// # Errors
-    /// [`Error::NoLaterTime`] if no time is left after a subject's last event.
-    pub(crate) fn on(
-        mut self,
-        bases: &BTreeMap<String, Base>,
-        now: i64,
-    ) -> Result<Transaction, Error> {
-        let mut actions = Vec::with_capacity(1 + self.events.len());
-        let owned = |subjects: BTreeMap<&str, Vec<&ExpectedState>>| -> Vec<_> {
-            subjects
-                .into_iter()
-                .map(|(subject, expected)| {
-                    (subject.to_owned(), expected.into_iter().cloned().collect())
-                })
-                .collect()
-        };
-        for (subject, expected) in owned(self.subjects()) {
-            let base = bases.get(&subject).copied().unwrap_or_default();
-            let mut revision = base.revision;
-            let mut time = base.last_time.map_or(now, |last| now.max(last.saturating_add(1)));
-            let mut first_time = None;
-            let mut last = (time, "");
-            for (index, event) in self.events.iter_mut().enumerate() {
-                if event.subject != subject {
-                    continue;
-                }
-                if !self.times_are_given && time > limit::TIME_MILLISECONDS {
-                    return Err(Error::NoLaterTime {
-                        index,
-                        subject,
-                        last_time: head::time(base.last_time.unwrap_or(now)),
-                    });
-                }
-                // A caller may state any revision, even the largest. The condition then fails.
-                revision = revision.saturating_add(1);
-                event.revision = Some(revision);
-                if self.times_are_given {
-                    time = event.time.timestamp_millis();
-                } else {
-                    event.time = head::time(time);
-                }
-                first_time.get_or_insert(time);
-                last = (time, &event.id);
-                if !self.times_are_given {
-                    time = time.saturating_add(1);
-                }
-            }
-            let (last_time, last_id) = (last.0, last.1.to_owned());
-            actions.push(Action::MoveHead {
-                subject,
-                base: base.revision,
-                first_time: first_time.unwrap_or(time),
-                revision,
-                last_time,
-                last_id,
-                expected,
-            });
-        }
-        actions.extend((0..self.events.len()).map(|index| Action::PutEvent { index }));
-        if self.ids_are_guarded {
-            actions.extend((0..self.events.len()).map(|index| Action::GuardId { index }));
-        }
-        let checks = owned(self.checked_subjects()).into_iter();
-        actions.extend(checks.map(|(subject, expected)| Action::Check { subject, expected }));
-        Ok(Transaction { append: self, actions })
+    /// The actions that store the events and their guards.
+    pub(crate) fn puts(&self) -> impl Iterator<Item = Action> + use<> {
+        let guards = if self.ids_are_guarded { self.events.len() } else { 0 };
+        let events = (0..self.events.len()).map(|index| Action::PutEvent { index });
+        events.chain((0..guards).map(|index| Action::GuardId { index }))
     }
 }
 
@@ -229,22 +161,30 @@ impl Transaction {
         Uuid::new_v5(&NAMESPACE, text.as_bytes()).to_string()
     }
 
+    /// The DynamoDB operation that it is sent as.
+    pub(crate) fn operation(&self) -> &'static str {
+        match self.actions.as_slice() {
+            [Action::PutEvent { .. }] => "PutItem",
+            _ => "TransactWriteItems",
+        }
+    }
+
+    /// The event's item, if the append is nothing but storing one. Then it needs no transaction.
+    pub(crate) fn single_put(&self, layout: TableLayout) -> Option<SdkItem> {
+        match (self.actions.as_slice(), self.append.events.as_slice()) {
+            ([Action::PutEvent { .. }], [event]) => Some(layout.encode(event)),
+            _ => None,
+        }
+    }
+
     /// The actions in the form of the AWS client.
     pub(crate) fn to_sdk(
         &self,
+        layout: TableLayout,
         table: &str,
-    ) -> Result<Vec<TransactWriteItem>, aws_sdk_dynamodb::error::BuildError> {
-        self.actions.iter().map(|action| self.action_to_sdk(action, table)).collect()
-    }
-
-    fn action_to_sdk(
-        &self,
-        action: &Action,
-        table: &str,
-    ) -> Result<TransactWriteItem, aws_sdk_dynamodb::error::BuildError> {
-        let write = TransactWriteItem::builder();
+    ) -> Result<Vec<TransactWriteItem>, BuildError> {
         let put = |item: SdkItem| {
-            Put::builder()
+            let put = Put::builder()
                 .table_name(table)
                 .set_item(Some(item))
                 .condition_expression("attribute_not_exists(#subject)")
@@ -252,223 +192,30 @@ impl Transaction {
                 .return_values_on_condition_check_failure(
                     ReturnValuesOnConditionCheckFailure::AllOld,
                 )
-                .build()
+                .build()?;
+            Ok(TransactWriteItem::builder().put(put).build())
         };
         let event = |index: &usize| self.append.events.get(*index);
-        Ok(match action {
-            Action::MoveHead {
-                subject,
-                base,
-                first_time,
-                revision,
-                last_time,
-                last_id,
-                expected,
-            } => {
-                let mut condition = Condition::default();
-                condition.on_base(*base, *first_time);
-                condition.all(expected);
-                condition.value(":new_revision", number(*revision));
-                condition.value(":new_last_time", number(*last_time));
-                condition.value(":new_last_id", string(last_id));
-                condition.name("#revision", attribute::REVISION);
-                condition.name("#last_time", attribute::LAST_TIME);
-                condition.name("#last_id", attribute::LAST_ID);
-                let update = Update::builder()
-                    .table_name(table)
-                    .set_key(Some(head::key(subject)))
-                    .update_expression(
-                        "SET #revision = :new_revision, #last_time = :new_last_time, \
-                         #last_id = :new_last_id",
-                    )
-                    .condition_expression(condition.expression())
-                    .set_expression_attribute_names(Some(condition.names))
-                    .set_expression_attribute_values(Some(condition.values))
-                    .return_values_on_condition_check_failure(
-                        ReturnValuesOnConditionCheckFailure::AllOld,
-                    );
-                write.update(update.build()?).build()
-            }
-            Action::Check { subject, expected } => {
-                let mut condition = Condition::default();
-                condition.all(expected);
-                let check = ConditionCheck::builder()
-                    .table_name(table)
-                    .set_key(Some(head::key(subject)))
-                    .condition_expression(condition.expression())
-                    .set_expression_attribute_names(Some(condition.names))
-                    .set_expression_attribute_values(
-                        (!condition.values.is_empty()).then_some(condition.values),
-                    )
-                    .return_values_on_condition_check_failure(
-                        ReturnValuesOnConditionCheckFailure::AllOld,
-                    );
-                write.condition_check(check.build()?).build()
+        let action = |action: &Action| match action {
+            Action::Head(action) => action.to_sdk(table),
+            Action::CheckAbsent { subject, revision } => {
+                by_revision::check_absent(table, subject, *revision)
             }
             Action::PutEvent { index } => {
-                let item = event(index).map(|event| item::encode(event).into()).unwrap_or_default();
-                write.put(put(item)?).build()
+                put(event(index).map(|event| layout.encode(event)).unwrap_or_default())
             }
             Action::GuardId { index } => {
-                let item = event(index).map(guard_item).unwrap_or_default();
-                write.put(put(item)?).build()
+                put(event(index).map(|event| layout.guard(event)).unwrap_or_default())
             }
-        })
-    }
-}
-
-/// The item that guards the id of an event and holds the event's key. It has no index attributes, so
-/// it isn't in any index.
-fn guard_item(event: &Event) -> SdkItem {
-    let partition_key = item::id_guard_partition_key(&event.source, &event.id);
-    let text = |name: &str, value: String| (name.to_owned(), string(value));
-    HashMap::from([
-        text(attribute::SUBJECT, partition_key),
-        text(attribute::TIME_TYPE, schema::ID_GUARD_SORT_KEY.to_owned()),
-        text(attribute::EVENT_SUBJECT, event.subject.clone()),
-        text(attribute::EVENT_TIME_TYPE, item::time_type(event.time, &event.ty)),
-    ])
-}
-
-fn size(item: &SdkItem) -> usize {
-    item.iter().map(|(name, value)| name.len() + value.as_s().map_or(0, String::len)).sum()
-}
-
-/// A condition expression with its names and values.
-#[derive(Default)]
-struct Condition {
-    parts: Vec<String>,
-    names: HashMap<String, String>,
-    values: HashMap<String, AttributeValue>,
-}
-
-impl Condition {
-    fn name(&mut self, alias: &str, name: &str) {
-        self.names.insert(alias.to_owned(), name.to_owned());
-    }
-
-    fn value(&mut self, alias: &str, value: AttributeValue) {
-        self.values.insert(alias.to_owned(), value);
-    }
-
-    fn expression(&self) -> String {
-        self.parts.join(" AND ")
-    }
-
-    fn exists(&mut self, exists: bool) {
-        self.name("#subject", attribute::SUBJECT);
-        let function = if exists { "attribute_exists" } else { "attribute_not_exists" };
-        self.parts.push(format!("{function}(#subject)"));
-    }
-
-    /// The head is still at the base revision, and its last event is older than the new events.
-    fn on_base(&mut self, revision: u64, first_time: i64) {
-        if revision == 0 {
-            return self.exists(false);
-        }
-        self.value(":base", number(revision));
-        self.value(":first_time", number(first_time));
-        self.parts.push("#revision = :base AND #last_time < :first_time".to_owned());
-    }
-
-    fn all(&mut self, expected: &[ExpectedState]) {
-        for (index, state) in expected.iter().enumerate() {
-            match state {
-                ExpectedState::Pristine | ExpectedState::Revision(0) => self.exists(false),
-                ExpectedState::Populated => self.exists(true),
-                ExpectedState::Revision(revision) => {
-                    self.name("#revision", attribute::REVISION);
-                    let alias = format!(":revision{index}");
-                    self.parts.push(format!("#revision = {alias}"));
-                    self.value(&alias, number(*revision));
-                }
-                ExpectedState::EventId(id) => {
-                    self.name("#last_id", attribute::LAST_ID);
-                    let alias = format!(":last_id{index}");
-                    self.parts.push(format!("#last_id = {alias}"));
-                    self.value(&alias, string(id));
-                }
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn append(ids: &[&str]) -> Append {
-        let event = |id: &&str| {
-            Event::builder()
-                .id(*id)
-                .source("https://library.example.com")
-                .ty("book.borrowed")
-                .subject("book:1")
-                .time(chrono::DateTime::UNIX_EPOCH)
-                .data(json!({ "userId": "user:456" }))
-                .build()
         };
-        Append {
-            events: ids.iter().map(event).collect(),
-            times_are_given: false,
-            ids_are_guarded: false,
-            preconditions: vec![Precondition::subject_is_populated("user:456")],
-        }
+        self.actions.iter().map(action).collect()
     }
+}
 
-    fn token(append: Append, revision: u64, now: i64) -> String {
-        let base = Base { revision, last_time: None };
-        let bases = BTreeMap::from([("book:1".to_owned(), base)]);
-        append.on(&bases, now).expect("transaction").token("Events")
-    }
-
-    #[test]
-    fn a_token_is_equal_only_for_equal_transactions() {
-        let first = token(append(&["evt-1"]), 7, 1000);
-        assert_eq!(first, token(append(&["evt-1"]), 7, 1000));
-        assert_eq!(first.len(), 36, "DynamoDB takes at most 36 characters");
-        let bases = BTreeMap::from([("book:1".to_owned(), Base { revision: 7, last_time: None })]);
-        let copied = append(&["evt-1"]).on(&bases, 1000).expect("transaction").token("Copy");
-        assert_ne!(first, copied, "another table of the same account");
-        let mut other_data = append(&["evt-1"]);
-        other_data.events[0].data = json!({});
-        let mut other_condition = append(&["evt-1"]);
-        other_condition.preconditions = Vec::new();
-        for other in [
-            token(append(&["evt-2"]), 7, 1000),
-            token(append(&["evt-1"]), 8, 1000),
-            token(append(&["evt-1"]), 7, 1001),
-            token(other_data, 7, 1000),
-            token(other_condition, 7, 1000),
-        ] {
-            assert_ne!(first, other);
-        }
-    }
-
-    #[test]
-    fn events_continue_their_subject_and_the_head_follows() {
-        let base = Base { revision: 7, last_time: Some(5000) };
-        let bases = BTreeMap::from([("book:1".to_owned(), base)]);
-        let transaction = append(&["evt-1", "evt-2"]).on(&bases, 1000).expect("transaction");
-        let placed: Vec<_> = transaction
-            .append
-            .events
-            .iter()
-            .map(|event| (event.revision, event.time.timestamp_millis()))
-            .collect();
-        assert_eq!(placed, [(Some(8), 5001), (Some(9), 5002)]);
-        assert_eq!(
-            transaction.actions.first(),
-            Some(&Action::MoveHead {
-                subject: "book:1".to_owned(),
-                base: 7,
-                first_time: 5001,
-                revision: 9,
-                last_time: 5002,
-                last_id: "evt-2".to_owned(),
-                expected: Vec::new(),
-            })
-        );
-    }
+/// Size in bytes of an item that holds text only.
+pub(crate) fn size(item: &SdkItem) -> usize {
+    let value = |value: &aws_sdk_dynamodb::types::AttributeValue| {
+        value.as_s().or_else(|_| value.as_n()).map_or(0, String::len)
+    };
+    item.iter().map(|(name, of)| name.len() + value(of)).sum()
 }

@@ -5,10 +5,8 @@ use std::pin::Pin;
 
 use crate::codec::validation;
 use crate::event::Event;
-use crate::schema::attribute;
 use crate::store::error::Error;
-use crate::store::head::SdkItem;
-use crate::store::read::fetch_events::decode;
+use crate::store::read::decode;
 use crate::store::read::query::Query;
 use crate::store::table::Table;
 
@@ -44,13 +42,12 @@ impl FetchEvent {
         let table = self.table.begin();
         let mut oldest: Option<Event> = None;
         let mut query = Query::of_id(&self.id);
+        let mut found_key = false;
         loop {
             let page = table.query(&query).await?;
-            for mut row in page.items {
-                let key: SdkItem = [attribute::SUBJECT, attribute::TIME_TYPE]
-                    .into_iter()
-                    .filter_map(|name| row.remove_entry(name))
-                    .collect();
+            for row in page.items {
+                found_key = true;
+                let key = table.layout().key_of(row);
                 // The index may still contain the key of a row that was removed.
                 let Some(item) = table.get(key).await? else { continue };
                 let event =
@@ -64,6 +61,7 @@ impl FetchEvent {
             }
             match page.next {
                 Some(next) => query = query.starting_after(next),
+                None if !found_key => return table.layout().check(&table).await.map(|()| None),
                 None => return Ok(oldest),
             }
         }

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Select};
 
 use crate::schema::{self, attribute, index, limit};
-use crate::store::head::SdkItem;
+use crate::store::layout::SdkItem;
 
 pub(crate) fn string(text: impl Into<String>) -> AttributeValue {
     AttributeValue::S(text.into())
@@ -18,6 +18,9 @@ pub(crate) fn number(number: impl Into<i128>) -> AttributeValue {
 
 /// The character after `9`. It sorts after every sort key that begins with a time.
 const AFTER_ALL_TIMES: &str = ":";
+
+/// It sorts before every other sort key, because a key can't be empty.
+const LOWEST: &str = "\u{0}";
 
 /// A range of times: from `since`, inclusive, to `until`, exclusive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -82,6 +85,21 @@ impl Query {
         Self::new(attribute::SUBJECT, subject)
     }
 
+    /// The rows of a subject in a table by revision, from a revision on, strongly consistent. It always
+    /// names the sort key, so a table by time refuses it.
+    pub(crate) fn of_subject_from(subject: &str, revision: u64) -> Self {
+        let query = Self::new(attribute::SUBJECT, subject);
+        query.in_range(attribute::REVISION, Some(number(revision)), None)
+    }
+
+    /// Keeps only the rows of one type. DynamoDB still reads and charges the others.
+    pub(crate) fn filtered_by_type(mut self, ty: &str) -> Self {
+        self.filter = Some("#type = :type".to_owned());
+        self.names.insert("#type".to_owned(), attribute::TYPE.to_owned());
+        self.values.insert(":type".to_owned(), string(ty));
+        self
+    }
+
     /// The rows of one type of a subject, in no promised order, strongly consistent.
     pub(crate) fn of_subject_and_type(subject: &str, ty: &str) -> Self {
         let mut query = Self::new(attribute::SUBJECT, subject);
@@ -96,7 +114,12 @@ impl Query {
 
     /// All rows in the order of their times, eventually consistent as all global indexes.
     pub(crate) fn of_all() -> Self {
-        let mut query = Self::new(attribute::PK_ALL, schema::ALL_EVENTS);
+        Self::of_all_in(schema::ALL_EVENTS)
+    }
+
+    /// The rows of one partition of the index of all events, in the order of their times.
+    pub(crate) fn of_all_in(partition: &str) -> Self {
+        let mut query = Self::new(attribute::PK_ALL, partition);
         query.index = Some(index::ALL_EVENTS_BY_TIME);
         query.consistent = false;
         query
@@ -121,6 +144,8 @@ impl Query {
 
     /// Narrows by the sort key of the table, which begins with the time.
     pub(crate) fn in_key_range(self, range: TimeRange) -> Self {
+        // Without a bound, the lowest text: so the query always names the sort key, and a table by
+        // revision refuses it.
         // A key has more than the 13 digits of a bound, so it is never equal to one. Times with more
         // digits or a sign don't sort as text, but this store never writes them.
         let bound = |time: i64| {
@@ -131,7 +156,8 @@ impl Query {
             })
         };
         let since = range.since.filter(|since| *since > 0);
-        self.in_range(attribute::TIME_TYPE, since.map(bound), range.until.map(bound))
+        let from = since.map_or_else(|| string(LOWEST), bound);
+        self.in_range(attribute::TIME_TYPE, Some(from), range.until.map(bound))
     }
 
     /// Narrows by the time, the sort key of the index of all events.

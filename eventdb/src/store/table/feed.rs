@@ -9,17 +9,19 @@ use aws_sdk_dynamodb::error::{BuildError, ProvideErrorMetadata};
 use aws_sdk_dynamodb::operation::get_item::GetItemError;
 use aws_sdk_dynamodb::operation::query::QueryError;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, KeysAndAttributes,
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType,
     ReturnConsumedCapacity, ScalarAttributeType,
 };
 use serde_dynamo::Item;
 
 use crate::codec::feed::chunk::{self, END_ATTRIBUTES};
 use crate::codec::feed::entry::FeedEntry;
-use crate::schema::{attribute, feed};
+use crate::schema::feed;
 use crate::store::capacity::Kind;
 use crate::store::error::{BoxError, Error};
 use crate::store::failure::Transmission;
+use crate::store::layout::EventKey;
+use crate::store::mismatch::unexplained;
 use crate::store::read::query::{number, string};
 use crate::store::table::Table;
 
@@ -37,9 +39,6 @@ pub(crate) struct FeedItems {
     /// Whether nothing followed when they were read.
     pub(crate) is_end: bool,
 }
-
-/// The key of an event's row: its subject and its sort key.
-pub(crate) type EventKey = (String, String);
 
 impl Table {
     /// The header of the feed, strongly consistent.
@@ -106,7 +105,7 @@ impl Table {
 
     /// The key of the row of a listed event.
     pub(crate) fn key_of_entry(&self, entry: &FeedEntry) -> EventKey {
-        (entry.subject.clone(), entry.sort_key_by_time())
+        self.layout.key_of_entry(entry)
     }
 
     /// The rows with these keys, at most 100 and in no order. Those that aren't there are left out.
@@ -116,48 +115,10 @@ impl Table {
         consistent: bool,
     ) -> Result<HashMap<EventKey, SdkItem>, Error> {
         debug_assert!(keys.len() <= KEYS_PER_REQUEST, "DynamoDB would refuse it");
-        let as_item = |(subject, sort_key): &EventKey| {
-            HashMap::from([
-                (attribute::SUBJECT.to_owned(), string(subject)),
-                (attribute::TIME_TYPE.to_owned(), string(sort_key)),
-            ])
-        };
-        let mut missing: Vec<SdkItem> = keys.iter().map(as_item).collect();
-        let mut found = HashMap::with_capacity(keys.len());
-        let mut attempts = self.attempts("BatchGetItem");
-        while !missing.is_empty() {
-            let wanted = KeysAndAttributes::builder()
-                .set_keys(Some(missing.clone()))
-                .consistent_read(consistent)
-                .build()
-                .map_err(|error| self.refused(Box::new(error)))?;
-            let request = self.client.batch_get_item().request_items(&*self.name, wanted);
-            let answer = send!(self, "BatchGetItem", Kind::Read, request, |output| {
-                output.consumed_capacity.as_deref().unwrap_or_default()
-            });
-            match answer.await {
-                Ok(output) => {
-                    let before = found.len();
-                    let rows = output.responses.into_iter().flat_map(HashMap::into_values);
-                    for row in rows.flatten() {
-                        let text = |name: &str| Some(row.get(name)?.as_s().ok()?.clone());
-                        if let (Some(subject), Some(sort_key)) =
-                            (text(attribute::SUBJECT), text(attribute::TIME_TYPE))
-                        {
-                            found.insert((subject, sort_key), row);
-                        }
-                    }
-                    let left = output.unprocessed_keys.into_iter().flat_map(HashMap::into_values);
-                    missing = left.flat_map(|left| left.keys).collect();
-                    // An answer has at most 16 MB. An answer without any row is a throttled one.
-                    if !missing.is_empty() && found.len() == before {
-                        attempts.pause("DynamoDB processed none of the keys".into()).await?;
-                    }
-                }
-                Err(failure) => self.pause_after(failure, &mut attempts).await?,
-            }
-        }
-        Ok(found)
+        let layout = self.layout;
+        let items = keys.iter().map(|key| layout.key(key)).collect();
+        let rows = self.get_many(items, consistent).await?;
+        Ok(rows.into_iter().filter_map(|row| Some((layout.event_key(&row)?, row))).collect())
     }
 
     /// Creates the feed's table, unless one of that name is there, and waits until it is ready.
@@ -212,6 +173,8 @@ fn feed_keys() -> Result<(Vec<AttributeDefinition>, Vec<KeySchemaElement>), Buil
 /// Whether a request was refused because there is no such table or it has other keys than a feed's.
 pub(crate) fn is_of_no_feed(error: &Error) -> bool {
     let Error::Refused { source, .. } = error else { return false };
+    // Another table's keys are those of neither layout.
+    let source = unexplained(source);
     let code = match source.downcast_ref::<QueryError>() {
         Some(error) => error.code(),
         None => source.downcast_ref::<GetItemError>().and_then(ProvideErrorMetadata::code),

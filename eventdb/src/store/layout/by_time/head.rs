@@ -2,18 +2,15 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 
 use crate::codec::item;
 use crate::schema::{self, attribute, limit};
 use crate::store::error::Error;
+use crate::store::layout::SdkItem;
 use crate::store::precondition::SubjectState;
 use crate::store::read::query::{Query, number, string};
 use crate::store::table::Table;
-
-/// The attributes of an item in the form of the AWS client.
-pub(crate) type SdkItem = HashMap<String, AttributeValue>;
 
 /// The end of a subject's history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,0 +1,286 @@
+//! Finds out what an append builds on.
+
+use std::collections::HashSet;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::{guard, guarded_key, key, key_of};
+use crate::event::Event;
+use crate::schema::attribute;
+use crate::store::append::transaction::{Append, Sent};
+use crate::store::append::{CONCURRENT_READS, guarded_events, refusal::StoredKey};
+use crate::store::error::{Conflict, Error};
+use crate::store::layout::{Base, Beginning, Plan, SdkItem};
+use crate::store::precondition::{ExpectedState, Precondition, SubjectState};
+use crate::store::read::decode;
+use crate::store::read::query::Query;
+use crate::store::table::Table;
+
+/// Where a subject's history ends: its highest sort key, whether or not that row can be read as an
+/// event.
+#[derive(Debug, Default)]
+pub(super) struct End {
+    pub(super) revision: u64,
+    pub(super) last_id: String,
+}
+
+impl End {
+    fn state(self) -> SubjectState {
+        match self.revision {
+            0 => SubjectState::Pristine,
+            revision => SubjectState::Populated { revision, last_event_id: self.last_id },
+        }
+    }
+}
+
+/// What was found out about one subject.
+enum Found {
+    /// A written subject ends here.
+    Base {
+        subject: String,
+        revision: u64,
+        is_fixed: bool,
+    },
+    /// Nothing may have been stored after this revision of another subject.
+    Check {
+        subject: String,
+        revision: u64,
+    },
+    /// What was asked of another subject can't change any more.
+    Settled,
+    Conflict(Conflict),
+}
+
+/// Whether preconditions and stated revisions fix where every event is stored. Otherwise the same call
+/// made again would store its complete events again.
+pub(crate) fn slots_are_fixed(append: &Append) -> bool {
+    let is_fixed = |expected: &Vec<&ExpectedState>| {
+        expected.iter().any(|expected| expected.stated_revision().is_some())
+    };
+    append.subjects().values().all(is_fixed)
+}
+
+/// Finds out where the written subjects end and which checks the append needs.
+///
+/// No conflict is reported before it is certain that the append isn't a repetition.
+pub(crate) async fn begin(table: &Table, append: &Append) -> Result<Beginning, Error> {
+    let mut plan = Plan::default();
+    let mut subjects = Vec::new();
+    let sent = append.settled_on.as_ref();
+    for (subject, expected) in append.subjects() {
+        match sent.and_then(|sent| sent.bases.get(subject)) {
+            Some(base) => settle_on(&mut plan, subject, *base),
+            None => subjects.push((subject.to_owned(), owned(expected), true)),
+        }
+    }
+    for (subject, expected) in append.checked_subjects() {
+        match sent {
+            Some(sent) if sent.resolved.contains(subject) => {
+                if let Some(revision) = sent.checks.get(subject) {
+                    plan.checks.insert(subject.to_owned(), *revision);
+                }
+            }
+            _ => subjects.push((subject.to_owned(), owned(expected), false)),
+        }
+    }
+    let known: HashSet<(String, u64)> =
+        append.preconditions.iter().filter_map(|precondition| known(table, precondition)).collect();
+    let known = &known;
+    let found: Vec<Found> = stream::iter(subjects)
+        .map(|(subject, expected, is_written)| async move {
+            find(table, subject, expected, is_written, known).await
+        })
+        .buffered(CONCURRENT_READS)
+        .try_collect()
+        .await?;
+    let mut conflict = None;
+    for found in found {
+        match found {
+            Found::Base { subject, revision, is_fixed } => {
+                if is_fixed {
+                    plan.fixed.insert(subject.clone());
+                }
+                plan.bases.insert(subject, Base { revision, last_time: None });
+            }
+            Found::Check { subject, revision } => {
+                plan.checks.insert(subject, revision);
+            }
+            Found::Settled => {}
+            Found::Conflict(found) => conflict = conflict.or(Some(found)),
+        }
+    }
+    let Some(conflict) = conflict else { return Ok(Beginning::On(plan)) };
+    match stored_before(table, append, &plan).await? {
+        Some(events) => Ok(Beginning::AlreadyStored(events)),
+        None => Err(Error::Conflict(Box::new(conflict))),
+    }
+}
+
+fn settle_on(plan: &mut Plan, subject: &str, revision: u64) {
+    plan.bases.insert(subject.to_owned(), Base { revision, last_time: None });
+    plan.fixed.insert(subject.to_owned());
+}
+
+fn owned(expected: Vec<&ExpectedState>) -> Vec<ExpectedState> {
+    expected.into_iter().cloned().collect()
+}
+
+/// A revision that this store has read from this table. It exists permanently.
+fn known(table: &Table, precondition: &Precondition) -> Option<(String, u64)> {
+    let known = precondition.known_revision(table)?;
+    Some((precondition.subject.clone(), known))
+}
+
+async fn find(
+    table: &Table,
+    subject: String,
+    expected: Vec<ExpectedState>,
+    is_written: bool,
+    known: &HashSet<(String, u64)>,
+) -> Result<Found, Error> {
+    let stated: Vec<u64> = expected.iter().filter_map(ExpectedState::stated_revision).collect();
+    let first = stated.first().copied();
+    let must_be_read =
+        expected.iter().any(|expected| matches!(expected, ExpectedState::EventId(_)));
+    let contradicts = |revision: u64| {
+        stated.iter().any(|other| *other != revision)
+            || revision == 0 && expected.contains(&ExpectedState::Populated)
+    };
+    let revision = match first {
+        Some(revision) if !must_be_read && !contradicts(revision) => {
+            let exists = revision == 0
+                || known.contains(&(subject.clone(), revision))
+                || table.get(key(&subject, revision)).await?.is_some();
+            exists.then_some(revision)
+        }
+        None if !must_be_read && !is_written => {
+            // That a subject has events stays true.
+            if table.get(key(&subject, 1)).await?.is_some() {
+                return Ok(Found::Settled);
+            }
+            None
+        }
+        _ => None,
+    };
+    let revision = match revision {
+        Some(revision) => revision,
+        None => {
+            let state = end(table, &subject).await?.state();
+            let revision = state.revision();
+            // It may have reached a stated revision since it was looked for.
+            let is_unmet = |expected: &&ExpectedState| match expected.stated_revision() {
+                Some(stated) if !contradicts(stated) && !must_be_read => stated > revision,
+                _ => !expected.is_met_by(&state),
+            };
+            if let Some(expected) = expected.iter().find(is_unmet).cloned() {
+                return Ok(Found::Conflict(Conflict { subject, expected, actual: state }));
+            }
+            first.unwrap_or(revision)
+        }
+    };
+    let is_fixed = first.is_some() || must_be_read;
+    Ok(match (is_written, is_fixed) {
+        (true, _) => Found::Base { subject, revision, is_fixed },
+        (false, true) => Found::Check { subject, revision },
+        (false, false) => Found::Settled,
+    })
+}
+
+/// Where a subject ends, strongly consistent.
+pub(super) async fn end(table: &Table, subject: &str) -> Result<End, Error> {
+    let mut query = Query::of_subject_from(subject, 1).limited_to(Some(1));
+    query.backwards = true;
+    loop {
+        let page = table.query(&query).await?;
+        if let Some(row) = page.items.first() {
+            let revision = row.get(attribute::REVISION).and_then(|of| of.as_n().ok()?.parse().ok());
+            let id = row.get(attribute::ID).and_then(|id| id.as_s().ok().cloned());
+            let revision = revision.ok_or_else(|| {
+                table.refused(
+                    format!("the last row of the subject {subject:?} has no whole number as its revision")
+                        .into(),
+                )
+            })?;
+            return Ok(End { revision, last_id: id.unwrap_or_default() });
+        }
+        match page.next {
+            Some(next) => query = query.starting_after(next),
+            None => return Ok(End::default()),
+        }
+    }
+}
+
+/// Where subjects end.
+pub(crate) async fn ends(
+    table: &Table,
+    subjects: Vec<String>,
+) -> Result<Vec<(String, Base)>, Error> {
+    stream::iter(subjects)
+        .map(|subject| async move {
+            let revision = end(table, &subject).await?.revision;
+            Ok((subject, Base { revision, last_time: None }))
+        })
+        .buffered(CONCURRENT_READS)
+        .try_collect()
+        .await
+}
+
+/// The events of an append that was stored before, found by their guards or at the revisions that
+/// they must have.
+async fn stored_before(
+    table: &Table,
+    append: &Append,
+    plan: &Plan,
+) -> Result<Option<Vec<Event>>, Error> {
+    if append.events.is_empty() {
+        return Ok(None);
+    }
+    if append.ids_are_guarded {
+        let guards = append.events.iter().map(|event| key_of(guard(event))).collect();
+        let guards = rows(table, guards).await?;
+        let keys: Option<Vec<StoredKey>> = guards
+            .iter()
+            .enumerate()
+            .map(|(index, guard)| Some(StoredKey { index, key: guarded_key(guard.as_ref()?)? }))
+            .collect();
+        return match keys {
+            Some(keys) => guarded_events(table, &append.events, keys).await.map(Some),
+            None => Ok(None),
+        };
+    }
+    // New ids were generated for this call, so nobody has stored them before.
+    if !append.times_are_given {
+        return Ok(None);
+    }
+    let placed = super::build(append.clone(), plan, 0).append.events;
+    let is_placed = append.events.iter().all(|event| plan.fixed.contains(&event.subject));
+    if !is_placed {
+        return Ok(None);
+    }
+    let keys = placed.iter().map(|event| key(&event.subject, event.revision.unwrap_or_default()));
+    let rows = rows(table, keys.collect()).await?;
+    let stored = rows.into_iter().zip(&append.events).map(|(row, given)| {
+        let stored = decode(row?).ok()?;
+        (stored.id == given.id && given.difference(&stored).is_none()).then_some(stored)
+    });
+    Ok(stored.collect())
+}
+
+/// Rows by their keys, strongly consistent.
+async fn rows(table: &Table, keys: Vec<SdkItem>) -> Result<Vec<Option<SdkItem>>, Error> {
+    stream::iter(keys)
+        .map(|key| async move { table.get(key).await })
+        .buffered(CONCURRENT_READS)
+        .try_collect()
+        .await
+}
+
+/// What an unanswered append was sent on.
+pub(crate) fn sent_on(append: &Append, plan: &Plan) -> Option<Sent> {
+    // Guards recognise it wherever it is stored.
+    (!append.ids_are_guarded).then(|| Sent {
+        bases: plan.bases.iter().map(|(subject, base)| (subject.clone(), base.revision)).collect(),
+        checks: plan.checks.clone(),
+        resolved: append.preconditions.iter().map(|of| of.subject.clone()).collect(),
+    })
+}

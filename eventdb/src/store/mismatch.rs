@@ -1,0 +1,67 @@
+//! What a refusal says about the table: that it isn't laid out as the store was told, or lacks an
+//! index.
+
+use std::error::Error as StdError;
+
+use crate::store::error::BoxError;
+use crate::store::layout::TableLayout;
+
+/// Words of DynamoDB for a request whose keys aren't those of the table.
+const OTHER_KEYS: [&str; 4] = [
+    "key element does not match the schema",
+    "Missing the key",
+    "missed key schema element",
+    "key condition not supported",
+];
+
+/// Words of DynamoDB for a read of an index that the table doesn't have.
+const NO_INDEX: &str = "does not have the specified index";
+
+/// The table has other keys than the layout.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the keys of the table aren't those of a table {opened}: if it is a table {other}, open it with \
+     `with_layout(TableLayout::{name})`; otherwise check the name of the table"
+)]
+struct OtherLayout {
+    opened: &'static str,
+    other: &'static str,
+    name: &'static str,
+    #[source]
+    source: BoxError,
+}
+
+/// The table was created without an index.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the table doesn't have the index that this read needs: add it to the table, or read the events of \
+     each subject instead"
+)]
+struct NoIndex(#[source] BoxError);
+
+/// Puts before a refusal what to repair, if its words tell.
+pub(crate) fn explained(layout: TableLayout, source: BoxError) -> BoxError {
+    let says = |words: &str| {
+        let mut error: Option<&(dyn StdError + 'static)> = Some(&*source);
+        while let Some(current) = error {
+            if current.to_string().contains(words) {
+                return true;
+            }
+            error = current.source();
+        }
+        false
+    };
+    if says(NO_INDEX) {
+        return Box::new(NoIndex(source));
+    }
+    if OTHER_KEYS.into_iter().any(says) {
+        let (opened, other, name) = layout.and_the_other();
+        return Box::new(OtherLayout { opened, other, name, source });
+    }
+    source
+}
+
+/// The refusal without what [`explained`] has put before it.
+pub(crate) fn unexplained(source: &BoxError) -> &BoxError {
+    source.downcast_ref::<OtherLayout>().map_or(source, |explained| &explained.source)
+}
