@@ -321,21 +321,26 @@ async function expectOutput({ output }, example, expected) {
 }
 
 /**
- * The table in the docs is what the program prints.
+ * The tables in the docs are what the program prints, for both layouts.
  *
  * @param {Shell} shell
  */
 async function costTable({ output }) {
-  const printed = await output(
-    'cargo',
-    'run --quiet --all-features --example capacity --locked'.split(' '),
-  );
   const page = readFileSync(join(REPOSITORY, 'docs/costs-and-limits.md'), 'utf8');
-  const table = /<!-- capacity:[^>]*-->\s*(.*?)\s*<!-- \/capacity -->/s.exec(page)?.[1];
-  if (printed.trim() === '' || table !== printed.trim()) {
-    throw new Error(
-      "the table in docs/costs-and-limits.md isn't what `cargo run -p eventdb --example capacity` prints: put that there",
-    );
+  for (const [name, options] of /** @type {[string, string[]][]} */ ([
+    ['capacity', []],
+    ['capacity by revision', ['--', '--by-revision']],
+  ])) {
+    const printed = await output('cargo', [
+      ...'run --quiet --all-features --example capacity --locked'.split(' '),
+      ...options,
+    ]);
+    const table = new RegExp(`<!-- ${name}:[^>]*-->\\s*(.*?)\\s*<!-- /${name} -->`, 's').exec(page);
+    if (printed.trim() === '' || table?.[1] !== printed.trim()) {
+      throw new Error(
+        `the table "${name}" in docs/costs-and-limits.md isn't what \`cargo run -p eventdb --example capacity ${options.join(' ')}\` prints: put that there`,
+      );
+    }
   }
 }
 

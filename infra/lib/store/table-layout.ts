@@ -38,9 +38,9 @@ export enum OptionalIndex {
 /** The table's layout and indexes. */
 export interface TableLayoutOptions {
   /**
-   * How the table stores events. `TableLayout.BY_REVISION` costs less than half, and grows further,
-   * but the crate can't open such a table yet. Choose `TableLayout.BY_TIME` until it can, and for a
-   * table that the original library has written or reads.
+   * How the table stores events. `TableLayout.BY_REVISION` costs less than half, and grows further:
+   * choose it for a new store. Choose `TableLayout.BY_TIME` for a table that the original library has
+   * written or reads.
    *
    * Changing it replaces the table. The events stay in the old one and must be copied.
    *
