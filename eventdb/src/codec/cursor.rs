@@ -4,10 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::BASE64URL_NOPAD;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Longest text of a cursor: enough for the longest keys after encoding.
-const LONGEST_TEXT: usize = 32 * 1024;
+/// Longest text of a cursor: enough for the longest keys after encoding, and for the largest number of
+/// partitions of a feed.
+pub(crate) const LONGEST_TEXT: usize = 32 * 1024;
 
 /// The position of the last row that a read returned.
 ///
@@ -58,10 +60,24 @@ pub enum CursorError {
     OtherRead,
 }
 
+/// Writes what a cursor holds as text that is safe in a URL.
+pub(crate) fn write_text(held: &impl Serialize, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let json = serde_json::to_vec(held).map_err(|_| fmt::Error)?;
+    formatter.write_str(&BASE64URL_NOPAD.encode(&json))
+}
+
+/// Reads the text of [`write_text`].
+pub(crate) fn read_text<Held: DeserializeOwned>(text: &str) -> Result<Held, CursorError> {
+    if text.len() > LONGEST_TEXT {
+        return Err(CursorError::Malformed);
+    }
+    let json = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| CursorError::Malformed)?;
+    serde_json::from_slice(&json).map_err(|_| CursorError::Malformed)
+}
+
 impl fmt::Display for Cursor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let json = serde_json::to_vec(&self.0).map_err(|_| fmt::Error)?;
-        formatter.write_str(&BASE64URL_NOPAD.encode(&json))
+        write_text(&self.0, formatter)
     }
 }
 
@@ -69,11 +85,7 @@ impl FromStr for Cursor {
     type Err = CursorError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() > LONGEST_TEXT {
-            return Err(CursorError::Malformed);
-        }
-        let json = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| CursorError::Malformed)?;
-        serde_json::from_slice(&json).map(Self).map_err(|_| CursorError::Malformed)
+        read_text(text).map(Self)
     }
 }
 

@@ -4,16 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::codec::cursor::CursorError;
+use crate::codec::cursor::{self, CursorError};
 use crate::codec::feed::chunk::{Header, Tag};
 use crate::codec::feed::read::{ChunkName, Position};
 use crate::schema::feed;
-
-/// Longest text of a cursor: enough for the largest number of partitions.
-const LONGEST_TEXT: usize = 32 * 1024;
 
 /// Where a reader of the feed is, in each partition that it follows.
 ///
@@ -150,8 +146,7 @@ impl Stored {
 
 impl fmt::Display for FeedCursor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let json = serde_json::to_vec(&Stored::of(self)).map_err(|_| fmt::Error)?;
-        formatter.write_str(&BASE64URL_NOPAD.encode(&json))
+        cursor::write_text(&Stored::of(self), formatter)
     }
 }
 
@@ -159,12 +154,7 @@ impl FromStr for FeedCursor {
     type Err = CursorError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() > LONGEST_TEXT {
-            return Err(CursorError::Malformed);
-        }
-        let json = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| CursorError::Malformed)?;
-        let stored: Stored = serde_json::from_slice(&json).map_err(|_| CursorError::Malformed)?;
-        stored.read().ok_or(CursorError::Malformed)
+        cursor::read_text::<Stored>(text)?.read().ok_or(CursorError::Malformed)
     }
 }
 
@@ -183,6 +173,8 @@ impl<'de> Deserialize<'de> for FeedCursor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::cursor::LONGEST_TEXT;
+    use data_encoding::BASE64URL_NOPAD;
     use proptest::collection::btree_map;
     use proptest::prelude::{Strategy, any, prop_assert_eq, proptest};
 
