@@ -122,8 +122,8 @@ impl Feed {
 
     /// Creates the feed's table and waits until it is ready. It stays empty until a publisher uses it.
     ///
-    /// Use it for local work and tests. For production, the CDK construct `EventDB` deploys it. If a
-    /// table with this name exists, it isn't changed.
+    /// Use it for local work and tests. The CDK construct `EventDB` doesn't deploy it yet. If a table with
+    /// this name exists, it isn't changed.
     ///
     /// # Errors
     /// [`Error::Refused`] if the database refuses the request, if the table isn't ready within a

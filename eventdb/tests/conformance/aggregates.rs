@@ -167,8 +167,8 @@ async fn after_a_conflict_only_the_tail_is_read_and_it_is_decided_again() {
         assert_eq!(executed.aggregate.state, books.load("book:1").await.unwrap().state);
         store.assert_sound(&store.subject("book:1").await);
         // The head and two pages, an append in vain, the tail, the append; and the head and two
-        // pages to compare above. By revision there is no head, but a refused Put is followed by a read
-        // of where the subject ends.
+        // pages to compare above. By revision there is no head. After a refused Put, one read finds
+        // the subject's end.
         let expected = match store.layout {
             TableLayout::ByRevision => 2 + 1 + 1 + 1 + 1 + 2,
             _ => 6 + 3,

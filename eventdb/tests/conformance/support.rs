@@ -137,8 +137,7 @@ impl Store {
         history.events
     }
 
-    /// The promises that hold for every subject at any time: no gap, and times that increase where they
-    /// are part of the key.
+    /// The promises that hold for every subject at any time: no gap, and, by time, times that increase.
     pub(crate) fn assert_sound(&self, events: &[Event]) {
         let expected: Vec<u64> = (1..).take(events.len()).collect();
         assert_eq!(revisions(events), expected);
