@@ -17,10 +17,7 @@ use crate::feed::reader::{ReadPage, Reader};
 use crate::store::error::Error;
 use crate::store::layout::EventKey;
 use crate::store::read::decode;
-use crate::store::table::Table;
-
-/// As many as one request fetches.
-const EVENTS_PER_PAGE: usize = 100;
+use crate::store::table::{KEYS_PER_REQUEST, Table};
 
 /// Requests that fetch events at the same time.
 const REQUESTS_IN_FLIGHT: usize = 4;
@@ -118,7 +115,7 @@ impl FollowEvents {
     /// again.
     pub fn stream(self) -> BoxStream<'static, Result<FeedEventsPage, FeedError>> {
         let Self { follow, events } = self;
-        let reader = follow.reader(EVENTS_PER_PAGE);
+        let reader = follow.reader(KEYS_PER_REQUEST);
         stream::try_unfold((reader, events), |(mut reader, events): (Reader, Table)| async move {
             let Some(read) = reader.next().await? else { return Ok(None) };
             let page = fetch(&events, read).await?;
@@ -181,12 +178,13 @@ async fn look_up(
     consistent: bool,
 ) -> Result<Vec<Outcome>, Error> {
     let table = events.begin();
-    let keys: Vec<EventKey> = entries.iter().map(|entry| table.key_of_entry(entry)).collect();
+    let keys: Vec<EventKey> =
+        entries.iter().map(|entry| table.layout().key_of_entry(entry)).collect();
     // An event can be listed twice, but a request can't have a key twice.
     let mut distinct = keys.iter().cloned().collect::<BTreeSet<_>>().into_iter().peekable();
     let mut requests = Vec::new();
     while distinct.peek().is_some() {
-        let keys: BTreeSet<_> = distinct.by_ref().take(EVENTS_PER_PAGE).collect();
+        let keys: BTreeSet<_> = distinct.by_ref().take(KEYS_PER_REQUEST).collect();
         let table = table.clone();
         requests.push(async move { table.rows(&keys, consistent).await });
     }

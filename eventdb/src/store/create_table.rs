@@ -3,10 +3,8 @@
 use std::collections::BTreeSet;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::client::Waiters;
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
 use aws_sdk_dynamodb::types::{
@@ -17,12 +15,9 @@ use aws_sdk_dynamodb::types::{
 
 use crate::schema::index;
 use crate::store::EventDb;
-use crate::store::error::{BoxError, Error};
+use crate::store::error::Error;
 use crate::store::layout::TableLayout;
 use crate::store::table::Table;
-
-/// A table of a few indexes takes some ten seconds on AWS.
-const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A request to create a table: see [`EventDb::create_table`].
 #[derive(Debug, Clone)]
@@ -83,30 +78,17 @@ impl CreateTable {
 
     async fn run(self) -> Result<(), Error> {
         let Self { client, name, layout, left_out } = self;
-        let refused = |source: BoxError| Error::Refused { table: name.clone(), source };
+        let table = Table::new(client, name);
         if let (TableLayout::ByTime, Some(index)) = (layout, left_out.first()) {
-            return Err(refused(
+            return Err(table.refused(
                 format!(
                     "a table by time needs the index {index}; only a table by revision can be \
-                         created without it"
+                     created without it"
                 )
                 .into(),
             ));
         }
-        let parts = layout.table_parts(&left_out);
-        let table = Table::new(client.clone(), &*name);
-        let request = client.create_table().table_name(&name);
-        let request = parts.on(request).map_err(|error| refused(Box::new(error)))?;
-        table.create(&request).await?;
-        let waiter = client.wait_until_table_exists().table_name(&name).wait(READY_WITHIN);
-        let ready = tokio::time::timeout(READY_WITHIN, waiter)
-            .await
-            .map_err(|_| refused("the table isn't ready within a minute".into()))?
-            .map_err(|error| refused(Box::new(error)))?;
-        let table = ready.into_result().ok().and_then(|output| output.table);
-        parts
-            .check(&table.unwrap_or_else(|| TableDescription::builder().build()))
-            .map_err(|problem| refused(problem.into()))
+        layout.table_parts(&left_out).create(&table).await
     }
 }
 
@@ -123,6 +105,7 @@ impl IntoFuture for CreateTable {
 pub(crate) struct TableParts {
     pub(crate) attributes: Vec<(&'static str, ScalarAttributeType)>,
     pub(crate) keys: [&'static str; 2],
+    pub(crate) has_stream: bool,
     pub(crate) global_indexes: Vec<IndexParts>,
     pub(crate) local_indexes: Vec<IndexParts>,
 }
@@ -137,6 +120,14 @@ pub(crate) struct IndexParts {
 }
 
 impl TableParts {
+    /// Creates the table, unless one of that name is there, waits until it is ready, and checks it.
+    pub(crate) async fn create(&self, table: &Table) -> Result<(), Error> {
+        let request = self.on(table.creation()).map_err(|error| table.refused(Box::new(error)))?;
+        let description = table.create(&request).await?;
+        self.check(&description.unwrap_or_else(|| TableDescription::builder().build()))
+            .map_err(|problem| table.refused(problem.into()))
+    }
+
     fn on(
         &self,
         request: CreateTableFluentBuilder,
@@ -154,13 +145,15 @@ impl TableParts {
         let mut request = request
             .billing_mode(BillingMode::PayPerRequest)
             .set_attribute_definitions(Some(attributes))
-            .set_key_schema(Some(keys(&self.keys)?))
-            .stream_specification(
+            .set_key_schema(Some(keys(&self.keys)?));
+        if self.has_stream {
+            request = request.stream_specification(
                 StreamSpecification::builder()
                     .stream_enabled(true)
                     .stream_view_type(StreamViewType::NewImage)
                     .build()?,
             );
+        }
         for index in &self.global_indexes {
             request = request.global_secondary_indexes(
                 GlobalSecondaryIndex::builder()
@@ -182,7 +175,7 @@ impl TableParts {
         Ok(request)
     }
 
-    /// Checks whether the table, which may have existed before, can hold events.
+    /// Checks whether the table, which may have existed before, has these keys and indexes.
     fn check(&self, table: &TableDescription) -> Result<(), String> {
         let keys: Vec<_> =
             table.key_schema().iter().map(KeySchemaElement::attribute_name).collect();

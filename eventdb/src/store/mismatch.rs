@@ -60,8 +60,3 @@ pub(crate) fn explained(layout: TableLayout, source: BoxError) -> BoxError {
     }
     source
 }
-
-/// The refusal without what [`explained`] has put before it.
-pub(crate) fn unexplained(source: &BoxError) -> &BoxError {
-    source.downcast_ref::<OtherLayout>().map_or(source, |explained| &explained.source)
-}

@@ -9,7 +9,7 @@ pub(crate) mod error;
 pub(crate) mod failure;
 mod identity;
 pub(crate) mod layout;
-pub(crate) mod mismatch;
+mod mismatch;
 pub(crate) mod precondition;
 pub(crate) mod read;
 pub(crate) mod retry;
@@ -79,7 +79,7 @@ impl EventDb {
     ///
     /// [`create_table`]: Self::create_table
     pub fn new(client: Client, table: impl Into<String>) -> Self {
-        Self { table: Table::new(client, table) }
+        Self { table: Table::new(client, table).with_layout(TableLayout::default()) }
     }
 
     pub(crate) fn table(&self) -> &Table {

@@ -1,12 +1,14 @@
 //! One table, which all operations use. Only this module, the creation of the table and read models
 //! send requests to DynamoDB.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::UNIX_EPOCH;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::client::Waiters;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
@@ -25,7 +27,7 @@ use crate::store::append::transaction::Transaction;
 use crate::store::capacity::{CapacityMeter, ConsumedCapacity, Kind};
 use crate::store::error::{BoxError, Error};
 use crate::store::failure::{Failure, Transmission};
-use crate::store::layout::{SdkItem, TableLayout};
+use crate::store::layout::{EventKey, SdkItem, TableLayout};
 use crate::store::mismatch;
 use crate::store::read::query::{Page, Query};
 use crate::store::retry::{Attempts, TimeLimits};
@@ -54,13 +56,20 @@ pub(crate) struct Table {
     name: Arc<str>,
     meter: Option<CapacityMeter>,
     limits: TimeLimits,
-    layout: TableLayout,
+    /// `None` if the table isn't known to hold the events of a store.
+    layout: Option<TableLayout>,
     identity: TableIdentity,
     /// Most bytes of an event's message.
     message_bytes: usize,
     /// When the running operation must have ended.
     deadline: Option<Instant>,
 }
+
+/// A new table of a few indexes takes some ten seconds on AWS.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Most keys of one `BatchGetItem`.
+pub(crate) const KEYS_PER_REQUEST: usize = 100;
 
 /// Sends a request without the client's retries, and observes whether it was passed to the network.
 macro_rules! send {
@@ -81,7 +90,7 @@ impl Table {
         let name: Arc<str> = name.into().into();
         Self {
             client,
-            layout: TableLayout::default(),
+            layout: None,
             identity: TableIdentity(Arc::clone(&name)),
             name,
             meter: None,
@@ -96,11 +105,11 @@ impl Table {
     }
 
     pub(crate) fn layout(&self) -> TableLayout {
-        self.layout
+        self.layout.unwrap_or_default()
     }
 
     pub(crate) fn with_layout(&self, layout: TableLayout) -> Self {
-        Self { layout, ..self.clone() }
+        Self { layout: Some(layout), ..self.clone() }
     }
 
     pub(crate) fn identity(&self) -> TableIdentity {
@@ -182,8 +191,16 @@ impl Table {
         Ok(Page { items: output.items.unwrap_or_default(), next })
     }
 
-    /// Creates the table, unless one of that name is there.
-    pub(crate) async fn create(&self, request: &CreateTableFluentBuilder) -> Result<(), Error> {
+    /// A request to create the table, to be completed.
+    pub(crate) fn creation(&self) -> CreateTableFluentBuilder {
+        self.client.create_table().table_name(&*self.name)
+    }
+
+    /// Creates the table, unless one of that name is there, and waits until it is ready.
+    pub(crate) async fn create(
+        &self,
+        request: &CreateTableFluentBuilder,
+    ) -> Result<Option<TableDescription>, Error> {
         let mut attempts = self.attempts("CreateTable");
         loop {
             let transmission = Transmission::default();
@@ -194,12 +211,16 @@ impl Table {
                 .interceptor(transmission.clone())
                 .send();
             match self.attempt("CreateTable", Kind::Write, transmission, sent, |_| &[]).await {
-                Ok(_) | Err(Failure::Service(CreateTableError::ResourceInUseException(_))) => {
-                    return Ok(());
-                }
+                Ok(_) | Err(Failure::Service(CreateTableError::ResourceInUseException(_))) => break,
                 Err(failure) => self.pause_after(failure, &mut attempts).await?,
             }
         }
+        let waiter = self.client.wait_until_table_exists().table_name(&*self.name);
+        let ready = tokio::time::timeout(READY_WITHIN, waiter.wait(READY_WITHIN))
+            .await
+            .map_err(|_| self.refused("the table isn't ready within a minute".into()))?
+            .map_err(|error| self.refused(Box::new(error)))?;
+        Ok(ready.into_result().ok().and_then(|output| output.table))
     }
 
     /// What DynamoDB says of the table.
@@ -283,14 +304,16 @@ impl Table {
         .map(|_| ())
     }
 
-    /// Reads items by their keys, at most 100 and in no order. Those that aren't there are left out.
-    pub(crate) async fn get_many(
+    /// The rows with these keys, at most [`KEYS_PER_REQUEST`]. Those that aren't there are left out.
+    pub(crate) async fn rows(
         &self,
-        keys: Vec<SdkItem>,
+        keys: &BTreeSet<EventKey>,
         consistent: bool,
-    ) -> Result<Vec<SdkItem>, Error> {
-        let mut found = Vec::with_capacity(keys.len());
-        let mut missing = keys;
+    ) -> Result<HashMap<EventKey, SdkItem>, Error> {
+        debug_assert!(keys.len() <= KEYS_PER_REQUEST, "DynamoDB would refuse it");
+        let layout = self.layout();
+        let mut found = HashMap::with_capacity(keys.len());
+        let mut missing: Vec<SdkItem> = keys.iter().map(|key| layout.key(key)).collect();
         let mut attempts = self.attempts("BatchGetItem");
         while !missing.is_empty() {
             let wanted = KeysAndAttributes::builder()
@@ -307,7 +330,8 @@ impl Table {
                 Ok(output) => {
                     let rows = output.responses.into_iter().flat_map(HashMap::into_values);
                     let before = found.len();
-                    found.extend(rows.flatten());
+                    let with_key = |row: SdkItem| Some((layout.event_key(&row)?, row));
+                    found.extend(rows.flatten().filter_map(with_key));
                     let left = output.unprocessed_keys.into_iter().flat_map(HashMap::into_values);
                     missing = left.flat_map(|left| left.keys).collect();
                     // A page of 16 MB leaves the rest; an answer with nothing is throttled.
@@ -326,11 +350,11 @@ impl Table {
         &self,
         transaction: &Transaction,
     ) -> Result<Written, Failure<BoxError>> {
-        if let Some(item) = transaction.single_put(self.layout) {
+        if let Some(item) = transaction.single_put(self.layout()) {
             return self.put_event(item).await;
         }
         let actions = transaction
-            .to_sdk(self.layout, &self.name)
+            .to_sdk(self.layout(), &self.name)
             .map_err(|error| Failure::Refused(Box::new(error)))?;
         match self.transact(actions, transaction.token(&self.name)).await {
             Ok(()) => Ok(Written::Stored),
@@ -421,10 +445,11 @@ impl Table {
     }
 
     pub(crate) fn refused(&self, source: BoxError) -> Error {
-        Error::Refused {
-            table: self.name.to_string(),
-            source: mismatch::explained(self.layout, source),
-        }
+        let source = match self.layout {
+            Some(layout) => mismatch::explained(layout, source),
+            None => source,
+        };
+        Error::Refused { table: self.name.to_string(), source }
     }
 
     /// Sends one request in a span with OpenTelemetry's database attributes, and meters it.

@@ -569,6 +569,19 @@ async fn names_of_read_models_share_a_table_whatever_is_in_them() {
 }
 
 #[tokio::test]
+async fn a_table_of_positions_with_other_keys_is_not_taken_for_one_of_events() {
+    with_store(|store| async move {
+        // Its keys aren't those of the positions.
+        let model = model(&store, &store.table, |_| Ok(vec![]));
+        let error = model.position("book:1").await.unwrap_err();
+        let text = format!("{error:?}");
+        assert!(text.contains("does not match the schema"), "{text}");
+        assert!(!text.contains("OtherLayout"), "{text}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_legacy_history_is_caught_up_with() {
     with_store_by_time(|store| async move {
         for number in 1..=3 {

@@ -16,11 +16,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::codec::feed::entry::FeedEntry;
 use crate::codec::validation::Rules;
 use crate::event::Event;
 use crate::schema::attribute;
+use crate::store::append::CONCURRENT_READS;
 use crate::store::append::refusal::{Outcome, Refused};
 use crate::store::append::transaction::{Append, Sent, Transaction};
 use crate::store::create_table::TableParts;
@@ -276,10 +278,17 @@ impl TableLayout {
         table: &Table,
         subjects: Vec<String>,
     ) -> Result<Vec<(String, Base)>, Error> {
-        match self {
-            Self::ByTime => by_time::ends(table, subjects).await,
-            Self::ByRevision => by_revision::ends(table, subjects).await,
-        }
+        stream::iter(subjects)
+            .map(|subject| async move {
+                let base = match self {
+                    Self::ByTime => by_time::base(table, &subject).await?,
+                    Self::ByRevision => by_revision::base(table, &subject).await?,
+                };
+                Ok((subject, base))
+            })
+            .buffer_unordered(CONCURRENT_READS)
+            .try_collect()
+            .await
     }
 
     /// The append with its events as they will be stored, and the actions that store them.

@@ -4,11 +4,34 @@ pub(crate) mod fetch_event;
 pub(crate) mod fetch_events;
 pub(crate) mod query;
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::codec::item::{self, InvalidItem};
 use crate::event::Event;
+use crate::schema::attribute;
 use crate::store::layout::SdkItem;
+
+/// How often a page with a missing revision is read again before the event counts as removed.
+pub(crate) const GAP_RETRIES: u32 = 3;
+
+/// Waits before a page with a missing revision is read again. A query isn't isolated from concurrent
+/// transactions, so the revision may be missing for a moment only.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-isolation>
+pub(crate) async fn pause_before_reread(retry: u32) {
+    tokio::time::sleep(Duration::from_millis(20 << retry)).await;
+}
+
+/// The revision of a row, if it is readable.
+pub(crate) fn revision_of_item(item: &SdkItem) -> Option<u64> {
+    item.get(attribute::REVISION)?.as_n().ok()?.parse().ok()
+}
+
+/// The time of a row in milliseconds, if it is readable.
+pub(crate) fn time_of(item: &SdkItem) -> Option<i64> {
+    item.get(attribute::TIME)?.as_n().ok()?.parse().ok()
+}
 
 /// Reads the event of a row from the AWS client.
 pub(crate) fn decode(row: SdkItem) -> Result<Event, InvalidItem> {

@@ -32,6 +32,11 @@ pub(crate) struct TimeRange {
 }
 
 impl TimeRange {
+    /// Whether the range contains no time at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!((self.since, self.until), (Some(since), Some(until)) if since >= until)
+    }
+
     /// Whether the range contains a time. An unknown time counts as contained.
     pub(crate) fn holds(&self, time: Option<i64>) -> bool {
         time.is_none_or(|time| {

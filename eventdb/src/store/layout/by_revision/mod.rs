@@ -18,7 +18,7 @@ use aws_sdk_dynamodb::types::{
 use chrono::DateTime;
 use uuid::Uuid;
 
-pub(crate) use plan::{begin, ends, sent_on, slots_are_fixed};
+pub(crate) use plan::{base, begin, sent_on, slots_are_fixed};
 pub(crate) use refusal::{examine, judge};
 
 use crate::codec::item;
@@ -106,7 +106,7 @@ pub(crate) fn table_parts(left_out: &[&str]) -> TableParts {
         });
     }
     let keys = [attribute::SUBJECT, attribute::REVISION];
-    TableParts { attributes, keys, global_indexes, local_indexes: Vec::new() }
+    TableParts { attributes, keys, has_stream: true, global_indexes, local_indexes: Vec::new() }
 }
 
 /// Bytes and actions of the checks. They aren't known before the plan, so every checked subject

@@ -1,8 +1,7 @@
 //! A running read of a table by revision.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
@@ -12,18 +11,12 @@ use crate::codec::item;
 use crate::codec::validation;
 use crate::schema::{self, attribute};
 use crate::store::error::Error;
-use crate::store::layout::SdkItem;
+use crate::store::layout::{EventKey, SdkItem};
 use crate::store::precondition::KnownRevision;
-use crate::store::read::decode;
 use crate::store::read::fetch_events::{FetchEvents, MissingRevisions, Row, Rows, Selection};
 use crate::store::read::query::{Query, TimeRange, number, string};
-use crate::store::table::Table;
-
-/// How often a page with a missing revision is read again before the event counts as removed.
-const GAP_RETRIES: u32 = 3;
-
-/// Events of all subjects that are read together: as many as one request takes.
-const BATCH: usize = 100;
+use crate::store::read::{GAP_RETRIES, decode, pause_before_reread, revision_of_item, time_of};
+use crate::store::table::{KEYS_PER_REQUEST, Table};
 
 pub(crate) enum Pages {
     Subject(Box<SubjectPages>),
@@ -35,8 +28,7 @@ impl Pages {
     pub(crate) fn begin(request: FetchEvents) -> Result<Self, Error> {
         let FetchEvents { table, selection, range, from_revision, after, backwards, limit } =
             request;
-        let is_empty = limit == Some(0)
-            || matches!((range.since, range.until), (Some(since), Some(until)) if since >= until);
+        let is_empty = limit == Some(0) || range.is_empty();
         let (subject, ty) = match selection {
             Selection::All => {
                 let pages = AllPages::new(table, range, after, backwards, limit, is_empty)?;
@@ -111,8 +103,7 @@ pub(crate) struct SubjectPages {
 }
 
 impl SubjectPages {
-    /// One page. A query isn't isolated from concurrent transactions, so a revision may be missing for
-    /// a moment. Then the page is read again.
+    /// One page. It is read again while a revision is missing.
     async fn next_rows(&mut self) -> Result<Option<Rows>, Error> {
         if self.ended {
             return Ok(None);
@@ -135,7 +126,7 @@ impl SubjectPages {
                 self.revisions = revisions;
                 break (page.items, page.next, missing);
             }
-            tokio::time::sleep(Duration::from_millis(20 << retry)).await;
+            pause_before_reread(retry).await;
             retry += 1;
         };
         let mut items = items;
@@ -171,14 +162,6 @@ impl SubjectPages {
 
 fn rows(items: Vec<SdkItem>) -> Vec<Row> {
     items.into_iter().map(|item| decode(item).map_err(Box::new)).collect()
-}
-
-fn revision_of_item(item: &SdkItem) -> Option<u64> {
-    item.get(attribute::REVISION)?.as_n().ok()?.parse().ok()
-}
-
-fn time_of(item: &SdkItem) -> Option<i64> {
-    item.get(attribute::TIME)?.as_n().ok()?.parse().ok()
 }
 
 /// Finds the missing revisions of a subject.
@@ -278,8 +261,7 @@ impl AllPages {
                 let is_within = range.holds(Some(time));
                 start = (number == stopped_in && is_within).then(|| entry.start_key());
             }
-            let is_empty =
-                matches!((range.since, range.until), (Some(since), Some(until)) if since >= until);
+            let is_empty = range.is_empty();
             let mut query =
                 Query::of_all_in(&item::all_events_partition(number)).in_time_range(range);
             query.backwards = backwards;
@@ -303,7 +285,7 @@ impl AllPages {
         if self.ended {
             return Ok(None);
         }
-        let wanted = self.remaining.unwrap_or(BATCH).min(BATCH);
+        let wanted = self.remaining.unwrap_or(KEYS_PER_REQUEST).min(KEYS_PER_REQUEST);
         let mut entries = Vec::with_capacity(wanted);
         while entries.len() < wanted {
             self.fill(wanted).await?;
@@ -326,17 +308,11 @@ impl AllPages {
         if let Some(Entry { time, subject, revision }) = entries.last().cloned() {
             self.cursor = Some(Cursor(RowKeys::AllByRevision { time, subject, revision }));
         }
-        let keys = entries.iter().map(|entry| key(&entry.subject, entry.revision)).collect();
-        let mut found = HashMap::new();
-        for item in self.table.get_many(keys, false).await? {
-            let subject = item.get(attribute::SUBJECT).and_then(|of| of.as_s().ok().cloned());
-            if let (Some(subject), Some(revision)) = (subject, revision_of_item(&item)) {
-                found.insert((subject, revision), item);
-            }
-        }
+        let keys = entries.iter().map(Entry::event_key).collect();
+        let mut found = self.table.rows(&keys, false).await?;
         let mut items = Vec::with_capacity(entries.len());
         for entry in entries {
-            match found.remove(&(entry.subject.clone(), entry.revision)) {
+            match found.remove(&entry.event_key()) {
                 Some(item) => items.push(item),
                 // The copy that was read is behind the index, or the row was removed.
                 None => items.extend(self.table.get(key(&entry.subject, entry.revision)).await?),
@@ -387,6 +363,10 @@ impl Entry {
     fn read(item: &SdkItem) -> Option<Self> {
         let subject = item.get(attribute::SUBJECT)?.as_s().ok()?.clone();
         Some(Self { time: time_of(item)?, subject, revision: revision_of_item(item)? })
+    }
+
+    fn event_key(&self) -> EventKey {
+        (self.subject.clone(), self.revision.to_string())
     }
 
     fn start_key(&self) -> SdkItem {

@@ -12,8 +12,8 @@ use crate::store::append::{CONCURRENT_READS, guarded_events, refusal::StoredKey}
 use crate::store::error::{Conflict, Error};
 use crate::store::layout::{Base, Beginning, Plan, SdkItem};
 use crate::store::precondition::{ExpectedState, Precondition, SubjectState};
-use crate::store::read::decode;
 use crate::store::read::query::Query;
+use crate::store::read::{decode, revision_of_item};
 use crate::store::table::Table;
 
 /// Where a subject's history ends: its highest sort key, whether or not that row can be read as an
@@ -193,9 +193,8 @@ pub(super) async fn end(table: &Table, subject: &str) -> Result<End, Error> {
     loop {
         let page = table.query(&query).await?;
         if let Some(row) = page.items.first() {
-            let revision = row.get(attribute::REVISION).and_then(|of| of.as_n().ok()?.parse().ok());
             let id = row.get(attribute::ID).and_then(|id| id.as_s().ok().cloned());
-            let revision = revision.ok_or_else(|| {
+            let revision = revision_of_item(row).ok_or_else(|| {
                 table.refused(
                     format!("the last row of the subject {subject:?} has no whole number as its revision")
                         .into(),
@@ -210,19 +209,9 @@ pub(super) async fn end(table: &Table, subject: &str) -> Result<End, Error> {
     }
 }
 
-/// Where subjects end.
-pub(crate) async fn ends(
-    table: &Table,
-    subjects: Vec<String>,
-) -> Result<Vec<(String, Base)>, Error> {
-    stream::iter(subjects)
-        .map(|subject| async move {
-            let revision = end(table, &subject).await?.revision;
-            Ok((subject, Base { revision, last_time: None }))
-        })
-        .buffered(CONCURRENT_READS)
-        .try_collect()
-        .await
+/// Where the history of a subject ends.
+pub(crate) async fn base(table: &Table, subject: &str) -> Result<Base, Error> {
+    Ok(Base { revision: end(table, subject).await?.revision, last_time: None })
 }
 
 /// The events of an append that was stored before, found by their guards or at the revisions that
@@ -249,14 +238,11 @@ async fn stored_before(
         };
     }
     // New ids were generated for this call, so nobody has stored them before.
-    if !append.times_are_given {
+    let is_placed = append.events.iter().all(|event| plan.fixed.contains(&event.subject));
+    if !append.times_are_given || !is_placed {
         return Ok(None);
     }
     let placed = super::build(append.clone(), plan, 0).append.events;
-    let is_placed = append.events.iter().all(|event| plan.fixed.contains(&event.subject));
-    if !is_placed {
-        return Ok(None);
-    }
     let keys = placed.iter().map(|event| key(&event.subject, event.revision.unwrap_or_default()));
     let rows = rows(table, keys.collect()).await?;
     let stored = rows.into_iter().zip(&append.events).map(|(row, given)| {

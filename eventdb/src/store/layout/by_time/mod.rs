@@ -20,7 +20,7 @@ use crate::store::append::CONCURRENT_READS;
 use crate::store::append::transaction::Append;
 use crate::store::create_table::{IndexParts, TableParts};
 use crate::store::error::Error;
-use crate::store::layout::{Base, Beginning, Plan, SdkItem};
+use crate::store::layout::{Base, Beginning, Plan, SdkItem, TableLayout};
 use crate::store::precondition::ExpectedState;
 use crate::store::read::query::string;
 use crate::store::table::Table;
@@ -72,6 +72,7 @@ pub(crate) fn table_parts() -> TableParts {
             (attribute::PK_ALL, S),
         ],
         keys: [attribute::SUBJECT, attribute::TIME_TYPE],
+        has_stream: true,
         global_indexes: vec![
             IndexParts {
                 name: index::ALL_EVENTS_BY_TIME,
@@ -122,28 +123,18 @@ pub(crate) async fn begin(table: &Table, append: &Append) -> Result<Beginning, E
         .buffer_unordered(CONCURRENT_READS)
         .try_collect::<Vec<_>>()
         .await?;
-    bases.extend(ends(table, unknown.clone()).await?);
+    bases.extend(TableLayout::ByTime.ends(table, unknown.clone()).await?);
     let looked_for_legacy = said_to_be_pristine.into_iter().chain(unknown).collect();
     Ok(Beginning::On(Plan { bases, looked_for_legacy, ..Plan::default() }))
 }
 
-/// Where the histories of subjects end, read from their heads.
-pub(crate) async fn ends(
-    table: &Table,
-    subjects: Vec<String>,
-) -> Result<Vec<(String, Base)>, Error> {
-    stream::iter(subjects)
-        .map(|subject| async move {
-            let head = table.head(&subject).await?;
-            let base = head.map_or(Base::default(), |head| Base {
-                revision: head.revision,
-                last_time: Some(head.last_time),
-            });
-            Ok((subject, base))
-        })
-        .buffer_unordered(CONCURRENT_READS)
-        .try_collect()
-        .await
+/// Where the history of a subject ends, read from its head.
+pub(crate) async fn base(table: &Table, subject: &str) -> Result<Base, Error> {
+    let head = table.head(subject).await?;
+    Ok(head.map_or(Base::default(), |head| Base {
+        revision: head.revision,
+        last_time: Some(head.last_time),
+    }))
 }
 
 /// The revision that a precondition on a subject states, if any.

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use super::head::OutOfOrder;
 use crate::codec::cursor::{Cursor, CursorError, RowKeys};
@@ -11,15 +10,12 @@ use crate::codec::validation;
 use crate::schema::{self, attribute};
 use crate::store::error::Error;
 use crate::store::layout::SdkItem;
-use crate::store::read::decode;
 use crate::store::read::fetch_events::{
     FetchEvents, MissingRevisions, Row, Rows, Selection, revision_of,
 };
 use crate::store::read::query::{Page, Query, TimeRange, number, string};
+use crate::store::read::{GAP_RETRIES, decode, pause_before_reread, revision_of_item, time_of};
 use crate::store::table::Table;
-
-/// How often a page with a missing revision is read again before the event counts as removed.
-const GAP_RETRIES: u32 = 3;
 
 /// A running read.
 pub(crate) struct Pages {
@@ -55,8 +51,7 @@ impl Pages {
             Selection::All => Query::of_all().in_time_range(range),
         };
         query.backwards = backwards;
-        let mut ended = limit == Some(0)
-            || matches!((range.since, range.until), (Some(since), Some(until)) if since >= until);
+        let mut ended = limit == Some(0) || range.is_empty();
         if let Some(cursor) = &after {
             match start(&selection, range, backwards, &cursor.0)? {
                 Start::AfterKey(key) => query = query.starting_after(key),
@@ -131,9 +126,7 @@ impl Pages {
         }
     }
 
-    /// One page of a subject. A query isn't isolated from concurrent transactions, so a revision may
-    /// be missing for a moment. Then the page is read again.
-    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-isolation>
+    /// One page of a subject. It is read again while a revision is missing.
     async fn rows_of_subject(&mut self, subject: &str) -> Result<(Read, Option<SdkItem>), Error> {
         let mut retry = 0;
         loop {
@@ -164,7 +157,7 @@ impl Pages {
                     .collect();
                 return Ok((read, page.next));
             }
-            tokio::time::sleep(Duration::from_millis(20 << retry)).await;
+            pause_before_reread(retry).await;
             retry += 1;
         }
     }
@@ -249,14 +242,6 @@ impl Pages {
 
 fn key_of(item: &SdkItem) -> &str {
     item.get(attribute::TIME_TYPE).and_then(|key| key.as_s().ok()).map_or("", String::as_str)
-}
-
-fn revision_of_item(item: &SdkItem) -> Option<u64> {
-    item.get(attribute::REVISION)?.as_n().ok()?.parse().ok()
-}
-
-fn time_of(item: &SdkItem) -> Option<i64> {
-    item.get(attribute::TIME)?.as_n().ok()?.parse().ok()
 }
 
 /// Where a read with a cursor begins.
@@ -408,8 +393,7 @@ fn row_keys(selection: &Selection, row: &SdkItem) -> RowKeys {
             RowKeys::SubjectAndType { subject, ty: ty.clone(), time_type }
         }
         Selection::All => {
-            let time = row.get(attribute::TIME).and_then(|value| value.as_n().ok()?.parse().ok());
-            RowKeys::All { time: time.unwrap_or_default(), subject, time_type }
+            RowKeys::All { time: time_of(row).unwrap_or_default(), subject, time_type }
         }
     }
 }
