@@ -119,8 +119,9 @@ pub fn run() {
         .unwrap();
     }
     text.push_str(
-        "\nA cheaper layout with the same promises, not built: [decision 31]\
-         (decisions/0031-cheaper-layouts.md).\n",
+        "\nThe numbers of eventdb above are those of a table by time. A [table by revision]\
+         (choosing.md#which-table-layout) takes 3 units for an event of up to 1 KB, or 1 without its two \
+         optional indexes.\n",
     );
     print!("{text}");
 }
