@@ -168,6 +168,14 @@ const atTheEnd = [
   },
   {
     // The function is built by now.
+    name: 'Pipeline by revision: the same with a table by revision',
+    run: ({ command }) =>
+      command(process.execPath, ['--test', join('tests', 'pipeline', 'pipeline.test.mjs')], {
+        variables: { EVENTDB_TABLE_LAYOUT: 'byRevision' },
+      }),
+  },
+  {
+    // The function is built by now.
     name: 'Proof for an AWS account: its program, on an emulated AWS',
     run: ({ command }) =>
       command(process.execPath, [
