@@ -54,6 +54,8 @@ export class EventDBStack extends Stack {
       fifo: settings.fifo,
       topicName: settings.topicName,
       publish: settings.publish,
+      feed: settings.feed,
+      feedPartitions: settings.feedPartitions,
       emptyFailureBucket: settings.emptyFailureBucket,
       architecture: settings.architecture,
       code: settings.code === undefined ? undefined : Code.fromAsset(settings.code),
@@ -65,11 +67,14 @@ export class EventDBStack extends Stack {
 
     this.output('TableName', this.eventDB.table.tableName, 'Table that holds the events');
     this.output('TableLayout', this.eventDB.tableLayout, 'How services must open the table');
+    if (this.eventDB.feed !== undefined) {
+      this.output('FeedTableName', this.eventDB.feed.tableName, 'Feed of published events');
+    }
     this.output('TopicArn', this.eventDB.topic.topicArn, 'Topic to subscribe to');
     this.output('PublisherName', this.eventDB.publisher.functionName, 'For npm run redrive');
     this.output('FailureBucketName', this.eventDB.failureBucket.bucketName, 'For npm run redrive');
     if (encryptionKey !== undefined) {
-      this.output('EncryptionKeyArn', encryptionKey.keyArn, 'Key of table and topic');
+      this.output('EncryptionKeyArn', encryptionKey.keyArn, 'Key of tables and topic');
     }
     this.policy('Append', 'For services that append events', (policy) => {
       this.eventDB.grantAppend(policy);
@@ -77,6 +82,11 @@ export class EventDBStack extends Stack {
     this.policy('Read', 'For services that read events', (policy) => {
       this.eventDB.grantRead(policy);
     });
+    if (this.eventDB.feed !== undefined) {
+      this.policy('Follow', 'For services that follow the feed', (policy) => {
+        this.eventDB.grantFollow(policy);
+      });
+    }
     this.policy('Redrive', 'For operators who redrive failed records', (policy) => {
       this.eventDB.grantRedrive(policy);
       this.eventDB.grantInvokePublisher(policy);

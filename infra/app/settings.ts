@@ -1,6 +1,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Architecture } from 'aws-cdk-lib/aws-lambda';
+import { schema } from '../lib/store/schema';
 import { SUBSCRIPTION_PROTOCOLS, type SubscriptionProtocolName } from '../lib/store/subscribers';
 import { OptionalIndex, TableLayout } from '../lib/store/table-layout';
 import { type EnvironmentFile, readEnvironmentFile } from './environment-file';
@@ -70,6 +71,12 @@ export interface Settings {
   /** `-c publish=false`: a store that doesn't publish, for importing history. */
   readonly publish: boolean;
 
+  /** `-c feed=false`: a store without a feed. Default that of the construct. */
+  readonly feed: boolean | undefined;
+
+  /** `-c feedPartitions=`: number of partitions of a new feed. Default that of the construct. */
+  readonly feedPartitions: number | undefined;
+
   /** `-c emptyFailureBucket=false`: leaves out the function that empties the failure bucket. */
   readonly emptyFailureBucket: boolean | undefined;
 
@@ -124,6 +131,7 @@ export function readSettings(
     fifo: flag(context, 'fifo') ?? false,
     topicName: text(context, 'topicName'),
     publish,
+    ...readFeed(context),
     emptyFailureBucket: flag(context, 'emptyFailureBucket'),
     code: readCode(context),
   };
@@ -213,6 +221,27 @@ function readTableLayout(context: Context): Pick<Settings, 'tableLayout' | 'omit
     );
   }
   return { tableLayout, omitIndexes };
+}
+
+function readFeed(context: Context): Pick<Settings, 'feed' | 'feedPartitions'> {
+  const feed = flag(context, 'feed');
+  const given = context('feedPartitions');
+  if (given === undefined || given === null || given === '') {
+    return { feed, feedPartitions: undefined };
+  }
+  const feedPartitions = /^[1-9]\d{0,2}$/.test(String(given)) ? Number(given) : Number.NaN;
+  if (!(feedPartitions <= schema.feed.mostPartitions)) {
+    throw new Error(
+      `The context value feedPartitions is ${JSON.stringify(given)}; give a whole number from 1 to ` +
+        `${schema.feed.mostPartitions}`,
+    );
+  }
+  if (feed === false) {
+    throw new Error(
+      `The context value feedPartitions is ${feedPartitions}, but feed is false; leave one of them out`,
+    );
+  }
+  return { feed, feedPartitions };
 }
 
 function readTable(context: Context, publish: boolean): ExistingTable | undefined {

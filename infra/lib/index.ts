@@ -7,6 +7,7 @@
 export { EventDB, type EventDBProps, type LogLevel } from './store/event-db';
 
 export type { FailureBucket } from './store/failure-bucket';
+export type { FeedTable } from './store/feed-table';
 export type { EventDBAttributes, IEventDB } from './store/imported-event-db';
 export { OptionalIndex, TableLayout } from './store/table-layout';
 export type { EventFilterProps } from './subscription/event-filter';

@@ -20,12 +20,14 @@ describe("the event store's stack", () => {
     const { template } = variant('ProductionEncrypted');
 
     for (const [output, type, idPart] of [
-      ['TableName', 'AWS::DynamoDB::Table', ''],
+      ['TableName', 'AWS::DynamoDB::Table', 'Table$'],
+      ['FeedTableName', 'AWS::DynamoDB::Table', 'Feed$'],
       ['TopicArn', 'AWS::SNS::Topic', ''],
       ['PublisherName', 'AWS::Lambda::Function', ''],
       ['FailureBucketName', 'AWS::S3::Bucket', ''],
       ['AppendPolicyArn', 'AWS::IAM::ManagedPolicy', 'Append'],
       ['ReadPolicyArn', 'AWS::IAM::ManagedPolicy', 'Read'],
+      ['FollowPolicyArn', 'AWS::IAM::ManagedPolicy', 'Follow'],
       ['RedrivePolicyArn', 'AWS::IAM::ManagedPolicy', 'Redrive'],
     ] as const) {
       template.hasOutput(output, { Value: { Ref: only(template, type, idPart).id } });
@@ -38,6 +40,7 @@ describe("the event store's stack", () => {
   test.each([
     ['Append', ['dynamodb:PutItem', 'kms:Decrypt']],
     ['Read', ['dynamodb:Query', 'kms:Decrypt']],
+    ['Follow', ['dynamodb:Query', 'dynamodb:BatchGetItem', 'kms:Decrypt']],
     ['Redrive', ['s3:GetObject', 'lambda:InvokeFunction']],
   ])('has a managed policy %s', (name, needed) => {
     const { template } = variant('ProductionEncrypted');
@@ -124,7 +127,8 @@ describe("the event store's stack", () => {
     const { template } = variant('ProductionExistingTable');
 
     const tableArn = 'arn:aws:dynamodb:eu-west-1:111111111111:table/LibraryEvents';
-    template.resourceCountIs('AWS::DynamoDB::Table', 0);
+    // Only the feed.
+    only(template, 'AWS::DynamoDB::Table', 'Feed$');
     template.hasResourceProperties('AWS::Lambda::EventSourceMapping', {
       EventSourceArn: `${tableArn}/stream/2026-01-01T00:00:00.000`,
     });

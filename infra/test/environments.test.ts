@@ -7,7 +7,8 @@ describe('production and other environments', () => {
   const other = synthesize({ isProdEnv: false }).template;
 
   test.each([
-    ['table', 'AWS::DynamoDB::Table', ''],
+    ['table', 'AWS::DynamoDB::Table', 'Table$'],
+    ['feed', 'AWS::DynamoDB::Table', 'Feed$'],
     ['topic', 'AWS::SNS::Topic', ''],
     ['log group', 'AWS::Logs::LogGroup', ''],
     ['failure bucket', 'AWS::S3::Bucket', ''],

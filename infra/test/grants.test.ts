@@ -39,7 +39,7 @@ function granted(
   const template = Template.fromStack(stack);
   return {
     statements: statementsOfRole(template, 'Service'),
-    table: only(template, 'AWS::DynamoDB::Table').id,
+    table: only(template, 'AWS::DynamoDB::Table', 'Table$').id,
     template,
     stack,
   };
@@ -254,7 +254,8 @@ describe('grantRead on a table by revision', () => {
     eventDB.grantRead(new AccountPrincipal('222222222222'));
 
     expect(
-      only(template(), 'AWS::DynamoDB::Table').Properties.ResourcePolicy.PolicyDocument.Statement,
+      only(template(), 'AWS::DynamoDB::Table', 'Table$').Properties.ResourcePolicy.PolicyDocument
+        .Statement,
     ).toEqual([
       {
         Effect: 'Allow',
@@ -320,7 +321,8 @@ describe('grantRead for another account', () => {
       // THEN
       expect(grant.success).toBe(true);
       expect(
-        only(template(), 'AWS::DynamoDB::Table').Properties.ResourcePolicy.PolicyDocument.Statement,
+        only(template(), 'AWS::DynamoDB::Table', 'Table$').Properties.ResourcePolicy.PolicyDocument
+          .Statement,
       ).toEqual([
         {
           Effect: 'Allow',
@@ -405,7 +407,7 @@ describe('grantRead for another account', () => {
     // THEN
     app.synth();
     expect(JSON.stringify(named)).toContain(
-      only(Template.fromStack(stack), 'AWS::DynamoDB::Table').Properties.TableName,
+      only(Template.fromStack(stack), 'AWS::DynamoDB::Table', 'Table$').Properties.TableName,
     );
   });
 });

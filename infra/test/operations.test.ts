@@ -28,7 +28,7 @@ function alarm(name: EventDBAlarm, own: Partial<EventDBProps> = {}) {
     properties: only(template, 'AWS::CloudWatch::Alarm', `Alarms${name}$`).Properties,
     publisher: only(template, 'AWS::Lambda::Function', 'Publisher').id,
     mapping: only(template, 'AWS::Lambda::EventSourceMapping').id,
-    table: only(template, 'AWS::DynamoDB::Table').id,
+    table: only(template, 'AWS::DynamoDB::Table', 'Table$').id,
   };
 }
 

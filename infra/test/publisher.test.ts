@@ -15,6 +15,7 @@ describe("the publisher's function", () => {
     const publisher = only(template, 'AWS::Lambda::Function', 'Publisher');
     expect(publisher.Properties.Environment.Variables).toEqual({
       [schema.environment.eventTopicArn]: { Ref: only(template, 'AWS::SNS::Topic').id },
+      [schema.environment.feedTable]: { Ref: only(template, 'AWS::DynamoDB::Table', 'Feed$').id },
       [schema.environment.logLevel]: 'DEBUG',
     });
   });
@@ -25,6 +26,7 @@ describe("the publisher's function", () => {
     const publisher = only(template, 'AWS::Lambda::Function', 'Publisher');
     expect(Object.keys(publisher.Properties.Environment.Variables)).toEqual([
       schema.environment.eventTopicArn,
+      schema.environment.feedTable,
     ]);
   });
 
@@ -62,7 +64,7 @@ describe('the event source mapping', () => {
 
     template.hasResourceProperties('AWS::Lambda::EventSourceMapping', {
       EventSourceArn: {
-        'Fn::GetAtt': [only(template, 'AWS::DynamoDB::Table').id, 'StreamArn'],
+        'Fn::GetAtt': [only(template, 'AWS::DynamoDB::Table', 'Table$').id, 'StreamArn'],
       },
       FunctionName: { Ref: only(template, 'AWS::Lambda::Function', 'Publisher').id },
       StartingPosition: 'TRIM_HORIZON',
@@ -205,7 +207,9 @@ describe("the publisher's role", () => {
           'dynamodb:GetShardIterator',
           'dynamodb:ListStreams',
         ],
-        Resource: { 'Fn::GetAtt': [only(template, 'AWS::DynamoDB::Table').id, 'StreamArn'] },
+        Resource: {
+          'Fn::GetAtt': [only(template, 'AWS::DynamoDB::Table', 'Table$').id, 'StreamArn'],
+        },
       },
       {
         Effect: 'Allow',
@@ -216,6 +220,13 @@ describe("the publisher's role", () => {
         Effect: 'Allow',
         Action: ['logs:CreateLogStream', 'logs:PutLogEvents'],
         Resource: { 'Fn::GetAtt': [only(template, 'AWS::Logs::LogGroup').id, 'Arn'] },
+      },
+      {
+        Effect: 'Allow',
+        Action: ['dynamodb:PutItem', 'dynamodb:Query'],
+        Resource: {
+          'Fn::GetAtt': [only(template, 'AWS::DynamoDB::Table', 'Feed$').id, 'Arn'],
+        },
       },
       {
         Effect: 'Allow',

@@ -41,6 +41,8 @@ describe("the settings of the event store's app", () => {
       fifo: false,
       topicName: undefined,
       publish: true,
+      feed: undefined,
+      feedPartitions: undefined,
       emptyFailureBucket: undefined,
       code: undefined,
     });
@@ -64,6 +66,8 @@ describe("the settings of the event store's app", () => {
         fifo: 'true',
         topicName: 'LibraryEvents',
         publish: 'false',
+        feed: 'true',
+        feedPartitions: '16',
         emptyFailureBucket: 'false',
         code: BUNDLE_DIRECTORY,
       }),
@@ -83,6 +87,8 @@ describe("the settings of the event store's app", () => {
       fifo: true,
       topicName: 'LibraryEvents',
       publish: false,
+      feed: true,
+      feedPartitions: 16,
       emptyFailureBucket: false,
       code: BUNDLE_DIRECTORY,
     });
@@ -168,6 +174,16 @@ describe("the settings of the event store's app", () => {
     [
       { env: 'dev', alarmTopic: 'Operators' },
       "The context value alarmTopic is 'Operators'; give an ARN: arn:aws:sns:",
+    ],
+    ...['0', '257', '4.5', '-1', '0x4', true].map(
+      (feedPartitions): [Record<string, unknown>, string] => [
+        { env: 'dev', feedPartitions },
+        `The context value feedPartitions is ${JSON.stringify(feedPartitions)}; give a whole number from 1 to 256`,
+      ],
+    ),
+    [
+      { env: 'dev', feed: 'false', feedPartitions: 8 },
+      'The context value feedPartitions is 8, but feed is false; leave one of them out',
     ],
     [{ env: 'dev', fifo: 'ja' }, 'The context value fifo is "ja"; give true or false'],
     [

@@ -57,6 +57,7 @@ function tuned(app: App, id: string): Stack {
     tableClass: TableClass.STANDARD_INFREQUENT_ACCESS,
     maxReadRequestUnits: 1_000,
     maxWriteRequestUnits: 2_000,
+    feedPartitions: 16,
   });
   return stack;
 }
@@ -115,6 +116,7 @@ export const VARIANTS: Readonly<Record<string, Variant>> = {
     table:
       'arn:aws:dynamodb:eu-west-1:111111111111:table/LibraryEvents/stream/2026-01-01T00:00:00.000',
   }),
+  ProductionWithoutFeed: eventDB({ env: 'prod', feed: 'false', encryptionKey: 'new' }),
   ProductionImporting: eventDB({ env: 'prod', publish: 'false' }),
   ProductionTuned: tuned,
   ProductionRestored: restored,

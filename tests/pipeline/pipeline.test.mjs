@@ -129,6 +129,8 @@ before(async () => {
     'PublisherName',
     'AppendPolicyArn',
     'ReadPolicyArn',
+    'FeedTableName',
+    'FollowPolicyArn',
   ]);
   subscribersContext = {
     topicArn: output(store, 'TopicArn'),
@@ -440,6 +442,31 @@ test('an update of the stack takes effect, and loses nothing that is appended me
   await assert.rejects(subscribeAndUnsubscribe('111111111111'), {
     name: 'AuthorizationErrorException',
   });
+});
+
+test('the feed lists every published event, and who may follow it can read them', async () => {
+  const follower = await assumeRole('Follower', output(store, 'FollowPolicyArn'));
+  /** @param {Credentials} credentials */
+  const follow = (credentials) =>
+    runExample('follow_feed', [], {
+      ...environmentOf(credentials),
+      LIBRARY_TABLE: output(store, 'TableName'),
+      LIBRARY_FEED: output(store, 'FeedTableName'),
+    });
+  /** @type {Map<string, Json>} */
+  let listed = new Map();
+  // An event is listed after the topic has accepted it, so it may have arrived before.
+  const end = Date.now() + ARRIVAL_SECONDS * 1_000;
+  while (listed.size < stored.size && Date.now() < end) {
+    const lines = (await follow(follower)).split('\n').filter((text) => text !== '');
+    const events = lines.map((line) => JSON.parse(line));
+    listed = new Map(events.map((event) => [event.id, event]));
+  }
+  assert.deepEqual([...listed.keys()].sort(), [...stored.keys()].sort());
+  for (const [id, event] of stored) {
+    assert.deepEqual(listed.get(id), event);
+  }
+  await assert.rejects(follow(await appender()), /AccessDenied/);
 });
 
 test('what may append may also decide on aggregates and keep snapshots', async () => {

@@ -33,6 +33,8 @@ import { usableKey, warnOfForeignKey } from './encryption-key';
 import { EventTable } from './event-table';
 import { type ExistingTableOptions, validateExistingTable } from './existing-table';
 import { FailureBucket } from './failure-bucket';
+import { type FeedOptions, hasFeed, validateFeedOptions } from './feed-options';
+import { FeedTable, grantFollowOf } from './feed-table';
 import { grantToIdentity } from './grants';
 import { type EventDBAttributes, type IEventDB, ImportedEventDB } from './imported-event-db';
 import { type OwnStackOptions, stackFor } from './own-stack';
@@ -72,19 +74,21 @@ export interface EventDBProps
     TopicOptions,
     ExistingTableOptions,
     PublishingOptions,
+    FeedOptions,
     OwnStackOptions {
   /**
    * Whether this is production.
    *
-   * In production, the table, the topic, the failure bucket and the logs are retained when the stack
-   * is deleted. The table is protected from deletion and can be restored to any second of the last
-   * 35 days. Logs are kept for six months, and there are alarms and a dashboard. Elsewhere,
+   * In production, the table, the feed, the topic, the failure bucket and the logs are retained when
+   * the stack is deleted. The table and the feed are protected from deletion and can be restored to any
+   * second of the last 35 days. Logs are kept for six months, and there are alarms and a dashboard. Elsewhere,
    * everything is deleted with the stack, including all data, and logs are kept for a week.
    */
   readonly isProdEnv: boolean;
 
   /**
-   * The customer managed key that encrypts the table and the topic. You can also pass an alias of it.
+   * The customer managed key that encrypts the table, the feed and the topic. You can also pass an
+   * alias of it.
    *
    * It doesn't encrypt the failure bucket. A problem with the key that blocks the publisher would
    * also keep Lambda from writing to the bucket, and there would be no record of the unpublished
@@ -256,6 +260,9 @@ export class EventDB extends Construct implements IEventDB {
   /** The names of the table's global indexes, each of which has metrics. */
   readonly globalIndexNames: readonly string[];
 
+  /** The feed, in which the publisher lists what it has published, if there is one. */
+  readonly feed: FeedTable | undefined;
+
   /** The topic on which every stored event is published. */
   readonly topic: Topic;
 
@@ -311,6 +318,13 @@ export class EventDB extends Construct implements IEventDB {
     // An existing table has its own key, or none.
     const tableKey = props.table === undefined ? this.encryptionKey : props.table.encryptionKey;
     this.granted = { table: this.table, schema: table, key: tableKey };
+    this.feed = hasFeed(props)
+      ? new FeedTable(this, 'Feed', {
+          isProdEnv: props.isProdEnv,
+          encryptionKey: this.encryptionKey,
+          partitions: props.feedPartitions,
+        })
+      : undefined;
     this.subscriptionConditions = subscriptionConditions(props);
     this.topic = this.createTopic(props);
     this.failureBucket = new FailureBucket(this, 'Failures', {
@@ -327,6 +341,7 @@ export class EventDB extends Construct implements IEventDB {
       isProdEnv: props.isProdEnv,
       table: this.table,
       topic: this.topic,
+      feed: this.feed,
       failureBucket: this.failureBucket,
       encryptionKey: this.encryptionKey,
       tableKey,
@@ -356,7 +371,9 @@ export class EventDB extends Construct implements IEventDB {
     this.alarms = createEventDBAlarms(
       this,
       (props.alarms ?? (props.isProdEnv ? Object.values(EventDBAlarm) : [])).filter(
-        (alarm) => isPublishing(props) || !ALARMS_OF_PUBLISHING.includes(alarm),
+        (alarm) =>
+          (isPublishing(props) || !ALARMS_OF_PUBLISHING.includes(alarm)) &&
+          (hasFeed(props) || alarm !== EventDBAlarm.UNLISTED_EVENTS),
       ),
       props.alarmTopic,
     );
@@ -409,6 +426,32 @@ export class EventDB extends Construct implements IEventDB {
    */
   grantRead(grantee: IGrantable): Grant {
     return grantReadOf(this, this.granted, grantee);
+  }
+
+  /**
+   * Lets the grantee follow the feed, and fetch the events that it lists.
+   *
+   * - On the feed: `dynamodb:GetItem`, `Query`.
+   * - On the table: `dynamodb:BatchGetItem`, `DescribeTable` (for the store's id).
+   * - On `encryptionKey`, only through DynamoDB: `kms:Decrypt`, `DescribeKey`.
+   *
+   * It gives no other way of reading, so a projection that closes gaps also needs `grantRead`. For a
+   * role of another account, an account or an ARN, what `grantRead` says applies, too.
+   *
+   * @param grantee the identity that may follow
+   * @throws if there is no feed, if it is a service, or the tables can't be read from another account
+   */
+  grantFollow(grantee: IGrantable): Grant {
+    return grantFollowOf(
+      this,
+      {
+        feed: this.feed,
+        feedKey: this.encryptionKey,
+        events: this.table,
+        eventsKey: this.granted.key,
+      },
+      grantee,
+    );
   }
 
   /**
@@ -509,6 +552,16 @@ export class EventDB extends Construct implements IEventDB {
    */
   metricFailedRecords(options: MetricOptions = {}): Metric {
     return this.metric(schema.metrics.failedRecords, { statistic: Stats.SUM, ...options });
+  }
+
+  /**
+   * Events that the topic has accepted, but that couldn't be listed in the feed. An event that is
+   * tried again counts each time. There is no data without a feed.
+   *
+   * @param options statistic (sum, if not given), period and so on
+   */
+  metricUnlistedEvents(options: MetricOptions = {}): Metric {
+    return this.metric(schema.metrics.unlistedEvents, { statistic: Stats.SUM, ...options });
   }
 
   /**
@@ -637,6 +690,7 @@ function validate(props: EventDBProps): void {
   validatePublisherOptions(props);
   validateTableLayout(props);
   validateTableOptions(props);
+  validateFeedOptions(props);
   validateExistingTable(props, isPublishing(props));
   validateTopicOptions(props, props.fifo === true);
 }

@@ -4,6 +4,7 @@ import { Grant, type IGrantable } from 'aws-cdk-lib/aws-iam';
 import { type IKey, Key } from 'aws-cdk-lib/aws-kms';
 import { type ITopic, Topic } from 'aws-cdk-lib/aws-sns';
 import { Construct, type IConstruct } from 'constructs';
+import { grantFollowOf } from './feed-table';
 import { subscriptionConditions } from './subscribers';
 import { type GrantedTable, grantAppendTo, grantReadOf } from './table-grants';
 import {
@@ -21,10 +22,13 @@ export interface IEventDB extends IConstruct {
   /** How the table stores events. */
   readonly tableLayout: TableLayout;
 
+  /** The feed, in which the publisher lists what it has published, if there is one. */
+  readonly feed: ITable | undefined;
+
   /** The topic on which every stored event is published. */
   readonly topic: ITopic;
 
-  /** The customer's key that encrypts the table and the topic, if there is one. */
+  /** The customer's key that encrypts the table, the feed and the topic, if there is one. */
   readonly encryptionKey: IKey | undefined;
 
   /** Lets the grantee append and read events. */
@@ -32,6 +36,9 @@ export interface IEventDB extends IConstruct {
 
   /** Lets the grantee read events. */
   grantRead(grantee: IGrantable): Grant;
+
+  /** Lets the grantee follow the feed and fetch the events that it lists. */
+  grantFollow(grantee: IGrantable): Grant;
 
   /** Lets the grantee subscribe to the topic. */
   grantSubscribe(grantee: IGrantable): Grant;
@@ -49,7 +56,14 @@ export interface EventDBAttributes extends TableLayoutOptions {
   readonly topicArn: string;
 
   /**
-   * ARN of the key that encrypts the table, the output EncryptionKeyArn. Without it, the grants
+   * ARN of the feed's table; its name is the output FeedTableName.
+   *
+   * @default - the store has no feed, or nobody is to follow it
+   */
+  readonly feedTableArn?: string;
+
+  /**
+   * ARN of the key that encrypts the tables, the output EncryptionKeyArn. Without it, the grants
    * don't include the key, and requests of the grantee are refused by KMS.
    *
    * @default - the table is not encrypted with a key of the customer's
@@ -61,6 +75,7 @@ export interface EventDBAttributes extends TableLayoutOptions {
 export class ImportedEventDB extends Construct implements IEventDB {
   readonly table: ITable;
   readonly tableLayout: TableLayout;
+  readonly feed: ITable | undefined;
   readonly topic: ITopic;
   readonly encryptionKey: IKey | undefined;
 
@@ -79,6 +94,16 @@ export class ImportedEventDB extends Construct implements IEventDB {
       tableArn: attributes.tableArn,
       encryptionKey: this.encryptionKey,
     });
+    if (attributes.feedTableArn !== undefined) {
+      requireArn('feedTableArn', attributes.feedTableArn, 'dynamodb', /^table\/[^/]+$/);
+    }
+    this.feed =
+      attributes.feedTableArn === undefined
+        ? undefined
+        : Table.fromTableAttributes(this, 'Feed', {
+            tableArn: attributes.feedTableArn,
+            encryptionKey: this.encryptionKey,
+          });
     const schema = tableSchema(attributes);
     this.tableLayout = schema.layout;
     this.granted = { table: this.table, schema, key: this.encryptionKey };
@@ -91,6 +116,19 @@ export class ImportedEventDB extends Construct implements IEventDB {
 
   grantRead(grantee: IGrantable): Grant {
     return grantReadOf(this, this.granted, grantee);
+  }
+
+  grantFollow(grantee: IGrantable): Grant {
+    return grantFollowOf(
+      this,
+      {
+        feed: this.feed,
+        feedKey: this.encryptionKey,
+        events: this.table,
+        eventsKey: this.encryptionKey,
+      },
+      grantee,
+    );
   }
 
   grantSubscribe(grantee: IGrantable): Grant {

@@ -16,6 +16,7 @@ import type { ITopic } from 'aws-cdk-lib/aws-sns';
 import { Construct } from 'constructs';
 import { KEY_ACTIONS_FOR_PUBLISHING } from './encryption-key';
 import type { FailureBucket } from './failure-bucket';
+import type { FeedTable } from './feed-table';
 import { viaServices } from './grants';
 import { publisherFunction } from './publisher-code';
 import {
@@ -36,6 +37,9 @@ export interface PublisherProps {
 
   /** The topic that events are published to. */
   readonly topic: ITopic;
+
+  /** The feed that published events are listed in, if there is one. */
+  readonly feed: FeedTable | undefined;
 
   /** The bucket for records that can't be published. */
   readonly failureBucket: FailureBucket;
@@ -100,6 +104,7 @@ export class Publisher extends Construct {
       environment: {
         [schema.environment.eventTopicArn]: props.topic.topicArn,
         ...(props.logLevel === undefined ? {} : { [schema.environment.logLevel]: props.logLevel }),
+        ...props.feed?.publisherVariables(),
         ...props.environment,
       },
     });
@@ -149,6 +154,7 @@ export class Publisher extends Construct {
         actions: ['logs:CreateLogStream', 'logs:PutLogEvents'],
         resources: [this.logGroup.logGroupArn],
       }),
+      ...(props.feed?.publisherStatements() ?? []),
       ...props.failureBucket.deliveryStatements(),
       ...vpcStatements(props.options),
     ];

@@ -62,6 +62,12 @@ export enum EventDBAlarm {
    */
   FAILED_NOTIFICATIONS = 'FailedNotifications',
 
+  /**
+   * The publisher keeps failing to list published events in the feed. Their records are delivered
+   * again, so the shard waits, and finally go to the failure bucket. There is none without a feed.
+   */
+  UNLISTED_EVENTS = 'UnlistedEvents',
+
   /** DynamoDB keeps returning internal errors. */
   SYSTEM_ERRORS = 'SystemErrors',
 
@@ -77,6 +83,7 @@ export const ALARMS_OF_PUBLISHING: readonly EventDBAlarm[] = [
   EventDBAlarm.NOTHING_PUBLISHED,
   EventDBAlarm.ITERATOR_AGE,
   EventDBAlarm.FAILED_RECORDS,
+  EventDBAlarm.UNLISTED_EVENTS,
   EventDBAlarm.DROPPED_RECORDS,
   EventDBAlarm.FAILURE_DESTINATION,
   EventDBAlarm.FAILURE_DESTINATION_UNREACHABLE,
@@ -159,6 +166,11 @@ const CONDITIONS: Readonly<Record<EventDBAlarm, (eventDB: EventDB) => AlarmCondi
     onAnyFault(
       "SNS gave up on delivering messages to a subscriber, which misses these events. Check that the subscriber's queue exists, that its policy lets the topic send, and that the policy of its key lets SNS use it. The events are in the table.",
       eventDB.metricFailedNotifications({ period: FAULT_PERIOD }),
+    ),
+  [EventDBAlarm.UNLISTED_EVENTS]: (eventDB) =>
+    onLastingFault(
+      "The publisher keeps failing to list published events in the feed, and later events wait: its logs name the cause. Check that the feed's table exists, that the publisher's role may use it, and its key. If records have gone to the failure bucket, redrive them afterwards.",
+      eventDB.metricUnlistedEvents({ period: FAULT_PERIOD }),
     ),
   [EventDBAlarm.SYSTEM_ERRORS]: (eventDB) =>
     onLastingFault(
