@@ -1,7 +1,7 @@
 //! Follows the feed and prints the published events, one CloudEvent a line.
 //!
-//! `LIBRARY_TABLE=… LIBRARY_FEED=… cargo run --example follow_feed -- [--wait] [CURSOR]`: without
-//! `--wait` it ends when it has caught up. The cursor of each page goes to standard error, and given as
+//! `LIBRARY_TABLE=… LIBRARY_FEED=… cargo run --example follow_feed -- [--wait] [CURSOR]`:
+//! without `--wait` it ends when it has caught up, and with `--by-revision` the table is one by revision. The cursor of each page goes to standard error, and given as
 //! an argument, it goes on there. With `AWS_ENDPOINT_URL_DYNAMODB` set it uses the tables there.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it prints is its purpose")]
@@ -10,7 +10,7 @@ use std::error::Error;
 
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::Client;
-use eventdb::{EventDb, Feed};
+use eventdb::{EventDb, Feed, TableLayout};
 use futures_util::TryStreamExt;
 
 #[tokio::main]
@@ -19,13 +19,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let feed = std::env::var("LIBRARY_FEED").map_err(|_| "LIBRARY_FEED must name the feed")?;
     let configuration = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let client = Client::new(&configuration);
-    let db = EventDb::new(client.clone(), table);
+    let mut db = EventDb::new(client.clone(), table);
 
     let mut follow = Feed::new(client, feed).follow();
     let mut waits = false;
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
             "--wait" => waits = true,
+            "--by-revision" => db = db.with_layout(TableLayout::ByRevision),
             cursor => follow = follow.after(cursor.parse()?),
         }
     }

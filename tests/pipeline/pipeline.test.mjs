@@ -448,7 +448,7 @@ test('the feed lists every published event, and who may follow it can read them'
   const follower = await assumeRole('Follower', output(store, 'FollowPolicyArn'));
   /** @param {Credentials} credentials */
   const follow = (credentials) =>
-    runExample('follow_feed', [], {
+    runExample('follow_feed', LAYOUT_OPTIONS, {
       ...environmentOf(credentials),
       LIBRARY_TABLE: output(store, 'TableName'),
       LIBRARY_FEED: output(store, 'FeedTableName'),
