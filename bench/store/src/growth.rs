@@ -208,12 +208,12 @@ async fn memory(client: &Client) -> Vec<(u64, u64, u64)> {
 }
 
 /// <https://man7.org/linux/man-pages/man5/proc_pid_clear_refs.5.html>
-fn forget_peak() {
+pub fn forget_peak() {
     std::fs::write("/proc/self/clear_refs", "5").expect("Linux");
 }
 
 /// In KiB.
-fn peak() -> u64 {
+pub fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()

@@ -7,12 +7,14 @@
 //! - `npm run bench:costs` counts what each consumes, and writes `docs/costs.md`.
 //! - `npm run bench:growth` grows a store and writes `docs/growth.md` and its plot;
 //!   `npm run bench:streaming` streams a million events, and writes `docs/streaming.md`.
+//! - `npm run bench:feed` follows a feed of a million entries.
 
 mod comparison;
 mod contention;
 mod contestants;
 mod costs;
 mod engine;
+mod feed;
 mod growth;
 
 fn main() {
@@ -22,10 +24,11 @@ fn main() {
         Some("streaming") => growth::run_streaming(),
         Some("contention") => contention::run(),
         Some("costs") => costs::run(),
+        Some("feed") => feed::run(),
         None => comparison::run(),
         Some(other) => {
             eprintln!(
-                "{other} is unknown: give `growth`, `streaming`, `contention`, `costs` or nothing"
+                "{other} is unknown: give `growth`, `streaming`, `contention`, `costs`, `feed` or nothing"
             );
             std::process::exit(2);
         }
