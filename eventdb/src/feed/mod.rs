@@ -122,7 +122,7 @@ impl Feed {
 
     /// Creates the feed's table and waits until it is ready. It stays empty until a publisher uses it.
     ///
-    /// Use it for local work and tests. The CDK construct `EventDB` doesn't deploy it yet. If a table with
+    /// Use it for local work and tests; the CDK construct `EventDB` deploys one. If a table with
     /// this name exists, it isn't changed.
     ///
     /// # Errors
