@@ -244,7 +244,7 @@ fn a_row_is_read_with_any_time_that_can_be_published() {
 #[test]
 fn a_message_holds_only_characters_that_sns_takes() {
     let mut event = item::decode(row(ancestor_row())).unwrap();
-    event.data = json!({ "text": "\u{0}\u{1F}\u{FFFE}\u{FFFF}\u{10FFFF} \u{1F4D5}" });
+    event.data = json!({ "text": "\u{0}\u{1F}\u{FFFE}\u{FFFF}\u{10FFFF} \u{1F4D5}" }).into();
     let message = Message::new(&event);
     let allowed = |character: char| {
         matches!(character, '\t' | '\n' | '\r' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}')
@@ -258,7 +258,7 @@ fn a_message_holds_only_characters_that_sns_takes() {
 fn the_message_of_a_store_says_which_and_the_event_does_not() {
     let mut event = item::decode(row(ancestor_row())).unwrap();
     event.revision = Some(7);
-    event.data = json!({ "userId": "user:456" });
+    event.data = json!({ "userId": "user:456" }).into();
     let stream =
         "arn:aws:dynamodb:eu-west-1:111111111111:table/Events/stream/2025-01-28T14:00:00.000";
     let message = Message::of_store(&event, &stream.parse().unwrap());

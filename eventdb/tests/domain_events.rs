@@ -39,7 +39,7 @@ fn event(ty: &str, dataschema: Option<&str>, data: Value) -> Event {
 
 fn stored<E: DomainEvent>(event: &E) -> Event {
     let candidate = EventCandidate::typed(event, SOURCE, "book:1").unwrap();
-    self::event(&candidate.ty, candidate.dataschema.as_deref(), candidate.data)
+    self::event(&candidate.ty, candidate.dataschema.as_deref(), candidate.data.into_value())
 }
 
 /// Every form that serde gives a variant of an enum.
@@ -146,7 +146,7 @@ fn a_variant_is_a_type_and_what_it_holds_is_the_data() {
         (map, "form.map", json!({ "a": 1 })),
     ] {
         let candidate = EventCandidate::typed(&form, SOURCE, "book:1").unwrap();
-        assert_eq!((candidate.ty.as_str(), &candidate.data), (ty, &data));
+        assert_eq!((candidate.ty.as_str(), candidate.data.as_value()), (ty, &data));
         assert_eq!((candidate.source.as_str(), candidate.subject.as_str()), (SOURCE, "book:1"));
         let has_schema = ty == "form.newtype";
         assert_eq!(candidate.dataschema.is_some(), has_schema);

@@ -121,7 +121,7 @@ async fn spans_have_the_names_of_opentelemetry_and_no_event_data() {
     async {
         let mut candidate = candidate(&format!("user:{secret}"), 0);
         candidate.id = Some(format!("command-{secret}"));
-        candidate.data = json!({ "name": secret });
+        candidate.data = json!({ "name": secret }).into();
         let append = db.add_new_events([candidate.clone()]);
         append.await.unwrap();
         db.add_new_events([candidate]).await.unwrap();

@@ -471,7 +471,7 @@ async fn a_reused_id_brings_what_is_stored_and_its_debug_form_tells_no_data() {
     let world = world_of_appends(vec![]).await;
     let stored = world.calm.add_new_events(commands()).await.unwrap();
     let mut other = commands();
-    other[1].data = json!({ "secret": true });
+    other[1].data = json!({ "secret": true }).into();
     let error = world.calm.add_new_events(other).await.unwrap_err();
     assert!(!format!("{error:?}").contains("user:456"), "{error:?}");
     let Error::IdReused { index: 1, stored: Some(found), .. } = error else { panic!("{error:?}") };

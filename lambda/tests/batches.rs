@@ -15,12 +15,14 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use aws_lambda_events::dynamodb::EventRecord;
 use common::{
     ScriptedTopic, Step, deadline, event_record, event_record_with, payload, poison_record, record,
     sequence_number,
 };
 use eventdb_publisher::handler::{HandlerError, handle};
 use eventdb_publisher::publish::{ATTEMPTS, REQUESTS_IN_FLIGHT};
+use eventdb_publisher::record::{Record, read};
 use eventdb_publisher::topic::{Limits, limit};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -96,6 +98,47 @@ async fn the_message_is_the_same_from_a_table_of_either_layout() {
     assert_eq!(checkpoint.unwrap().sequence_number(), None);
     assert_eq!((metrics.published, metrics.skipped, metrics.failed), (2, 0, 0));
     assert_eq!(*by_revision.bodies.lock().unwrap(), *by_time.bodies.lock().unwrap());
+}
+
+#[tokio::test]
+async fn text_of_a_row_by_revision_is_published_byte_for_byte() {
+    let texts = [
+        "{ \"b\": 1.50,\r\n\t\"a\": [ 1E+2, -0 ] }",
+        r#" {"z":"\u00e4\/\u0000\ud83d\udcda ä","a":{"z":1,"b":18446744073709551615}} "#,
+        "{}",
+    ];
+    for text in texts {
+        let topic = ScriptedTopic::default();
+        let records = [record_by_revision(0, "book:1", 1, text)];
+        let (_, metrics) = handle(&topic, payload(&records), deadline()).await;
+        assert_eq!((metrics.published, metrics.failed), (1, 0), "{text}");
+        let body = topic.bodies.lock().unwrap().join("");
+        assert!(body.ends_with(&format!(",\"data\":{text}}}")), "{body}");
+        let read: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(read["data"], serde_json::from_str::<Value>(text).unwrap());
+    }
+    // A message can't have these two characters. Their escapes mean the same.
+    let topic = ScriptedTopic::default();
+    let records = [record_by_revision(0, "book:1", 1, "{\"a\":\"\u{fffe}\u{ffff}\"}")];
+    handle(&topic, payload(&records), deadline()).await.0.unwrap();
+    let body = topic.bodies.lock().unwrap().join("");
+    assert!(body.ends_with(r#","data":{"a":"\ufffe\uffff"}}"#), "{body}");
+}
+
+#[tokio::test]
+async fn text_that_readers_would_read_differently_is_not_published() {
+    for (text, problem) in [
+        (r#"{"a":1,"a":2}"#, "two members"),
+        (r#"{"a":"\ud800"}"#, "hex escape"),
+        (r#"{"a":12345678901234567890123}"#, "rounded"),
+        ("[]", "object"),
+        ("{} {}", "trailing"),
+    ] {
+        let record = record_by_revision(0, "book:1", 1, text);
+        let record: EventRecord = serde_json::from_value(record).unwrap();
+        let Record::Unpublishable(row) = read(0, record) else { panic!("{text}") };
+        assert!(row.reason.starts_with("`data` ") && row.reason.contains(problem), "{row:?}");
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 //!
 //! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>
 
+use std::io;
+
 use chrono::{DateTime, Datelike, SecondsFormat, Utc};
 use serde::de::Error as _;
 use serde::ser::SerializeMap;
@@ -71,27 +73,55 @@ fn read_timestamp(text: &str) -> Result<DateTime<Utc>, String> {
 
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        write(self, None, serializer)
+        write(&Published { event: self, store: None, with_data: true }, serializer)
     }
 }
 
-/// An event as it is published, with the store that it comes from.
-pub(crate) struct Published<'event> {
-    pub(crate) event: &'event Event,
-    pub(crate) store: Option<&'event StoreId>,
+/// Writes an event as it is published, with the store that it comes from. Data that is JSON text is
+/// copied byte for byte.
+///
+/// # Errors
+/// Only those of the writer.
+pub(crate) fn write_json(
+    event: &Event,
+    store: Option<&StoreId>,
+    mut writer: impl io::Write,
+) -> Result<(), serde_json::Error> {
+    let Some(text) = event.data.known_json() else {
+        let published = Published { event, store, with_data: true };
+        return serde_json::to_writer(writer, &published);
+    };
+    // serde_json could copy the text only after it has parsed it once more.
+    let mut attributes = serde_json::to_vec(&Published { event, store, with_data: false })?;
+    attributes.pop();
+    for part in [attributes.as_slice(), b",\"data\":", text.as_bytes(), b"}"] {
+        writer.write_all(part).map_err(serde_json::Error::io)?;
+    }
+    Ok(())
+}
+
+/// The text that [`write_json`] writes.
+pub(crate) fn to_json(event: &Event, store: Option<&StoreId>) -> String {
+    let mut text = Vec::new();
+    // Can't fail: it writes text to memory, and all keys are strings.
+    let _ = write_json(event, store, &mut text);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+struct Published<'event> {
+    event: &'event Event,
+    store: Option<&'event StoreId>,
+    with_data: bool,
 }
 
 impl Serialize for Published<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        write(self.event, self.store, serializer)
+        write(self, serializer)
     }
 }
 
-fn write<S: Serializer>(
-    event: &Event,
-    store: Option<&StoreId>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn write<S: Serializer>(published: &Published<'_>, serializer: S) -> Result<S::Ok, S::Error> {
+    let Published { event, store, with_data } = published;
     let mut map = serializer.serialize_map(None)?;
     map.serialize_entry("specversion", SPECVERSION)?;
     map.serialize_entry("id", &event.id)?;
@@ -118,7 +148,9 @@ fn write<S: Serializer>(
             ExtensionValue::Integer(number) => map.serialize_entry(name, number)?,
         }
     }
-    map.serialize_entry("data", &event.data)?;
+    if *with_data {
+        map.serialize_entry("data", &event.data)?;
+    }
     map.end()
 }
 
@@ -160,7 +192,7 @@ fn read(mut members: Map<String, Value>) -> Result<Event, String> {
         ty: required(&mut members, "type")?,
         subject: required(&mut members, "subject")?,
         time,
-        data,
+        data: data.into(),
         revision,
         datacontenttype: optional(&mut members, "datacontenttype")?,
         dataschema: optional(&mut members, "dataschema")?,

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::io;
 
-use crate::codec::cloud_event::{self, Published};
+use crate::codec::cloud_event;
 use crate::codec::store_id::StoreId;
 use crate::event::Event;
 use crate::schema::{extension, limit, message_attribute};
@@ -59,8 +59,7 @@ impl Message {
     }
 
     fn published(event: &Event, store: Option<&StoreId>) -> Self {
-        // Can't fail: it writes to memory, and all keys are strings.
-        let mut body = serde_json::to_string(&Published { event, store }).unwrap_or_default();
+        let mut body = cloud_event::to_json(event, store);
         // SNS and SQS accept only the characters of XML 1.0, which excludes these two. In JSON they
         // occur only in strings, where the escape means the same.
         // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
@@ -108,7 +107,7 @@ fn attribute_size(name: &str, value: &str) -> usize {
 pub(crate) fn largest_size(event: &Event) -> usize {
     let mut body = Counter(0);
     // Counting bytes can't fail.
-    let _ = serde_json::to_writer(&mut body, event);
+    let _ = cloud_event::write_json(event, None, &mut body);
     if event.revision.is_none() {
         body.0 += member_size(extension::SEQUENCE, cloud_event::sequence(u64::MAX).len());
     }
@@ -127,7 +126,7 @@ struct Counter(usize);
 
 impl io::Write for Counter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // serde_json writes a string in pieces between its escapes, so no character is split.
+        // Strings are written in pieces between their escapes, so no character is split.
         let escaped = if bytes.contains(&FIRST_BYTE_OF_ESCAPED) {
             bytes.windows(3).filter(|bytes| matches!(bytes, [0xEF, 0xBF, 0xBE | 0xBF])).count()
         } else {

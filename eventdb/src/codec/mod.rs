@@ -6,7 +6,6 @@ mod cloudevents_sdk;
 pub(crate) mod cursor;
 pub mod feed;
 pub mod item;
-pub(crate) mod json_text;
 pub(crate) mod message;
 pub(crate) mod received_message;
 pub(crate) mod store_id;

@@ -10,9 +10,9 @@ use serde_json::Value;
 use crate::codec::cloud_event;
 use crate::codec::item;
 use crate::codec::message;
-use crate::event::decimal;
+use crate::event::data::EventData;
 use crate::event::path::Path;
-use crate::event::{Event, ExtensionValue};
+use crate::event::{Event, ExtensionValue, decimal, json_text};
 use crate::schema::{self, attribute, limit};
 
 /// Most characters of an extension's name. CloudEvents recommends at most 20, but some names in use
@@ -130,6 +130,23 @@ impl Findings {
     fn into_result(mut self) -> Result<(), ValidationErrors> {
         self.errors.sort_by_key(|error| error.index);
         if self.errors.is_empty() { Ok(()) } else { Err(ValidationErrors(self.errors)) }
+    }
+}
+
+impl EventData {
+    /// A payload from JSON text. A table by revision stores exactly this text. A table by time stores
+    /// its values: numbers are then written in one form, and spaces are lost.
+    ///
+    /// # Errors
+    /// The first problem, if the text isn't a JSON object that every reader reads in the same way: for
+    /// example, because two members have the same name, a number would be rounded, or a string has
+    /// half of a surrogate pair.
+    pub fn from_json(text: impl Into<String>) -> Result<Self, ValidationErrors> {
+        Self::of_text(text.into()).map_err(|(_, problem)| {
+            let mut findings = Findings::default();
+            findings.add(attribute::DATA, problem);
+            ValidationErrors(findings.errors)
+        })
     }
 }
 
@@ -352,8 +369,16 @@ fn check_event(event: &Event, message_bytes: usize, rules: Rules, findings: &mut
         findings.add(attribute::DATASCHEMA, "isn't an absolute URI (RFC 3986)");
     }
     check_extensions(event, findings);
-    match &event.data {
-        Value::Object(_) => check_value(&event.data, &Path::new(attribute::DATA), findings),
+    match (event.data.known_value(), event.data.known_json()) {
+        // Text is checked as text, so that no tree is built.
+        (None, Some(text)) => {
+            if let Err(problem) = json_text::check_storable(text) {
+                findings.add(attribute::DATA, problem);
+            }
+        }
+        _ if event.data.is_object() => {
+            check_value(&event.data, &Path::new(attribute::DATA), findings);
+        }
         _ => findings.add(attribute::DATA, "isn't a JSON object"),
     }
     // The size of an event with other errors would only distract from them.
@@ -468,12 +493,13 @@ fn check_value(value: &Value, path: &Path<'_>, findings: &mut Findings) {
     match value {
         Value::Object(object) => {
             for (name, value) in object {
-                if name.is_empty() || name.len() > 65_535 {
+                if !(1..=json_text::MEMBER_NAME_BYTES).contains(&name.len()) {
                     findings.add(
                         path.to_string(),
                         format!(
-                            "has a member whose name has {} bytes; it must have 1 to 65535",
-                            name.len()
+                            "has a member whose name has {} bytes; it must have 1 to {}",
+                            name.len(),
+                            json_text::MEMBER_NAME_BYTES
                         ),
                     );
                 }
@@ -487,8 +513,7 @@ fn check_value(value: &Value, path: &Path<'_>, findings: &mut Findings) {
         }
         Value::Number(number) if decimal::from_json(number).is_none() => findings.add(
             path.to_string(),
-            "is a number that DynamoDB can't hold exactly; it must be a whole number of 64 bits or a \
-             double, with at most 38 digits and a magnitude from 1e-130 to 9.99e125",
+            format!("is a number that DynamoDB can't hold exactly; {}", decimal::NUMBER_RULE),
         ),
         _ => {}
     }
@@ -508,6 +533,8 @@ fn check_time(event: &Event, findings: &mut Findings) {
 }
 
 fn check_sizes(event: &Event, message_bytes: usize, rules: Rules, findings: &mut Findings) {
+    // A table by revision makes the text here, of which the message's size is then counted.
+    let item_size = (rules.item_size)(event);
     let size = message::largest_size(event);
     if size > message_bytes {
         findings.add(
@@ -525,7 +552,7 @@ fn check_sizes(event: &Event, message_bytes: usize, rules: Rules, findings: &mut
         + item::time_type_size(&event.ty)
         + event.ty.len();
     let key_bytes = if rules.has_local_index { in_local_index } else { 0 };
-    let size = (rules.item_size)(event) + key_bytes;
+    let size = item_size + key_bytes;
     if size > limit::ITEM_BYTES {
         findings.add(
             attribute::DATA,

@@ -327,7 +327,7 @@ impl EventCandidate {
             source: source.into(),
             ty,
             subject: subject.into(),
-            data: Value::Object(data),
+            data: Value::Object(data).into(),
             datacontenttype: None,
             dataschema,
         };
@@ -355,7 +355,7 @@ impl Event {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn typed<E: DomainEvent>(&self) -> Result<Option<E>, Box<UnreadableEvent>> {
-        read(&self.ty, self.dataschema.as_deref(), &self.data).map_err(|reason| {
+        read_event(self).map_err(|reason| {
             Box::new(UnreadableEvent {
                 id: self.id.clone(),
                 subject: self.subject.clone(),
@@ -365,6 +365,19 @@ impl Event {
             })
         })
     }
+}
+
+fn read_event<E: DomainEvent>(event: &Event) -> Result<Option<E>, ShapeError> {
+    let dataschema = event.dataschema.as_deref();
+    // Text is read as it is. Only upcasters and messages about errors need a tree.
+    if event.data.known_value().is_none()
+        && let Some(text) = event.data.known_json()
+        && !upcaster::is_needed(&event.ty, dataschema, E::UPCASTERS)
+        && let Ok(read) = E::deserialize(Typed { ty: &event.ty, data: Contents::Text(text) })
+    {
+        return Ok(Some(read));
+    }
+    read(&event.ty, dataschema, &event.data)
 }
 
 /// The domain event of a type and data, after its upcasters; `None` if its type is unknown and
@@ -377,10 +390,10 @@ fn read<E: DomainEvent>(
     let lifted = upcaster::lift(ty, dataschema, data, E::UPCASTERS)?
         .map(|shape| (shape.ty, Value::Object(shape.data)));
     let (ty, data) = lifted.as_ref().map_or((ty, data), |(ty, data)| (ty, data));
-    let event = match E::deserialize(Typed { ty, data, traced: false }) {
+    let event = match E::deserialize(Typed { ty, data: Contents::Tree(data) }) {
         // Tracking the path takes time, so do it only after an error.
         Err(TypedError(ShapeError::Data { .. })) => {
-            E::deserialize(Typed { ty, data, traced: true })
+            E::deserialize(Typed { ty, data: Contents::Traced(data) })
         }
         read => read,
     };
@@ -487,7 +500,7 @@ fn parts<E: DomainEvent>(event: &E) -> Result<(String, Map<String, Value>), Shap
 
 /// The form of a Rust type that isn't an enum in serde's default form.
 fn form_fault<E: DomainEvent>() -> Option<ShapeError> {
-    match E::deserialize(Typed { ty: "", data: &Value::Null, traced: false }) {
+    match E::deserialize(Typed { ty: "", data: Contents::Tree(&Value::Null) }) {
         Err(TypedError(fault @ ShapeError::NoEnum { .. })) => Some(fault),
         _ => None,
     }
@@ -505,9 +518,15 @@ fn path_in_event<'path>(segments: impl Iterator<Item = &'path Segment>) -> Strin
 /// Deserializes an event's type and data as a variant of an enum and its contents.
 struct Typed<'event> {
     ty: &'event str,
-    data: &'event Value,
-    /// Whether to track the path for errors.
-    traced: bool,
+    data: Contents<'event>,
+}
+
+/// The data of an event, and how to read it.
+enum Contents<'event> {
+    Text(&'event str),
+    Tree(&'event Value),
+    /// With the path for errors.
+    Traced(&'event Value),
 }
 
 /// [`ShapeError`] as serde's errors are made: from within, it only ever meets the variant's name.
@@ -607,12 +626,17 @@ impl<'de> VariantAccess<'de> for Typed<'de> {
         self,
         seed: T,
     ) -> Result<T::Value, TypedError> {
-        if !self.traced {
-            return seed.deserialize(self.data).map_err(TypedError::untraced);
+        match self.data {
+            Contents::Text(text) => seed
+                .deserialize(&mut serde_json::Deserializer::from_str(text))
+                .map_err(TypedError::untraced),
+            Contents::Tree(tree) => seed.deserialize(tree).map_err(TypedError::untraced),
+            Contents::Traced(tree) => {
+                let mut track = Track::new();
+                seed.deserialize(serde_path_to_error::Deserializer::new(tree, &mut track))
+                    .map_err(|source| TypedError::traced(track, source))
+            }
         }
-        let mut track = Track::new();
-        seed.deserialize(serde_path_to_error::Deserializer::new(self.data, &mut track))
-            .map_err(|source| TypedError::traced(track, source))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, TypedError> {
@@ -624,12 +648,19 @@ impl<'de> VariantAccess<'de> for Typed<'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, TypedError> {
-        if !self.traced {
-            return self.data.deserialize_struct("", fields, visitor).map_err(TypedError::untraced);
+        match self.data {
+            Contents::Text(text) => serde_json::Deserializer::from_str(text)
+                .deserialize_struct("", fields, visitor)
+                .map_err(TypedError::untraced),
+            Contents::Tree(tree) => {
+                tree.deserialize_struct("", fields, visitor).map_err(TypedError::untraced)
+            }
+            Contents::Traced(tree) => {
+                let mut track = Track::new();
+                serde_path_to_error::Deserializer::new(tree, &mut track)
+                    .deserialize_struct("", fields, visitor)
+                    .map_err(|source| TypedError::traced(track, source))
+            }
         }
-        let mut track = Track::new();
-        serde_path_to_error::Deserializer::new(self.data, &mut track)
-            .deserialize_struct("", fields, visitor)
-            .map_err(|source| TypedError::traced(track, source))
     }
 }

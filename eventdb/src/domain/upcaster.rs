@@ -164,6 +164,11 @@ impl fmt::Debug for Upcaster {
     }
 }
 
+/// Whether an upcaster is for an event.
+pub(crate) fn is_needed(ty: &str, dataschema: Option<&str>, upcasters: &[Upcaster]) -> bool {
+    upcasters.iter().any(|upcaster| upcaster.is_for(ty, dataschema))
+}
+
 /// The newest shape of an event; `None` if no upcaster is for it.
 pub(crate) fn lift(
     ty: &str,
@@ -171,7 +176,7 @@ pub(crate) fn lift(
     data: &Value,
     upcasters: &[Upcaster],
 ) -> Result<Option<Shape>, ShapeError> {
-    if !upcasters.iter().any(|upcaster| upcaster.is_for(ty, dataschema)) {
+    if !is_needed(ty, dataschema, upcasters) {
         return Ok(None);
     }
     let Value::Object(data) = data else {

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use bon::Builder;
-use serde_json::Value;
 
 use crate::event::ExtensionValue;
+use crate::event::data::EventData;
 
 /// A new event. The store adds the time, the revision and, if there is none yet, the id.
 ///
@@ -42,7 +42,8 @@ pub struct EventCandidate {
     /// The entity that it happened to, such as `book:123`.
     pub subject: String,
     /// The payload: a JSON object.
-    pub data: Value,
+    #[builder(into)]
+    pub data: EventData,
     /// Media type of the payload: `application/json` or one that ends in `+json`.
     pub datacontenttype: Option<String>,
     /// The payload's schema: an absolute URI.

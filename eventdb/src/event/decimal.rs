@@ -4,6 +4,10 @@ use serde_json::Number;
 
 use crate::schema::limit;
 
+/// Which numbers both layouts store, for messages.
+pub(crate) const NUMBER_RULE: &str = "it must be a whole number of 64 bits or a double, with at most 38 digits and a magnitude from \
+     1e-130 to 9.99e125";
+
 /// A number as `0.{digits} × 10^exponent`, without leading or trailing zeros, so that equal numbers
 /// compare equal.
 #[derive(Debug, PartialEq, Eq)]
@@ -82,15 +86,22 @@ pub(crate) fn from_json(number: &Number) -> Option<String> {
 
 /// Replaces every number of a payload by the one that will be read back: `1.0` becomes `1`.
 pub(crate) fn make_canonical(value: &mut serde_json::Value) {
+    make_canonical_within(value, limit::NESTING_LEVELS);
+}
+
+/// A payload that is nested deeper than `levels` can't be stored anyway.
+fn make_canonical_within(value: &mut serde_json::Value, levels: usize) {
     use serde_json::Value;
+    let Some(levels) = levels.checked_sub(1) else { return };
+    let of_member = |value: &mut Value| make_canonical_within(value, levels);
     match value {
         Value::Number(number) => {
             if let Some(canonical) = to_json(&number.to_string()) {
                 *number = canonical;
             }
         }
-        Value::Array(values) => values.iter_mut().for_each(make_canonical),
-        Value::Object(object) => object.values_mut().for_each(make_canonical),
+        Value::Array(values) => values.iter_mut().for_each(of_member),
+        Value::Object(object) => object.values_mut().for_each(of_member),
         Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }

@@ -1,7 +1,9 @@
 //! The stored [`Event`] and its extension attributes.
 
 pub(crate) mod candidate;
+pub(crate) mod data;
 pub(crate) mod decimal;
+pub(crate) mod json_text;
 pub(crate) mod path;
 
 use std::collections::BTreeMap;
@@ -10,7 +12,8 @@ use std::fmt;
 use bon::Builder;
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+
+use crate::event::data::EventData;
 
 /// An error whose type only the one who provides it knows, such as a read model's database.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -72,7 +75,8 @@ pub struct Event {
     #[builder(with = |time: impl Into<DateTime<Utc>>| whole_milliseconds(time.into()))]
     pub time: DateTime<Utc>,
     /// The payload: always a JSON object.
-    pub data: Value,
+    #[builder(into)]
+    pub data: EventData,
     /// Position in the subject: 1, 2, 3, … without a gap. `None` on legacy rows, which were written
     /// without one, and usually before the event is stored. If you set it before
     /// `EventDb::add_events`, the append succeeds only if the event gets exactly this revision.
@@ -121,7 +125,7 @@ impl Event {
     /// # Ok::<(), serde_json::Error>(())
     /// ```
     pub fn data_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        T::deserialize(&self.data)
+        self.data.read()
     }
 
     /// The first attribute that shows that another event isn't a repetition of this one, if any.

@@ -56,7 +56,7 @@ async fn complete_events_that_are_stored_otherwise_or_in_part_are_refused() {
         store.db.add_events([first.clone()]).await.unwrap();
 
         let mut other = first.clone();
-        other.data = json!({ "n": 7 });
+        other.data = json!({ "n": 7 }).into();
         let error = store.db.add_events([other]).await.unwrap_err();
         assert_eq!(reason(error), (0, IdReuse::OtherContent { attribute: "data" }));
 

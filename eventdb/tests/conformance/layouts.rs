@@ -4,11 +4,11 @@ use std::fmt::Debug;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use eventdb::{
-    CapacityMeter, Error, Event, EventDb, IdReuse, Precondition, Repository, SubjectState,
-    TableLayout,
+    CapacityMeter, Error, Event, EventData, EventDb, IdReuse, Precondition, Repository,
+    SubjectState, TableLayout,
 };
 use futures_util::TryStreamExt;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::library::Book;
 use crate::support::{
@@ -317,6 +317,90 @@ async fn all_events_are_merged_by_time_over_the_partitions() {
         let expected =
             all.iter().filter(|event| (since..until).contains(&event.time.timestamp_millis()));
         assert_eq!(within.events, expected.cloned().collect::<Vec<_>>());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn text_is_stored_unchanged_by_revision_and_as_its_values_by_time() {
+    with_store(|store| async move {
+        let texts = [
+            "{ \"b\" : 1.0,\r\n\t\"a\":[ 1E+2, -0, 0.10 ] }",
+            r#"{"text":"\u00e4\/\ud83d\udcda\u0000","z":{},"a":18446744073709551615}"#,
+            r#" {"number":123456789012345.6,"least":1e-130} "#,
+        ];
+        for (number, text) in texts.into_iter().enumerate() {
+            let data = EventData::from_json(text).unwrap();
+            let values: Value = serde_json::from_str(text).unwrap();
+            let subject = format!("book:{number}");
+            let mut candidate = candidate_with_id(&subject, "evt-1", json!({}));
+            candidate.source = format!("https://library.example.com/{number}");
+            candidate.data = data;
+            let stored = store.db.add_new_events([candidate.clone()]).await.unwrap();
+            let read = store.subject(&subject).await;
+            assert_eq!(read, stored);
+            assert_eq!(read[0].data, values, "{text}");
+            let is_unchanged = read[0].data.as_json() == text;
+            assert_eq!(is_unchanged, store.layout == TableLayout::ByRevision, "{text}");
+            assert_eq!(read[0].data.as_json(), stored[0].data.as_json());
+            // Written in another way, it is still the same event.
+            candidate.data = values.into();
+            assert_eq!(store.db.add_new_events([candidate.clone()]).await.unwrap(), stored);
+            candidate.data = json!({ "other": true }).into();
+            let error = store.db.add_new_events([candidate]).await.unwrap_err();
+            assert!(matches!(error, Error::IdReused { .. }), "{error}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_rule_says_which_data_both_layouts_take() {
+    with_store(|store| async move {
+        let nested = |levels| format!(r#"{{"a":{}0{}}}"#, "[".repeat(levels), "]".repeat(levels));
+        for (text, is_taken) in [
+            (nested(30), true),
+            (nested(31), false),
+            (r#"{"a":9.99e125,"b":-1e-130}"#.to_owned(), true),
+            (r#"{"a":1e126}"#.to_owned(), false),
+            (r#"{"a":9e-131}"#.to_owned(), false),
+            (r#"{"a":18446744073709551615,"b":-9223372036854775808}"#.to_owned(), true),
+            (r#"{"":1}"#.to_owned(), false),
+            (format!(r#"{{"{}":1}}"#, "n".repeat(65_535)), true),
+            (format!(r#"{{"{}":1}}"#, "n".repeat(65_536)), false),
+        ] {
+            let start = text.get(..40).unwrap_or(&text).to_owned();
+            let is_text = format!("{start}… of {} bytes", text.len());
+            let values: Value = serde_json::from_str(&text).unwrap();
+            // Text that can't even be read is refused immediately.
+            let as_text = EventData::from_json(text);
+            assert!(as_text.is_ok() || !is_taken, "{is_text}");
+            for data in [Some(EventData::from(values)), as_text.ok()].into_iter().flatten() {
+                let mut given = candidate("book:1", json!({}));
+                given.data = data;
+                match store.db.add_new_events([given]).await {
+                    Ok(stored) => {
+                        assert!(is_taken, "{is_text}");
+                        assert_eq!(store.subject("book:1").await.last(), stored.last());
+                    }
+                    Err(Error::Invalid(_)) => assert!(!is_taken, "{is_text}"),
+                    Err(error) => panic!("{is_text}: {error}"),
+                }
+            }
+        }
+        // There are no values that could be given instead.
+        for (text, problem) in [
+            (r#"{"a":1,"\u0061":2}"#, "two members have the name \"a\""),
+            (r#"{"a":"\udc00"}"#, "surrogate"),
+            (r#"{"a":12345678901234567890123}"#, "rounded"),
+            (r#"{"a":0.10000000000000000555}"#, "rounded"),
+            (r#"{"a":1e400}"#, "out of range"),
+            ("[1]", "object"),
+            ("\u{feff}{}", "expected value"),
+        ] {
+            let error = EventData::from_json(text).unwrap_err().to_string();
+            assert!(error.contains(problem), "{text}: {error}");
+        }
     })
     .await;
 }

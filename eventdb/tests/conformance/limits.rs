@@ -135,7 +135,7 @@ async fn the_message_limit_can_be_raised_to_what_the_topic_takes() {
         assert_eq!(stored.revision, Some(1));
         complete.subject = "book:3".to_owned();
         assert_eq!(faults(store.db.add_events([complete.clone()]).await.unwrap_err()).len(), 1);
-        complete.data = json!({ "filling": "x".repeat(room + 1) });
+        complete.data = json!({ "filling": "x".repeat(room + 1) }).into();
         assert_eq!(faults(raised.add_events([complete]).await.unwrap_err()).len(), 1);
     })
     .await;

@@ -267,7 +267,7 @@ async fn a_type_is_read_in_the_order_of_revisions_among_others() {
             ["book.borrowed", "book.returned", "book.lost", "book.borrowed", "book.returned"];
         for ty in types {
             let mut candidate = candidate_of_type("book:1", ty);
-            candidate.data = json!({});
+            candidate.data = json!({}).into();
             store.db.add_new_events([candidate.clone(), candidate]).await.unwrap();
         }
         let of = |ty: &'static str| store.db.fetch_events_for_subject_and_type("book:1", ty);
@@ -290,7 +290,7 @@ async fn an_id_used_by_several_sources_finds_the_oldest_or_the_chosen() {
         let earlier = event("book:2", "evt-1", 1000, json!({ "n": 1 }));
         store.db.add_events([later, earlier]).await.unwrap();
         let found = store.db.fetch_event("evt-1").await.unwrap().unwrap();
-        assert_eq!((found.source.as_str(), &found.data), (SOURCE, &json!({ "n": 1 })));
+        assert_eq!((found.source.as_str(), found.data.as_value()), (SOURCE, &json!({ "n": 1 })));
         let chosen = store.db.fetch_event("evt-1").from_source("https://other.example.com");
         assert_eq!(chosen.await.unwrap().unwrap().data, json!({ "n": 2 }));
         let nobody = store.db.fetch_event("evt-1").from_source("https://nobody.example.com");

@@ -103,7 +103,9 @@ async fn with_a_snapshot_loading_takes_at_most_three_requests() {
             // Each is a separate page of the read.
             let events = (0..4).map(|_| {
                 let mut candidate = candidate_of_type("book:1", "book.borrowed");
-                candidate.data["filling"] = "x".repeat(240_000).into();
+                let filling = "x".repeat(240_000);
+                candidate.data =
+                    serde_json::json!({ "userId": "user:456", "filling": filling }).into();
                 candidate
             });
             store.db.add_new_events(events).await.unwrap();

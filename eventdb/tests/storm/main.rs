@@ -127,7 +127,9 @@ fn a_seed_gives_the_same_run(layout: TableLayout) {
     fn without_ids(events: &[Event]) -> Vec<(&str, Option<u64>, DateTime<Utc>, &Value)> {
         events
             .iter()
-            .map(|event| (event.subject.as_str(), event.revision, event.time, &event.data))
+            .map(|event| {
+                (event.subject.as_str(), event.revision, event.time, event.data.as_value())
+            })
             .collect()
     }
     let seed = fastrand::u64(..);

@@ -15,7 +15,6 @@ use uuid::Uuid;
 
 use crate::codec::validation;
 use crate::event::candidate::EventCandidate;
-use crate::event::decimal;
 use crate::event::{self, Event};
 use crate::store::append::refusal::{Outcome, StoredKey, classify};
 use crate::store::append::stated_revisions::StatedRevisions;
@@ -65,8 +64,10 @@ impl AddNewEvents {
     async fn run(self) -> Result<Vec<Event>, Error> {
         let own_ids: Vec<bool> =
             self.candidates.iter().map(|candidate| candidate.id.is_some()).collect();
-        let events: Vec<Event> = self.candidates.into_iter().map(complete).collect();
-        let rules = self.table.layout().rules();
+        let layout = self.table.layout();
+        let events = self.candidates.into_iter().map(complete);
+        let events: Vec<Event> = events.map(|event| layout.as_read_back(event)).collect();
+        let rules = layout.rules();
         validation::check_new_events(&events, &own_ids, self.table.message_bytes(), rules)?;
         let append = Append {
             ids_are_guarded: own_ids.contains(&true),
@@ -92,6 +93,7 @@ impl AddEvents {
     }
 
     async fn run(self) -> Result<Vec<Event>, Error> {
+        let layout = self.table.layout();
         let mut ids_are_guarded = false;
         let mut is_unsettled = false;
         let mut preconditions = self.preconditions;
@@ -110,9 +112,9 @@ impl AddEvents {
                     }
                 }
             }
-            events.push(Event { time: event::whole_milliseconds(event.time), ..event });
+            let time = event::whole_milliseconds(event.time);
+            events.push(layout.as_read_back(Event { time, ..event }));
         }
-        let layout = self.table.layout();
         validation::check_complete_events(&events, self.table.message_bytes(), layout.rules())?;
         let stated = StatedRevisions::of(&events, &mut preconditions)?;
         let times_are_given = true;
@@ -182,10 +184,7 @@ enum Attempt {
 ///
 /// `is_unsettled` says that an earlier attempt got no answer. Such an append may be stored already
 /// or may still be stored, so only an answer of the table can settle it.
-async fn run(table: &Table, mut append: Append, is_unsettled: bool) -> Result<Vec<Event>, Error> {
-    for event in &mut append.events {
-        decimal::make_canonical(&mut event.data);
-    }
+async fn run(table: &Table, append: Append, is_unsettled: bool) -> Result<Vec<Event>, Error> {
     for precondition in &append.preconditions {
         validation::check_subject(&precondition.subject, table.layout().rules())?;
     }

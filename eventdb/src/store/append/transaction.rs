@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use uuid::Uuid;
 
+use crate::codec::cloud_event;
 use crate::event::Event;
 use crate::schema::{attribute, limit};
 use crate::store::error::Error;
@@ -156,7 +157,7 @@ impl Transaction {
         const NAMESPACE: Uuid = Uuid::from_u128(0x6b1f_3a52_0e0b_4b5c_9f65_21b8_5a3c_7d10);
         let mut text = format!("{table:?} {:?}", self.actions);
         for event in &self.append.events {
-            text.push_str(&serde_json::to_string(event).unwrap_or_default());
+            text.push_str(&cloud_event::to_json(event, None));
         }
         Uuid::new_v5(&NAMESPACE, text.as_bytes()).to_string()
     }

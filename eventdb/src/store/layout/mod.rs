@@ -178,6 +178,12 @@ impl TableLayout {
         }
     }
 
+    /// An event with its payload as it will be read back.
+    pub(crate) fn as_read_back(self, mut event: Event) -> Event {
+        event.data.make_canonical(self == Self::ByRevision);
+        event
+    }
+
     pub(crate) fn encode(self, event: &Event) -> SdkItem {
         match self {
             Self::ByTime => by_time::encode(event),

@@ -269,7 +269,7 @@ mod tests {
         let copied = on(append(&["evt-1"]), base, 1000).token("Copy");
         assert_ne!(first, copied, "another table of the same account");
         let mut other_data = append(&["evt-1"]);
-        other_data.events[0].data = json!({});
+        other_data.events[0].data = json!({}).into();
         let mut other_condition = append(&["evt-1"]);
         other_condition.preconditions = Vec::new();
         for other in [
