@@ -120,8 +120,8 @@ pub use subscribe::read_model::{ApplyOutcome, Position, ReadModel, Step};
 #[cfg(feature = "dynamodb")]
 pub use {
     domain::repository::{
-        EventsRead, ExecuteError, Executed, LoadError, Loaded, Repository, SnapshotError,
-        SnapshotWrite, Snapshots,
+        EventsRead, Execute, ExecuteError, ExecuteWith, Executed, LoadError, Loaded, Repository,
+        SnapshotError, SnapshotWrite, Snapshots,
     },
     feed::Feed,
     feed::error::FeedError,

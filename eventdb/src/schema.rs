@@ -57,6 +57,9 @@ pub mod attribute {
     pub const EVENT_TIME_TYPE: &str = "event_time_type";
     /// On an id guard of a table by revision: the revision of the guarded event (Number).
     pub const EVENT_REVISION: &str = "event_revision";
+    /// On a command's guard: the keys of its events (String), a JSON array of pairs of a subject and a
+    /// sort key, both as text.
+    pub const EVENTS: &str = "events";
     /// On a snapshot of a table by revision: the revision of the last event in the state (Number).
     pub const STATE_REVISION: &str = "state_revision";
     /// On a snapshot of a table by revision: the name of the aggregate (String).
@@ -113,6 +116,14 @@ pub const ID_GUARD_PREFIX: &str = "$id/";
 pub const ID_GUARD_SORT_KEY: &str = "$id";
 /// Sort key of every id guard in a table by revision.
 pub const ID_GUARD_REVISION: u64 = 0;
+
+/// Partition key of a command's guard: this prefix, then `{source}#{command}`, escaped as for an id
+/// guard.
+pub const COMMAND_PREFIX: &str = "$command/";
+/// Sort key of every command's guard in a table by time.
+pub const COMMAND_SORT_KEY: &str = "$command";
+/// Sort key of every command's guard in a table by revision.
+pub const COMMAND_REVISION: u64 = 0;
 
 /// The feed's table: which events were published, in an order that can be followed.
 pub mod feed {
@@ -256,6 +267,7 @@ pub fn document() -> Value {
         "itemPrefixes": {
             "head": HEAD_PREFIX,
             "idGuard": ID_GUARD_PREFIX,
+            "command": COMMAND_PREFIX,
             "snapshot": SNAPSHOT_PREFIX,
         },
         "environment": {

@@ -11,9 +11,11 @@
 )]
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::future::IntoFuture;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::http::{HttpRequest, HttpResponse};
@@ -24,9 +26,13 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use chrono::TimeDelta;
-use eventdb::{EmbeddedDynamoDb, Error, Event, EventCandidate, EventDb, Precondition, TimeLimits};
+use eventdb::{
+    Aggregate, DomainEvent, EmbeddedDynamoDb, Error, Event, EventCandidate, EventDb, Execute,
+    ExecuteError, Precondition, Repository, TableLayout, TimeLimits, UnknownTypes,
+};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::instrument::WithSubscriber;
 
@@ -130,11 +136,20 @@ struct World {
 }
 
 async fn world(operation: &'static str, faults: Vec<Fault>, forever: Option<Fault>) -> World {
+    world_of(TableLayout::ByTime, operation, faults, forever).await
+}
+
+async fn world_of(
+    layout: TableLayout,
+    operation: &'static str,
+    faults: Vec<Fault>,
+    forever: Option<Fault>,
+) -> World {
     let dynamodb = EmbeddedDynamoDb::in_memory().await.unwrap();
-    EventDb::create_table(&dynamodb.client(), "TestEvents").await.unwrap();
+    EventDb::create_table(&dynamodb.client(), "TestEvents").layout(layout).await.unwrap();
     let sent = Arc::new(AtomicU32::new(0));
-    let db = through_faults(&dynamodb, operation, faults, forever, &sent);
-    let calm = EventDb::new(dynamodb.client(), "TestEvents");
+    let db = through_faults(&dynamodb, operation, faults, forever, &sent).with_layout(layout);
+    let calm = EventDb::new(dynamodb.client(), "TestEvents").with_layout(layout);
     World { db, calm, sent, dynamodb }
 }
 
@@ -368,6 +383,110 @@ async fn an_unknown_outcome_of_own_ids_is_settled_though_they_were_stored_long_a
     let Error::OutcomeUnknown { events, .. } = error else { panic!("{error:?}") };
     assert_eq!(world.calm.add_events(events).await.unwrap(), first);
     assert_eq!(world.stored().await.len(), 4);
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum BookEvent {
+    #[serde(rename = "book.borrowed")]
+    Borrowed {},
+}
+
+impl DomainEvent for BookEvent {
+    const UNKNOWN_TYPES: UnknownTypes = UnknownTypes::Reject;
+}
+
+#[derive(Debug, Default)]
+struct Book;
+
+impl Aggregate for Book {
+    type Event = BookEvent;
+
+    fn apply(&mut self, _: BookEvent) {}
+}
+
+fn borrow(db: &EventDb) -> Execute<'static, Book, Infallible> {
+    Repository::<Book>::new(db, "https://library.example.com")
+        .execute("book:1", |_| Ok([BookEvent::Borrowed {}]))
+        .command("command-1")
+}
+
+#[tokio::test]
+async fn a_command_without_an_answer_is_found_out() {
+    for layout in [TableLayout::ByTime, TableLayout::ByRevision] {
+        let faults = vec![Fault::LoseAnswer, Fault::LoseAnswer];
+        let world = world_of(layout, "TransactWriteItems", faults, None).await;
+        let executed = borrow(&world.db).await.unwrap();
+        assert!(!executed.is_repetition, "its own first attempt stored it");
+        assert_eq!(executed.events, world.stored().await);
+        assert!(borrow(&world.db).await.unwrap().is_repetition);
+        assert_eq!(world.stored().await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_command_whose_outcome_is_unknown_is_settled_by_its_events_and_by_a_repetition() {
+    for layout in [TableLayout::ByTime, TableLayout::ByRevision] {
+        for fault in [Fault::LoseAnswer, Fault::LoseRequest] {
+            for settle_first in [true, false] {
+                let fault = Some(fault.clone());
+                let world = world_of(layout, "TransactWriteItems", vec![], fault).await;
+                let limits = TimeLimits::default().operation(Duration::from_millis(300));
+                let error = borrow(&world.db.with_time_limits(limits)).await.unwrap_err();
+                let ExecuteError::Store(Error::OutcomeUnknown { events, .. }) = error else {
+                    panic!("{error:?}")
+                };
+                let settle = async || world.calm.add_events(events.clone()).await.unwrap();
+                let repeat = async || borrow(&world.calm).await.unwrap().events;
+                let answers = match settle_first {
+                    true => [settle().await, repeat().await],
+                    false => [repeat().await, settle().await],
+                };
+                let stored = world.stored().await;
+                assert_eq!(stored.len(), 1, "{layout:?}");
+                assert_eq!(answers, [stored.clone(), stored]);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rejected_command_looks_for_its_events_until_no_transaction_is_in_the_way() {
+    for layout in [TableLayout::ByTime, TableLayout::ByRevision] {
+        let busy = || cancelled(&["TransactionConflict"]);
+        let world = world_of(layout, "TransactGetItems", vec![busy(), busy()], None).await;
+        let first = borrow(&world.calm).await.unwrap();
+        let books = Repository::<Book>::new(&world.db, "https://library.example.com");
+        let rejected = |_: &Book| Err::<[BookEvent; 0], _>("no");
+        let again = books.execute("book:1", rejected).command("command-1").await.unwrap();
+        assert_eq!(again.events, first.events);
+        assert_eq!(world.sent.load(Ordering::Relaxed), 3);
+
+        let world = world_of(layout, "TransactGetItems", vec![], Some(Fault::LoseAnswer)).await;
+        let limits = TimeLimits::default().operation(Duration::from_millis(200));
+        let books = Repository::<Book>::new(
+            &world.db.with_time_limits(limits),
+            "https://library.example.com",
+        );
+        // Whether the command is done isn't known, so it isn't rejected.
+        let error = books.execute("book:1", rejected).command("command-1").await.unwrap_err();
+        assert!(error.is_retryable(), "{error:?}");
+        assert!(!error.to_string().contains("nothing was stored"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_subject_that_transactions_keep_busy_is_contention_for_a_decision_too() {
+    let reasons = ["TransactionConflict", "None"];
+    let world = world("TransactWriteItems", vec![], Some(cancelled(&reasons))).await;
+    let limits = TimeLimits::default().operation(Duration::from_millis(200));
+    let error =
+        Repository::<Book>::new(&world.db.with_time_limits(limits), "https://library.example.com")
+            .execute("book:1", |_| Ok::<_, Infallible>([BookEvent::Borrowed {}]))
+            .await
+            .unwrap_err();
+    assert!(error.is_retryable());
+    let ExecuteError::Contended { subject, attempts: 1, .. } = error else { panic!("{error:?}") };
+    assert_eq!(subject, "book:1");
 }
 
 #[tokio::test]

@@ -14,13 +14,14 @@
 )]
 
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use eventdb::{
-    Aggregate, DomainEvent, EmbeddedDynamoDb, Event, EventCandidate, EventDb, Message,
+    Aggregate, DomainEvent, EmbeddedDynamoDb, Event, EventCandidate, EventDb, Execute, Message,
     Precondition, ReceivedMessage, Repository, Snapshots, UnknownTypes,
 };
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,7 @@ use serde_json::{Value, json};
 const TABLE: &str = "LibraryEvents";
 const SOURCE: &str = "https://library.example.com";
 const OWN_ID: &str = "command-17";
+const COMMAND: &str = "request-1";
 const COUNTED: &str = "shelf:1";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -167,6 +169,10 @@ fn repeated() -> EventCandidate {
         .build()
 }
 
+fn shelve(db: &EventDb) -> Execute<'static, Shelf, Infallible> {
+    shelves(db).execute(COUNTED, |_| Ok([ShelfEvent::Shelved {}]))
+}
+
 fn shelves(db: &EventDb) -> Repository<Shelf> {
     Repository::new(db, SOURCE).with_snapshots(Snapshots { name: "shelf", version: 1, every: 2 })
 }
@@ -202,6 +208,17 @@ async fn histories_of_every_version_are_continued() {
         let repeated = db.add_new_events([repeated()]).await.unwrap();
         let expected = golden.subjects["book:1"].iter().find(|event| event["id"] == OWN_ID);
         assert_eq!(cloud_events(&repeated).first(), expected, "{version:?}: stored only once");
+    }
+}
+
+#[tokio::test]
+async fn commands_of_every_version_are_not_executed_again() {
+    for version in versions() {
+        let golden = read(&version);
+        let (_dynamodb, db) = restore(&golden, &[]).await;
+        let again = shelve(&db).command(COMMAND).await.unwrap();
+        assert!(again.is_repetition, "{version:?}");
+        assert_eq!(cloud_events(&again.events), golden.subjects[COUNTED][..1], "{version:?}");
     }
 }
 
@@ -332,7 +349,7 @@ async fn the_newest_corpus_has_every_kind_of_row_that_is_written() {
 }
 
 /// A table with each kind of row: events of ours and of the original library, heads, the guard of
-/// an id, a snapshot.
+/// an id and of a command, a snapshot.
 async fn write_golden() -> Golden {
     let dynamodb = EmbeddedDynamoDb::in_memory().await.unwrap();
     let client = dynamodb.client();
@@ -380,11 +397,9 @@ async fn write_golden() -> Golden {
         .only_if(Precondition::subject_is_populated("book:Ünïcödé 📚"))
         .await
         .unwrap();
-    for _ in 0..2 {
-        let shelve = |_: &Shelf| Ok::<_, std::convert::Infallible>([ShelfEvent::Shelved {}]);
-        if let Some(snapshot) = shelves(&db).execute(COUNTED, shelve).await.unwrap().snapshot {
-            snapshot.await.unwrap();
-        }
+    shelve(&db).command(COMMAND).await.unwrap();
+    if let Some(snapshot) = shelve(&db).await.unwrap().snapshot {
+        snapshot.await.unwrap();
     }
 
     let first = db.fetch_events_for_subject("book:1").limit(1).await.unwrap();

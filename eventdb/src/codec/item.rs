@@ -247,9 +247,19 @@ pub fn decode(mut item: Item) -> Result<Event, InvalidItem> {
 /// Partition key of the id guard: the item that prevents a caller's id from being stored twice.
 #[cfg(feature = "dynamodb")]
 pub(crate) fn id_guard_partition_key(source: &str, id: &str) -> String {
-    // A source may contain `#`. It is escaped, so the first `#` always separates source and id.
-    let source = source.replace('%', "%25").replace('#', "%23");
-    format!("{}{source}#{id}", schema::ID_GUARD_PREFIX)
+    format!("{}{}", schema::ID_GUARD_PREFIX, source_and_id(source, id))
+}
+
+/// Partition key of a command's guard.
+#[cfg(feature = "dynamodb")]
+pub(crate) fn command_partition_key(source: &str, command: &str) -> String {
+    format!("{}{}", schema::COMMAND_PREFIX, source_and_id(source, command))
+}
+
+/// A source may contain `#`. It is escaped, so the first `#` always separates source and id.
+#[cfg(feature = "dynamodb")]
+fn source_and_id(source: &str, id: &str) -> String {
+    format!("{}#{id}", source.replace('%', "%25").replace('#', "%23"))
 }
 
 /// Size in bytes of an event's item as DynamoDB counts it, without the copies in the indexes, and

@@ -204,6 +204,31 @@ pub(crate) fn check_guards(events: &[Event]) -> Result<(), ValidationErrors> {
     findings.into_result()
 }
 
+/// Checks the id of a command.
+#[cfg(feature = "dynamodb")]
+pub(crate) fn check_command(source: &str, command: &str) -> Result<(), ValidationErrors> {
+    let mut findings = Findings::default();
+    let name = "command id";
+    if command.is_empty() {
+        findings.add(name, "is empty; it must have at least 1 character");
+    }
+    if command.chars().any(char::is_control) {
+        findings.add(name, "has control characters; it must have none");
+    }
+    let key = item::command_partition_key(source, command).len();
+    if key > limit::PARTITION_KEY_BYTES {
+        findings.add(
+            name,
+            format!(
+                "is too long together with the source: the key of its guard has {key} bytes; it \
+                 must have at most {}",
+                limit::PARTITION_KEY_BYTES
+            ),
+        );
+    }
+    findings.into_result()
+}
+
 /// Checks the message limit of a store, which must be one that a topic can have.
 ///
 /// # Errors
@@ -306,7 +331,13 @@ pub(crate) fn check_subject(subject: &str, rules: Rules) -> Result<(), Validatio
 pub(crate) fn check_stored_subject(subject: &str) -> Result<(), ValidationErrors> {
     let mut findings = Findings::default();
     stored_text_findings(attribute::SUBJECT, subject, limit::PARTITION_KEY_BYTES, &mut findings);
-    for prefix in [schema::HEAD_PREFIX, schema::ID_GUARD_PREFIX, schema::SNAPSHOT_PREFIX] {
+    let reserved = [
+        schema::HEAD_PREFIX,
+        schema::ID_GUARD_PREFIX,
+        schema::COMMAND_PREFIX,
+        schema::SNAPSHOT_PREFIX,
+    ];
+    for prefix in reserved {
         if subject.starts_with(prefix) {
             findings.add(
                 attribute::SUBJECT,

@@ -8,6 +8,7 @@ use crate::codec::item::InvalidItem;
 use crate::codec::validation::ValidationErrors;
 use crate::event::Event;
 use crate::store::append::transaction::Sent;
+use crate::store::command::Command;
 use crate::store::precondition::{ExpectedState, Precondition, SubjectState};
 
 /// The failure of an operation of the store.
@@ -225,7 +226,8 @@ impl fmt::Display for Error {
                 if *attempts == 1 { "" } else { "s" },
                 match (sent, *operation) {
                     (false, _) => "unreachable, and nothing was sent",
-                    (true, "GetItem" | "Query" | "DescribeTable") => "busy or unreachable",
+                    (true, "GetItem" | "TransactGetItems" | "Query" | "DescribeTable") =>
+                        "busy or unreachable",
                     (true, _) => "busy or unreachable, and nothing was stored",
                 }
             ),
@@ -359,6 +361,8 @@ pub(crate) struct UnsettledAppend {
     /// Whether the caller chose the ids. Then their guards identify the events permanently.
     pub(crate) ids_are_guarded: bool,
     pub(crate) preconditions: Vec<Precondition>,
+    /// The command that it belongs to, if any. Its guard identifies the events permanently.
+    pub(crate) command: Option<Command>,
     /// What it was sent on, in a table by revision.
     pub(crate) sent: Option<Sent>,
 }
@@ -422,6 +426,8 @@ pub struct Conflict {
     /// The state that the subject is in.
     pub actual: SubjectState,
 }
+
+impl std::error::Error for Conflict {}
 
 impl fmt::Display for Conflict {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

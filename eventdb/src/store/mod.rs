@@ -2,6 +2,7 @@
 
 pub(crate) mod append;
 pub(crate) mod capacity;
+pub(crate) mod command;
 mod create_table;
 #[cfg(feature = "embedded")]
 pub(crate) mod embedded;

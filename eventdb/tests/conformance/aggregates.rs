@@ -8,18 +8,18 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 use eventdb::internals::schema::limit;
 use eventdb::{
-    Aggregate, CapacityMeter, DomainEvent, Error, EventDb, ExecuteError, LoadError, Repository,
-    Snapshots, TableLayout, TimeLimits, UnknownTypes,
+    Aggregate, CapacityMeter, Conflict, DomainEvent, Error, EventDb, ExecuteError, LoadError,
+    Repository, Snapshots, TableLayout, TimeLimits, UnknownTypes,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::runtime::Handle;
 use tokio::sync::Barrier;
-use tokio::task::{JoinSet, block_in_place};
+use tokio::task::JoinSet;
 
 use crate::library::{Book, BookEvent, LOANS, No, User, borrowed};
 use crate::support::{
-    SOURCE, Store, candidate, candidate_of_type, event, revisions, with_store, with_store_by_time,
+    SOURCE, Store, candidate, candidate_of_type, event, meanwhile, revisions, with_store,
+    with_store_by_time,
 };
 
 fn books(store: &Store) -> Repository<Book> {
@@ -42,11 +42,6 @@ async fn put_legacy_event(store: &Store, subject: &str, time: i64, ty: &str) {
             ("data", AttributeValue::M(data.into())),
         ])
         .await;
-}
-
-/// What another writer does at the worst of times: while a decision is made.
-fn meanwhile<T>(work: impl Future<Output = T>) -> T {
-    block_in_place(|| Handle::current().block_on(work))
 }
 
 #[tokio::test]
@@ -219,10 +214,13 @@ async fn a_subject_that_moves_each_time_is_contended() {
             .await
             .unwrap_err();
         assert!(error.is_retryable());
-        let ExecuteError::Contended { attempts, conflict } = error else { panic!("{error:?}") };
+        let ExecuteError::Contended { attempts, subject, source } = error else {
+            panic!("{error:?}")
+        };
+        let conflict = source.downcast_ref::<Conflict>().unwrap();
         assert!(decisions > 1);
         assert_eq!(attempts, decisions);
-        assert_eq!(conflict.subject, "book:1");
+        assert_eq!((&*subject, &*conflict.subject), ("book:1", "book:1"));
         assert_eq!(conflict.actual.revision(), u64::from(decisions));
     })
     .await;

@@ -14,6 +14,7 @@
 )]
 
 mod aggregates;
+mod commands;
 mod feed;
 mod idempotence;
 mod layouts;

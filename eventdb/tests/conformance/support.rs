@@ -11,6 +11,8 @@ use chrono::{DateTime, TimeZone, Utc};
 use eventdb::internals::item;
 use eventdb::{EmbeddedDynamoDb, Event, EventCandidate, EventDb, TableLayout};
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
 use uuid::Uuid;
 
 pub(crate) const SOURCE: &str = "https://library.example.com";
@@ -206,4 +208,9 @@ pub(crate) fn with_revision(event: &Event, revision: u64) -> Event {
     let mut event = event.clone();
     event.revision = Some(revision);
     event
+}
+
+/// What another writer does at the worst of times: while a decision is made.
+pub(crate) fn meanwhile<T>(work: impl Future<Output = T>) -> T {
+    block_in_place(|| Handle::current().block_on(work))
 }

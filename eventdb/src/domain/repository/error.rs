@@ -3,7 +3,7 @@
 use crate::codec::item::InvalidItem;
 use crate::domain::domain_event::{UnreadableEvent, UnwritableEvent};
 use crate::store::MissingRevisions;
-use crate::store::error::{Conflict, Error};
+use crate::store::error::{BoxError, Error};
 
 /// An aggregate that can't be loaded.
 ///
@@ -69,14 +69,44 @@ pub enum ExecuteError<E> {
 
     /// Other writers changed the subject first in every attempt. Calling again may succeed.
     #[error(
-        "contention: other writers changed the subject first in each of {attempts} attempts; the \
-         last time: {conflict}"
+        "contention: other writers changed the subject `{subject}` first in each of {attempts} \
+         attempts"
     )]
     Contended {
         /// How often the decision was made.
         attempts: u32,
-        /// The conflict of the last attempt.
-        conflict: Box<Conflict>,
+        /// A subject on which others were first.
+        subject: String,
+        /// What happened the last time: a [`Conflict`](crate::Conflict), or DynamoDB's reason.
+        source: BoxError,
+    },
+
+    /// The subject isn't at the revision that the caller [requires](crate::Execute::only_at_revision).
+    /// Over HTTP, this is the status 412. Load it again and decide again.
+    #[error(
+        "the subject `{subject}` is at revision {actual}, but the caller requires revision \
+         {expected}; load it again and decide again"
+    )]
+    OtherRevision {
+        /// The subject.
+        subject: String,
+        /// The revision that the caller requires.
+        expected: u64,
+        /// The revision that the subject has.
+        actual: u64,
+    },
+
+    /// A command with this id is done, but it stored events of another subject. Give each command
+    /// its own id.
+    #[error(
+        "the command id `{command}` was used before, for a command that stored events of the \
+         subject `{subject}`; give each command its own id"
+    )]
+    CommandReused {
+        /// The id.
+        command: String,
+        /// A subject of the command that is done.
+        subject: String,
     },
 
     /// The aggregate couldn't be loaded.

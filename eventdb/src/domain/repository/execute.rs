@@ -1,5 +1,9 @@
 //! Decisions: load the aggregate, decide, append at the loaded revision, and repeat after a conflict.
 
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+
 use futures_util::future::try_join;
 
 use super::error::{ExecuteError, LoadError};
@@ -7,10 +11,12 @@ use super::load::{Loaded, Place};
 use super::{Repository, SnapshotWrite};
 use crate::domain::aggregate::Aggregate;
 use crate::domain::domain_event::UnwritableEvent;
-use crate::event::Event;
 use crate::event::candidate::EventCandidate;
+use crate::event::{Event, ExtensionValue};
 use crate::store::EventDb;
-use crate::store::error::{Conflict, Error};
+use crate::store::append::Appended;
+use crate::store::command::Command;
+use crate::store::error::{BoxError, Conflict, Error};
 use crate::store::precondition::{ExpectedState, Precondition};
 use crate::store::retry::Attempts;
 
@@ -18,14 +24,46 @@ use crate::store::retry::Attempts;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Executed<A> {
-    /// The aggregate after the decision, including its events.
+    /// The aggregate after the decision, including its events. If the command was
+    /// [done before](Self::is_repetition), it can also include later events.
     pub aggregate: Loaded<A>,
     /// The stored events; empty if the decision returned none.
     pub events: Vec<Event>,
+    /// Whether the command was done before, so that the events are those of that call.
+    pub is_repetition: bool,
     /// How often the decision was made: the number of conflicts plus one.
     pub attempts: u32,
     /// The snapshot that is being written, if one was due.
     pub snapshot: Option<SnapshotWrite>,
+}
+
+type Decide<'a, A, E> = Box<dyn FnMut(&A) -> Result<Vec<<A as Aggregate>::Event>, E> + Send + 'a>;
+
+type DecideBoth<'a, A, B, E> = Box<dyn FnMut(&A, &B) -> Result<EventsOfBoth<A, B>, E> + Send + 'a>;
+
+type EventsOfBoth<A, B> = (Vec<<A as Aggregate>::Event>, Vec<<B as Aggregate>::Event>);
+
+/// A request to decide on an aggregate: see [`Repository::execute`].
+#[must_use = "a request does nothing until it is awaited"]
+pub struct Execute<'a, A: Aggregate, E> {
+    repository: Repository<A>,
+    subject: String,
+    decide: Decide<'a, A, E>,
+    command: Option<String>,
+    revision: Option<u64>,
+}
+
+/// A request to decide on two aggregates together: see [`Repository::execute_with`].
+#[must_use = "a request does nothing until it is awaited"]
+pub struct ExecuteWith<'a, A: Aggregate, B: Aggregate, E> {
+    repository: Repository<A>,
+    subject: String,
+    others: Repository<B>,
+    other_subject: String,
+    decide: DecideBoth<'a, A, B, E>,
+    command: Option<String>,
+    revision: Option<u64>,
+    other_revision: Option<u64>,
 }
 
 impl<A: Aggregate> Repository<A> {
@@ -37,8 +75,9 @@ impl<A: Aggregate> Repository<A> {
     /// be called several times and should have no side effects. If it returns an error, the result is
     /// [`ExecuteError::Domain`]. If it returns no events, nothing is written.
     ///
-    /// A command that is sent twice is decided twice. So a decision should return no events for a
-    /// repeated command, as in the example of [`Aggregate`].
+    /// The result is a request, which is awaited. Before that, it can be given a
+    /// [command id](Execute::command), so that a command that arrives twice is executed once, and
+    /// [the revision that the caller saw](Execute::only_at_revision).
     ///
     /// # Cost
     /// [`load`](Self::load), and an append at a stated revision. For each conflict, also a read of the
@@ -55,28 +94,21 @@ impl<A: Aggregate> Repository<A> {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn execute<D, I, E>(
+    pub fn execute<'a, D, I, E>(
         &self,
         subject: impl Into<String>,
         mut decide: D,
-    ) -> Result<Executed<A>, ExecuteError<E>>
+    ) -> Execute<'a, A, E>
     where
-        D: FnMut(&A) -> Result<I, E>,
+        D: FnMut(&A) -> Result<I, E> + Send + 'a,
         I: IntoIterator<Item = A::Event>,
     {
-        let mut loaded = self.load(subject).await?;
-        let mut attempts = self.db.table().attempts("execute").about(Some(&loaded.subject));
-        loop {
-            let events = decide(&loaded.state).map_err(ExecuteError::Domain)?;
-            let decision = self.decision(&loaded.subject, events)?;
-            let preconditions = [loaded.precondition()];
-            match append(&self.db, decision.candidates.clone(), preconditions).await {
-                Ok(stored) => return Ok(self.executed(loaded, decision, stored, attempts.count())),
-                Err(error) => {
-                    let conflict = pause_after(&mut attempts, error).await?;
-                    loaded = self.catch_up(loaded, &conflict).await?;
-                }
-            }
+        Execute {
+            repository: self.clone(),
+            subject: subject.into(),
+            decide: Box::new(move |state| decide(state).map(|events| events.into_iter().collect())),
+            command: None,
+            revision: None,
         }
     }
 
@@ -111,54 +143,282 @@ impl<A: Aggregate> Repository<A> {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn execute_with<B, D, I, J, E>(
+    pub fn execute_with<'a, B, D, I, J, E>(
         &self,
         subject: impl Into<String>,
         others: &Repository<B>,
         other_subject: impl Into<String>,
         mut decide: D,
-    ) -> Result<(Executed<A>, Executed<B>), ExecuteError<E>>
+    ) -> ExecuteWith<'a, A, B, E>
     where
         B: Aggregate,
-        D: FnMut(&A, &B) -> Result<(I, J), E>,
+        D: FnMut(&A, &B) -> Result<(I, J), E> + Send + 'a,
         I: IntoIterator<Item = A::Event>,
         J: IntoIterator<Item = B::Event>,
     {
-        if self.db.table().name() != others.db.table().name() {
-            let tables = [self.db.table().name(), others.db.table().name()].map(str::to_owned);
-            let [one, other] = tables;
+        ExecuteWith {
+            repository: self.clone(),
+            subject: subject.into(),
+            others: others.clone(),
+            other_subject: other_subject.into(),
+            decide: Box::new(move |one, other| {
+                let (events, other_events) = decide(one, other)?;
+                Ok((events.into_iter().collect(), other_events.into_iter().collect()))
+            }),
+            command: None,
+            revision: None,
+            other_revision: None,
+        }
+    }
+}
+
+impl<A: Aggregate, E> Execute<'_, A, E> {
+    /// Gives the command an id, such as the idempotency key of an HTTP request. A command is executed
+    /// once: if one with this id is done, the result is its [events](Executed::events), with
+    /// [`is_repetition`](Executed::is_repetition). That also holds if the decision would now reject
+    /// the command or return no events, if another revision is required, and if two callers send the
+    /// command at the same time.
+    ///
+    /// The id must be unique per source of a repository. Only the id decides, so don't use it for
+    /// another command: on another subject this is an error, but on the same subject it goes
+    /// unnoticed.
+    ///
+    /// Only events are remembered. After a rejection and after a decision without events, the
+    /// command can be sent again and is decided again.
+    ///
+    /// # Cost
+    /// 1 action and 2 write units, or more if the keys of its events have more than 1 KB. A repetition
+    /// takes one request more, or two if the decision returns an error or no events. A
+    /// rejection or a decision without events takes one request more.
+    pub fn command(mut self, id: impl Into<String>) -> Self {
+        self.command = Some(id.into());
+        self
+    }
+
+    /// Decides only if the subject is at this revision, the one that the caller saw (0 without
+    /// events). Otherwise, the result is [`ExecuteError::OtherRevision`], unless the
+    /// [command](Self::command) is done.
+    pub fn only_at_revision(mut self, revision: u64) -> Self {
+        self.revision = Some(revision);
+        self
+    }
+
+    /// Adds a CloudEvents extension attribute to the new events, such as the `correlationid` of a
+    /// request. It replaces that of the [repository](Repository::with_extension).
+    pub fn extension(mut self, name: impl Into<String>, value: impl Into<ExtensionValue>) -> Self {
+        self.repository.extensions.insert(name.into(), value.into());
+        self
+    }
+}
+
+impl<'a, A: Aggregate, E: Send> Execute<'a, A, E> {
+    async fn run(mut self) -> Result<Executed<A>, ExecuteError<E>> {
+        let repository = &self.repository;
+        let db = &repository.db;
+        let command = command(&repository.source, self.command.as_deref())?;
+        let command = command.as_ref();
+        let mut loaded = repository.load(self.subject).await?;
+        let mut attempts = db.table().attempts("execute").about(Some(&loaded.subject));
+        loop {
+            let decided = loaded.check_revision(self.revision).and_then(|()| {
+                let events = (self.decide)(&loaded.state).map_err(ExecuteError::Domain)?;
+                Ok(repository.decision(&loaded.subject, events)?)
+            });
+            let decision = match decided {
+                Ok(decision) if !decision.candidates.is_empty() => decision,
+                undecided => {
+                    if let Some(events) = done(db, command).await? {
+                        return repository
+                            .repeated(loaded, command, events, attempts.count())
+                            .await;
+                    }
+                    let appended = Appended { events: Vec::new(), is_repetition: false };
+                    return Ok(repository.executed(loaded, undecided?, appended, attempts.count()));
+                }
+            };
+            let preconditions = [loaded.precondition()];
+            match append(db, decision.candidates.clone(), preconditions, command).await {
+                Ok(appended) if appended.is_repetition => {
+                    let events = appended.events;
+                    return repository.repeated(loaded, command, events, attempts.count()).await;
+                }
+                Ok(appended) => {
+                    return Ok(repository.executed(loaded, decision, appended, attempts.count()));
+                }
+                Err(error) => {
+                    let conflict = pause_after(&mut attempts, error).await?;
+                    loaded = repository.catch_up(loaded, &conflict).await?;
+                }
+            }
+        }
+    }
+}
+
+impl<'a, A: Aggregate, E: Send + 'a> IntoFuture for Execute<'a, A, E> {
+    type Output = Result<Executed<A>, ExecuteError<E>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl<A: Aggregate, E> fmt::Debug for Execute<'_, A, E> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Execute")
+            .field("subject", &self.subject)
+            .field("command", &self.command)
+            .field("revision", &self.revision)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A: Aggregate, B: Aggregate, E> ExecuteWith<'_, A, B, E> {
+    /// Gives the command an id: see [`Execute::command`]. It must be unique per source of the first
+    /// repository.
+    pub fn command(mut self, id: impl Into<String>) -> Self {
+        self.command = Some(id.into());
+        self
+    }
+
+    /// Decides only if the first subject is at this revision: see [`Execute::only_at_revision`].
+    pub fn only_at_revision(mut self, revision: u64) -> Self {
+        self.revision = Some(revision);
+        self
+    }
+
+    /// Decides only if the other subject is at this revision: see [`Execute::only_at_revision`].
+    pub fn only_at_other_revision(mut self, revision: u64) -> Self {
+        self.other_revision = Some(revision);
+        self
+    }
+
+    /// Adds a CloudEvents extension attribute to the new events of both: see [`Execute::extension`].
+    pub fn extension(mut self, name: impl Into<String>, value: impl Into<ExtensionValue>) -> Self {
+        let (name, value) = (name.into(), value.into());
+        self.others.extensions.insert(name.clone(), value.clone());
+        self.repository.extensions.insert(name, value);
+        self
+    }
+}
+
+impl<'a, A: Aggregate, B: Aggregate, E: Send> ExecuteWith<'a, A, B, E> {
+    async fn run(mut self) -> Result<(Executed<A>, Executed<B>), ExecuteError<E>> {
+        let (repository, others) = (&self.repository, &self.others);
+        let db = &repository.db;
+        if db.table().name() != others.db.table().name() {
+            let [one, other] = [db.table().name(), others.db.table().name()].map(str::to_owned);
             return Err(ExecuteError::DifferentTables(one, other));
         }
-        let (subject, other_subject) = (subject.into(), other_subject.into());
-        if subject == other_subject {
-            return Err(ExecuteError::SameSubject(subject));
+        if self.subject == self.other_subject {
+            return Err(ExecuteError::SameSubject(self.subject));
         }
-        let (mut one, mut other) = try_join(self.load(subject), others.load(other_subject)).await?;
-        let mut attempts = self.db.table().attempts("execute").about(Some(&one.subject));
+        let command = command(&repository.source, self.command.as_deref())?;
+        let command = command.as_ref();
+        let (mut one, mut other) =
+            try_join(repository.load(self.subject), others.load(self.other_subject)).await?;
+        let mut attempts = db.table().attempts("execute").about(Some(&one.subject));
         loop {
-            let (events, other_events) =
-                decide(&one.state, &other.state).map_err(ExecuteError::Domain)?;
-            let decision = self.decision(&one.subject, events)?;
-            let other_decision = others.decision(&other.subject, other_events)?;
-            let preconditions = [one.precondition(), other.precondition()];
-            let mut candidates = decision.candidates.clone();
-            candidates.extend_from_slice(&other_decision.candidates);
-            match append(&self.db, candidates, preconditions).await {
-                Ok(mut stored) => {
-                    let other_stored = stored.split_off(decision.candidates.len());
+            let revisions = one
+                .check_revision(self.revision)
+                .and_then(|()| other.check_revision(self.other_revision));
+            let decided = revisions.and_then(|()| {
+                let (events, other_events) =
+                    (self.decide)(&one.state, &other.state).map_err(ExecuteError::Domain)?;
+                let decision = repository.decision(&one.subject, events)?;
+                Ok((decision, others.decision(&other.subject, other_events)?))
+            });
+            let is_for_nothing = |decision: &Decision<A>, other: &Decision<B>| {
+                decision.candidates.is_empty() && other.candidates.is_empty()
+            };
+            let appended = match &decided {
+                Ok((decision, other_decision)) if !is_for_nothing(decision, other_decision) => {
+                    let preconditions = [one.precondition(), other.precondition()];
+                    let mut candidates = decision.candidates.clone();
+                    candidates.extend_from_slice(&other_decision.candidates);
+                    append(db, candidates, preconditions, command).await
+                }
+                _ => Ok(match done(db, command).await? {
+                    Some(events) => Appended { events, is_repetition: true },
+                    None => Appended { events: Vec::new(), is_repetition: false },
+                }),
+            };
+            let count = attempts.count();
+            match appended {
+                Ok(appended) if appended.is_repetition => {
+                    let (events, other_events) =
+                        appended.events.into_iter().partition(|event| event.subject == one.subject);
+                    return try_join(
+                        repository.repeated(one, command, events, count),
+                        others.repeated(other, command, other_events, count),
+                    )
+                    .await;
+                }
+                Ok(mut appended) => {
+                    let (decision, other_decision) = decided?;
+                    let other_events = appended.events.split_off(decision.candidates.len());
+                    let others_appended = Appended { events: other_events, is_repetition: false };
                     return Ok((
-                        self.executed(one, decision, stored, attempts.count()),
-                        others.executed(other, other_decision, other_stored, attempts.count()),
+                        repository.executed(one, decision, appended, count),
+                        others.executed(other, other_decision, others_appended, count),
                     ));
                 }
                 Err(error) => {
                     let conflict = pause_after(&mut attempts, error).await?;
-                    (one, other) =
-                        try_join(self.catch_up(one, &conflict), others.catch_up(other, &conflict))
-                            .await?;
+                    (one, other) = try_join(
+                        repository.catch_up(one, &conflict),
+                        others.catch_up(other, &conflict),
+                    )
+                    .await?;
                 }
             }
         }
+    }
+}
+
+impl<'a, A: Aggregate, B: Aggregate, E: Send + 'a> IntoFuture for ExecuteWith<'a, A, B, E> {
+    type Output = Result<(Executed<A>, Executed<B>), ExecuteError<E>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl<A: Aggregate, B: Aggregate, E> fmt::Debug for ExecuteWith<'_, A, B, E> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ExecuteWith")
+            .field("subject", &self.subject)
+            .field("other_subject", &self.other_subject)
+            .field("command", &self.command)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A: Aggregate> Repository<A> {
+    /// The result for a command that was done before. The state includes at least its events.
+    async fn repeated<E>(
+        &self,
+        mut aggregate: Loaded<A>,
+        command: Option<&Command>,
+        events: Vec<Event>,
+        attempts: u32,
+    ) -> Result<Executed<A>, ExecuteError<E>> {
+        if let Some(other) = events.iter().find(|event| event.subject != aggregate.subject) {
+            return Err(ExecuteError::CommandReused {
+                command: command.map(|command| command.id().to_owned()).unwrap_or_default(),
+                subject: other.subject.clone(),
+            });
+        }
+        let reached = events.last().and_then(|event| event.revision).unwrap_or_default();
+        if aggregate.revision < reached {
+            // Loaded before the events were stored.
+            aggregate = self.refresh(aggregate).await?;
+            aggregate = self.complete(aggregate, reached).await?;
+        }
+        Ok(Executed { aggregate, events, is_repetition: true, attempts, snapshot: None })
     }
 
     /// Reads the events up to the revision in a conflict.
@@ -193,7 +453,7 @@ impl<A: Aggregate> Repository<A> {
         &self,
         mut aggregate: Loaded<A>,
         decision: Decision<A>,
-        events: Vec<Event>,
+        Appended { events, is_repetition }: Appended,
         attempts: u32,
     ) -> Executed<A> {
         for event in decision.events {
@@ -208,7 +468,7 @@ impl<A: Aggregate> Repository<A> {
             aggregate.uncounted = aggregate.uncounted.filter(|time| first <= Some(*time));
         }
         let snapshot = if events.is_empty() { None } else { self.write_snapshot(&mut aggregate) };
-        Executed { aggregate, events, attempts, snapshot }
+        Executed { aggregate, events, is_repetition, attempts, snapshot }
     }
 }
 
@@ -220,6 +480,17 @@ struct Decision<A: Aggregate> {
 }
 
 impl<A> Loaded<A> {
+    fn check_revision<E>(&self, expected: Option<u64>) -> Result<(), ExecuteError<E>> {
+        match expected {
+            Some(expected) if expected != self.revision => Err(ExecuteError::OtherRevision {
+                subject: self.subject.clone(),
+                expected,
+                actual: self.revision,
+            }),
+            _ => Ok(()),
+        }
+    }
+
     fn precondition(&self) -> Precondition {
         match &self.known {
             Some(known) if known.revision() == self.revision => known.clone().into(),
@@ -228,18 +499,32 @@ impl<A> Loaded<A> {
     }
 }
 
+fn command<E>(source: &str, id: Option<&str>) -> Result<Option<Command>, ExecuteError<E>> {
+    id.map(|id| Command::new(source, id)).transpose().map_err(ExecuteError::Store)
+}
+
+/// The events of the command, if it is done.
+async fn done<E>(
+    db: &EventDb,
+    command: Option<&Command>,
+) -> Result<Option<Vec<Event>>, ExecuteError<E>> {
+    match command {
+        Some(command) => command.find(db.table()).await.map_err(ExecuteError::Store),
+        None => Ok(None),
+    }
+}
+
 async fn append(
     db: &EventDb,
     candidates: Vec<EventCandidate>,
     preconditions: impl IntoIterator<Item = Precondition>,
-) -> Result<Vec<Event>, Error> {
-    // Without events to write, nothing has to be checked.
-    if candidates.is_empty() {
-        return Ok(Vec::new());
-    }
+    command: Option<&Command>,
+) -> Result<Appended, Error> {
     preconditions
         .into_iter()
         .fold(db.add_new_events(candidates), |request, precondition| request.only_if(precondition))
+        .of_command(command.cloned())
+        .run()
         .await
 }
 
@@ -251,16 +536,24 @@ async fn pause_after<E>(
 ) -> Result<Box<Conflict>, ExecuteError<E>> {
     let conflict = match error {
         Error::Conflict(conflict) => conflict,
+        // Other transactions were using the subject until the append's time was up.
+        Error::Contended { subject, source, .. } => {
+            return Err(ExecuteError::Contended { attempts: attempts.count(), subject, source });
+        }
         error => return Err(ExecuteError::Store(error)),
     };
     // A revision never decreases, so the head doesn't match the events.
     if is_behind(&conflict) {
         return Err(ExecuteError::Store(Error::Conflict(conflict)));
     }
-    let reason = conflict.to_string().into();
+    let reason: BoxError = conflict.to_string().into();
     match attempts.pause_after_conflict(reason, Some(&conflict.subject)).await {
         Ok(()) => Ok(conflict),
-        Err(_) => Err(ExecuteError::Contended { attempts: attempts.count(), conflict }),
+        Err(_) => Err(ExecuteError::Contended {
+            attempts: attempts.count(),
+            subject: conflict.subject.clone(),
+            source: conflict,
+        }),
     }
 }
 

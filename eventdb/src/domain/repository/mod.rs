@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use error::{ExecuteError, LoadError};
-pub use execute::Executed;
+pub use execute::{Execute, ExecuteWith, Executed};
 pub use load::{EventsRead, Loaded};
 pub use snapshots::{SnapshotError, SnapshotWrite, Snapshots};
 

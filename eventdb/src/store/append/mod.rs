@@ -19,6 +19,7 @@ use crate::event::{self, Event};
 use crate::store::append::refusal::{Outcome, StoredKey, classify};
 use crate::store::append::stated_revisions::StatedRevisions;
 use crate::store::append::transaction::{Append, Sent, Transaction};
+use crate::store::command::Command;
 use crate::store::error::{
     BoxError, CompleteEvent, Error, IdReuse, StoredEvent, UnsettledAppend, UnsettledEvents,
 };
@@ -38,6 +39,14 @@ pub struct AddNewEvents {
     table: Table,
     candidates: Vec<EventCandidate>,
     preconditions: Vec<Precondition>,
+    command: Option<Command>,
+}
+
+/// What came of an append that may have a command.
+pub(crate) struct Appended {
+    pub(crate) events: Vec<Event>,
+    /// Whether another append of the same command had stored them.
+    pub(crate) is_repetition: bool,
 }
 
 /// A request to append complete events: see [`EventDb::add_events`](crate::EventDb::add_events).
@@ -51,7 +60,13 @@ pub struct AddEvents {
 
 impl AddNewEvents {
     pub(crate) fn new(table: Table, candidates: Vec<EventCandidate>) -> Self {
-        Self { table, candidates, preconditions: Vec::new() }
+        Self { table, candidates, preconditions: Vec::new(), command: None }
+    }
+
+    /// Appends only if the command isn't done yet. Otherwise, its events are the result.
+    pub(crate) fn of_command(mut self, command: Option<Command>) -> Self {
+        self.command = command;
+        self
     }
 
     /// Appends only if the precondition holds. Call it several times to require several
@@ -61,7 +76,7 @@ impl AddNewEvents {
         self
     }
 
-    async fn run(self) -> Result<Vec<Event>, Error> {
+    pub(crate) async fn run(self) -> Result<Appended, Error> {
         let own_ids: Vec<bool> =
             self.candidates.iter().map(|candidate| candidate.id.is_some()).collect();
         let layout = self.table.layout();
@@ -74,9 +89,18 @@ impl AddNewEvents {
             times_are_given: false,
             events,
             preconditions: self.preconditions,
+            command: self.command,
             settled_on: None,
         };
-        run(&self.table, append, false).await
+        if append.command.is_none() {
+            let events = run(&self.table, append, false).await?;
+            return Ok(Appended { events, is_repetition: false });
+        }
+        // The ids were generated for this call.
+        let ids: Vec<String> = append.events.iter().map(|event| event.id.clone()).collect();
+        let events = run(&self.table, append, false).await?;
+        let is_repetition = !events.iter().map(|event| &event.id).eq(&ids);
+        Ok(Appended { events, is_repetition })
     }
 }
 
@@ -98,11 +122,13 @@ impl AddEvents {
         let mut is_unsettled = false;
         let mut preconditions = self.preconditions;
         let mut settled_on: Option<Sent> = None;
+        let mut command = None;
         let mut events = Vec::with_capacity(self.events.len());
         for CompleteEvent { event, append } in self.events {
             if let Some(append) = append {
                 is_unsettled = true;
                 ids_are_guarded |= append.ids_are_guarded;
+                command = command.or_else(|| append.command.clone());
                 if let Some(sent) = &append.sent {
                     settled_on.get_or_insert_default().include(sent);
                 }
@@ -119,8 +145,11 @@ impl AddEvents {
         let stated = StatedRevisions::of(&events, &mut preconditions)?;
         let times_are_given = true;
         let mut append =
-            Append { events, times_are_given, ids_are_guarded, preconditions, settled_on };
-        if append.settled_on.is_none() && layout.guards_complete_events(&append) {
+            Append { events, times_are_given, ids_are_guarded, preconditions, command, settled_on };
+        if append.settled_on.is_none()
+            && append.command.is_none()
+            && layout.guards_complete_events(&append)
+        {
             validation::check_guards(&append.events)?;
             append.ids_are_guarded = true;
         }
@@ -133,7 +162,7 @@ impl IntoFuture for AddNewEvents {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
+        Box::pin(async move { self.run().await.map(|appended| appended.events) })
     }
 }
 
@@ -316,6 +345,17 @@ impl Appending {
                 }
                 read.map(Attempt::AlreadyStored)
             }
+            Outcome::CommandDone(guard) => {
+                let Some(command) = &transaction.append.command else {
+                    return Err(self.table.refused("no command was sent".into()));
+                };
+                let read = command.events(&self.table, &guard).await;
+                if let Err(Error::Unavailable { .. } | Error::Refused { .. }) = read {
+                    // It is stored, by this append or an earlier one, but can't be read back.
+                    self.unanswered = true;
+                }
+                read.map(Attempt::AlreadyStored)
+            }
             Outcome::Rebase(bases) => Ok(Attempt::Rebase(bases)),
             Outcome::Contended(code) => Ok(Attempt::Contended(code.into())),
             Outcome::Busy(code) => Ok(Attempt::Again(code.into())),
@@ -358,10 +398,10 @@ pub(crate) async fn guarded_events(
 }
 
 fn unknown(append: Append, sent: Option<Sent>, attempts: u32, source: BoxError) -> Error {
-    let Append { mut events, ids_are_guarded, preconditions, .. } = append;
+    let Append { mut events, ids_are_guarded, preconditions, command, .. } = append;
     for event in &mut events {
         event.revision = None;
     }
-    let append = Arc::new(UnsettledAppend { ids_are_guarded, preconditions, sent });
+    let append = Arc::new(UnsettledAppend { ids_are_guarded, preconditions, command, sent });
     Error::OutcomeUnknown { events: UnsettledEvents { events, append }, attempts, source }
 }

@@ -18,6 +18,8 @@ pub(crate) enum Outcome {
     /// The ids of all its events are guarded, so it was stored before. These are the keys of the
     /// stored events.
     AlreadyGuarded(Vec<StoredKey>),
+    /// The command was done before. This is its guard.
+    CommandDone(SdkItem),
     /// A precondition doesn't hold.
     Conflict(Conflict),
     /// The append is impossible.
@@ -92,10 +94,16 @@ pub(crate) fn classify(
     };
     // Check for a repetition first: it is one even if its preconditions no longer hold. As long as
     // the key of an event or a guard is busy, the event may be stored there.
-    guarded(layout, transaction, &failed)
+    command_done(&failed)
+        .or_else(|| guarded(layout, transaction, &failed))
         .or_else(|| repeated(transaction, &failed))
         .or_else(|| {
-            busy(|action| matches!(action, Action::PutEvent { .. } | Action::GuardId { .. }))
+            busy(|action| {
+                matches!(
+                    action,
+                    Action::PutEvent { .. } | Action::GuardId { .. } | Action::GuardCommand
+                )
+            })
         })
         .or_else(|| reused_in_part(transaction, &failed))
         .or_else(|| layout.judge(transaction, plan, &failed))
@@ -103,6 +111,14 @@ pub(crate) fn classify(
         .unwrap_or_else(|| {
             Outcome::Refused("the transaction was cancelled without a reason".to_owned())
         })
+}
+
+/// The command has a guard already.
+fn command_done(failed: &[Refused<'_>]) -> Option<Outcome> {
+    failed.iter().find_map(|(action, guard)| match action {
+        Action::GuardCommand => Some(Outcome::CommandDone((*guard).cloned().unwrap_or_default())),
+        _ => None,
+    })
 }
 
 /// All ids of the append are guarded already: the append was stored before.

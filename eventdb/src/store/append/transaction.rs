@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::codec::cloud_event;
 use crate::event::Event;
 use crate::schema::{attribute, limit};
+use crate::store::command::Command;
 use crate::store::error::Error;
 use crate::store::layout::by_time::append::HeadAction;
 use crate::store::layout::{SdkItem, TableLayout, by_revision};
@@ -27,6 +28,8 @@ pub(crate) struct Append {
     /// Whether id guards are written, by which a repetition is recognised.
     pub(crate) ids_are_guarded: bool,
     pub(crate) preconditions: Vec<Precondition>,
+    /// The command that the append belongs to. Its guard recognises a repetition.
+    pub(crate) command: Option<Command>,
     /// Of an append that is being settled, what it built on when it was sent. It can be stored only
     /// there.
     pub(crate) settled_on: Option<Sent>,
@@ -59,6 +62,8 @@ pub(crate) enum Action {
     PutEvent { index: usize },
     /// Stores the guard of an event's id, if it isn't guarded yet.
     GuardId { index: usize },
+    /// Stores the guard of the command, if the command isn't done yet.
+    GuardCommand,
     /// By time: moves or checks the head of a subject.
     Head(HeadAction),
     /// By revision: checks that a subject doesn't have this revision yet.
@@ -110,7 +115,19 @@ impl Append {
     pub(crate) fn check_size(&self, layout: TableLayout) -> Result<(), Error> {
         let (bytes, actions) = layout.extra_size(self);
         let guards = if self.ids_are_guarded { self.events.len() } else { 0 };
-        let actions = actions + self.events.len() + guards;
+        let command = self.command.as_ref().map(|command| command.guard(layout, &self.events));
+        let command_bytes = command.as_ref().map_or(0, |guard| {
+            // Revisions have at most 20 digits.
+            size(guard) + 20 * self.events.len()
+        });
+        if command_bytes > limit::ITEM_BYTES {
+            return Err(Error::TooLarge {
+                what: "bytes",
+                actual: command_bytes,
+                allowed: limit::ITEM_BYTES,
+            });
+        }
+        let actions = actions + self.events.len() + guards + usize::from(command.is_some());
         if actions > limit::TRANSACTION_ACTIONS {
             return Err(Error::TooLarge {
                 what: "actions",
@@ -123,7 +140,7 @@ impl Append {
             return Ok(());
         }
         let event = |event: &Event| layout.rules().item_size(event);
-        let mut bytes = bytes + self.events.iter().map(event).sum::<usize>();
+        let mut bytes = bytes + command_bytes + self.events.iter().map(event).sum::<usize>();
         if self.ids_are_guarded {
             bytes += self.events.iter().map(|event| size(&layout.guard(event))).sum::<usize>();
         }
@@ -141,7 +158,8 @@ impl Append {
     pub(crate) fn puts(&self) -> impl Iterator<Item = Action> + use<> {
         let guards = if self.ids_are_guarded { self.events.len() } else { 0 };
         let events = (0..self.events.len()).map(|index| Action::PutEvent { index });
-        events.chain((0..guards).map(|index| Action::GuardId { index }))
+        let command = self.command.as_ref().map(|_| Action::GuardCommand);
+        events.chain((0..guards).map(|index| Action::GuardId { index })).chain(command)
     }
 }
 
@@ -155,7 +173,7 @@ impl Transaction {
     pub(crate) fn token(&self, table: &str) -> String {
         /// Any constant.
         const NAMESPACE: Uuid = Uuid::from_u128(0x6b1f_3a52_0e0b_4b5c_9f65_21b8_5a3c_7d10);
-        let mut text = format!("{table:?} {:?}", self.actions);
+        let mut text = format!("{table:?} {:?} {:?}", self.append.command, self.actions);
         for event in &self.append.events {
             text.push_str(&cloud_event::to_json(event, None));
         }
@@ -207,6 +225,12 @@ impl Transaction {
             }
             Action::GuardId { index } => {
                 put(event(index).map(|event| layout.guard(event)).unwrap_or_default())
+            }
+            Action::GuardCommand => {
+                let command = self.append.command.as_ref();
+                put(command
+                    .map(|command| command.guard(layout, &self.append.events))
+                    .unwrap_or_default())
             }
         };
         self.actions.iter().map(action).collect()

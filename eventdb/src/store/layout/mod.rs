@@ -19,9 +19,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::codec::feed::entry::FeedEntry;
+use crate::codec::item;
 use crate::codec::validation::Rules;
 use crate::event::Event;
-use crate::schema::attribute;
+use crate::schema::{self, attribute};
 use crate::store::append::CONCURRENT_READS;
 use crate::store::append::refusal::{Outcome, Refused};
 use crate::store::append::transaction::{Append, Sent, Transaction};
@@ -213,6 +214,24 @@ impl TableLayout {
             Self::ByRevision => entry.revision.unwrap_or_default().to_string(),
         };
         (entry.subject.clone(), sort_key)
+    }
+
+    /// The key of an event that is placed.
+    pub(crate) fn key_of_event(self, event: &Event) -> EventKey {
+        let sort_key = match self {
+            Self::ByTime => item::time_type(event.time, &event.ty),
+            Self::ByRevision => event.revision.unwrap_or_default().to_string(),
+        };
+        (event.subject.clone(), sort_key)
+    }
+
+    /// The key of a command's guard.
+    pub(crate) fn command_key(self, partition: String) -> SdkItem {
+        let sort_key = match self {
+            Self::ByTime => schema::COMMAND_SORT_KEY.to_owned(),
+            Self::ByRevision => schema::COMMAND_REVISION.to_string(),
+        };
+        self.key(&(partition, sort_key))
     }
 
     /// The key in the form of the AWS client.

@@ -224,6 +224,9 @@ async fn stored_before(
     if append.events.is_empty() {
         return Ok(None);
     }
+    if let Some(command) = &append.command {
+        return command.find(table).await;
+    }
     if append.ids_are_guarded {
         let guards = append.events.iter().map(|event| key_of(guard(event))).collect();
         let guards = rows(table, guards).await?;
@@ -264,7 +267,7 @@ async fn rows(table: &Table, keys: Vec<SdkItem>) -> Result<Vec<Option<SdkItem>>,
 /// What an unanswered append was sent on.
 pub(crate) fn sent_on(append: &Append, plan: &Plan) -> Option<Sent> {
     // Guards recognise it wherever it is stored.
-    (!append.ids_are_guarded).then(|| Sent {
+    (!append.ids_are_guarded && append.command.is_none()).then(|| Sent {
         bases: plan.bases.iter().map(|(subject, base)| (subject.clone(), base.revision)).collect(),
         checks: plan.checks.clone(),
         resolved: append.preconditions.iter().map(|of| of.subject.clone()).collect(),

@@ -27,7 +27,7 @@ pub(crate) fn judge(
                 (&event.subject, revision, plan.fixed.contains(&event.subject))
             }
             Action::CheckAbsent { subject, revision } => (subject, *revision, true),
-            Action::GuardId { .. } | Action::Head(_) => continue,
+            Action::GuardId { .. } | Action::GuardCommand | Action::Head(_) => continue,
         };
         if is_fixed {
             let actual = state_of(taken, *row);

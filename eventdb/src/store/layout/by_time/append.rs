@@ -252,6 +252,7 @@ mod tests {
             times_are_given: false,
             ids_are_guarded: false,
             preconditions: vec![Precondition::subject_is_populated("user:456")],
+            command: None,
             settled_on: None,
         }
     }
