@@ -112,6 +112,7 @@ pub use domain::testing;
 pub use domain::upcaster::{Shape, Upcaster};
 pub use event::candidate::{EventCandidate, EventCandidateBuilder};
 pub use event::data::EventData;
+pub use event::metadata::Metadata;
 pub use event::{BoxError, Event, EventBuilder, ExtensionValue};
 pub use subscribe::event_reader::{EventReader, NoEventReader, SubjectRow, SubjectRows};
 pub use subscribe::projection::{FailedMessage, OtherStore, Projection, ProjectionError};

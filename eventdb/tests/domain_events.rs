@@ -427,6 +427,47 @@ fn given_when_then() {
 }
 
 #[test]
+fn what_was_decided_is_handed_out() {
+    let up = |counter: &Counter| Ok::<_, String>([by(counter.count), by(1)]);
+    assert_eq!(given::<Counter>([by(2)]).when(up).then_events(), [by(2), by(1)]);
+    assert_eq!(given::<Counter>([by(2)]).when(up).decided(), Ok(vec![by(2), by(1)]));
+    let no = |_: &Counter| Err::<Vec<_>, _>("no");
+    assert_eq!(given::<Counter>([]).when(no).decided(), Err("no"));
+    let both = |_: &Counter, other: &Counter| Ok::<_, String>(([by(other.count)], None));
+    let given_both = || given::<Counter>([]).and::<Counter>([by(7)]);
+    assert_eq!(given_both().when(both).then_events(), (vec![by(7)], vec![]));
+
+    let rejected = panics(|| given::<Counter>([]).when(no).then_events());
+    assert_eq!(rejected, "expected events, but the decision was rejected: \"no\"");
+    let lossy = |_: &Counter| Ok::<_, String>([Counted::Lossy { forgotten: 7 }]);
+    let changed = panics(|| given::<Counter>([]).when(lossy).then_events());
+    assert!(changed.starts_with("an event is another one once it is stored"), "{changed}");
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Timed(Vec<(u64, i64)>);
+
+impl Aggregate for Timed {
+    type Event = Counted;
+
+    fn apply(&mut self, _: Counted) {}
+
+    fn apply_stored(&mut self, _: Counted, stored: &Event) {
+        self.0.push((stored.revision.unwrap(), stored.time.timestamp_millis()));
+    }
+}
+
+#[test]
+fn given_events_have_times() {
+    let noon = chrono::DateTime::from_timestamp_millis(1_000_000).unwrap();
+    let state = given::<Timed>([by(1), by(2)])
+        .at(noon, [by(3)])
+        .when(|_| Ok::<_, String>([by(4)]))
+        .then([by(4)]);
+    assert_eq!(state.0, [(1, 1), (2, 2), (3, 1_000_000), (4, 1_000_001)]);
+}
+
+#[test]
 fn a_test_that_fails_shows_the_difference() {
     let decided = || given::<Counter>([]).when(|_| Ok::<_, String>([by(1), by(7)]));
     let difference = panics(|| decided().then([by(1), by(8)]));

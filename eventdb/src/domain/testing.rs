@@ -53,12 +53,14 @@
 
 use std::fmt::Debug;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use pretty_assertions::Comparison;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::domain::aggregate::Aggregate;
 use crate::domain::domain_event::DomainEvent;
+use crate::event::Event;
 use crate::event::candidate::EventCandidate;
 
 /// A state that is folded from the given events.
@@ -69,7 +71,9 @@ use crate::event::candidate::EventCandidate;
 /// See [the module](self) for an example.
 #[track_caller]
 pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Given<A> {
-    Given { state: fold(A::default(), events) }
+    let mut given = Given { state: A::default(), revision: 0, time: DateTime::UNIX_EPOCH };
+    given.fold(None, events);
+    given
 }
 
 /// The state for a decision: see [`given`].
@@ -77,9 +81,49 @@ pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Given<
 #[must_use = "it tests nothing without `when` and `then`"]
 pub struct Given<A> {
     state: A,
+    revision: u64,
+    /// That of the last event.
+    time: DateTime<Utc>,
 }
 
 impl<A: Aggregate> Given<A> {
+    /// Further events, which were stored at this time. Use it if the state depends on
+    /// [how events are stored](Aggregate::apply_stored). Other events are stored a millisecond after
+    /// the one before, and the first one in 1970.
+    ///
+    /// # Panics
+    /// When an event can't be written or read back.
+    ///
+    /// ```
+    /// # use eventdb::Aggregate;
+    /// # use eventdb::testing::given;
+    /// # fn example<Book: Aggregate>(borrowed: Book::Event, yesterday: chrono::DateTime<chrono::Utc>) {
+    /// let book = given::<Book>([]).at(yesterday, [borrowed]);
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn at(mut self, time: DateTime<Utc>, events: impl IntoIterator<Item = A::Event>) -> Self {
+        self.fold(Some(time), events);
+        self
+    }
+
+    #[track_caller]
+    fn fold(&mut self, time: Option<DateTime<Utc>>, events: impl IntoIterator<Item = A::Event>) {
+        for event in events {
+            self.revision += 1;
+            self.time = time.unwrap_or(self.time + TimeDelta::milliseconds(1));
+            let (read, stored) = stored(&event, self.revision, self.time);
+            self.state.apply_stored(read, &stored);
+        }
+    }
+
+    /// The state after further events.
+    #[track_caller]
+    fn after(mut self, events: Vec<A::Event>) -> A {
+        self.fold(None, events);
+        self.state
+    }
+
     /// A second aggregate, for a decision on both.
     ///
     /// # Panics
@@ -96,7 +140,7 @@ impl<A: Aggregate> Given<A> {
     /// ```
     #[track_caller]
     pub fn and<B: Aggregate>(self, events: impl IntoIterator<Item = B::Event>) -> GivenBoth<A, B> {
-        GivenBoth { one: self.state, other: fold(B::default(), events) }
+        GivenBoth { one: self, other: given(events) }
     }
 
     /// The decision.
@@ -107,7 +151,7 @@ impl<A: Aggregate> Given<A> {
         I: IntoIterator<Item = A::Event>,
     {
         let decided = decide(&self.state).map(|events| events.into_iter().collect());
-        Then { state: self.state, decided }
+        Then { given: self, decided }
     }
 }
 
@@ -115,7 +159,7 @@ impl<A: Aggregate> Given<A> {
 #[derive(Debug)]
 #[must_use = "it tests nothing without `then`"]
 pub struct Then<A: Aggregate, E> {
-    state: A,
+    given: Given<A>,
     decided: Result<Vec<A::Event>, E>,
 }
 
@@ -133,13 +177,37 @@ where
     /// See [the module](self) for an example.
     #[track_caller]
     pub fn then(self, expected: impl IntoIterator<Item = A::Event>) -> A {
-        match self.decided {
-            Ok(events) => {
-                compare::<A>("", &events, &expected.into_iter().collect::<Vec<_>>());
-                fold(self.state, events)
-            }
-            Err(error) => panic!("expected events, but the decision was rejected: {error:?}"),
-        }
+        let Self { given, decided } = self;
+        let events = accepted(decided);
+        compare::<A>("", &events, &expected.into_iter().collect::<Vec<_>>());
+        given.after(events)
+    }
+
+    /// Hands out what was decided, for assertions that need more than equality. The events are as
+    /// they would be read after they are stored.
+    ///
+    /// # Panics
+    /// If the decision was rejected, or if an event can't be stored and read back.
+    ///
+    /// ```
+    /// # use eventdb::Aggregate;
+    /// # use eventdb::testing::given;
+    /// # fn example<Book: Aggregate>(borrow: impl Fn(&Book) -> Result<Vec<Book::Event>, String>)
+    /// # where Book::Event: std::fmt::Debug + PartialEq {
+    /// let events = given::<Book>([]).when(borrow).then_events();
+    /// assert_eq!(events.len(), 1);
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn then_events(self) -> Vec<A::Event> {
+        let events = accepted(self.decided);
+        check_stored(&events);
+        events
+    }
+
+    /// Hands out what was decided, events or an error, without any assertion.
+    pub fn decided(self) -> Result<Vec<A::Event>, E> {
+        self.decided
     }
 
     /// Asserts that the decision returned this error.
@@ -153,12 +221,7 @@ where
     where
         E: PartialEq,
     {
-        let expected = Err(expected);
-        assert!(
-            self.decided == expected,
-            "another outcome than the expected error:\n\n{}\n",
-            Comparison::new(&self.decided, &expected)
-        );
+        compare_error(&self.decided, expected);
     }
 }
 
@@ -166,8 +229,8 @@ where
 #[derive(Debug)]
 #[must_use = "it tests nothing without `when` and `then`"]
 pub struct GivenBoth<A, B> {
-    one: A,
-    other: B,
+    one: Given<A>,
+    other: Given<B>,
 }
 
 impl<A: Aggregate, B: Aggregate> GivenBoth<A, B> {
@@ -182,7 +245,7 @@ impl<A: Aggregate, B: Aggregate> GivenBoth<A, B> {
         I: IntoIterator<Item = A::Event>,
         J: IntoIterator<Item = B::Event>,
     {
-        let decided = decide(&self.one, &self.other)
+        let decided = decide(&self.one.state, &self.other.state)
             .map(|(one, other)| (one.into_iter().collect(), other.into_iter().collect()));
         ThenBoth { one: self.one, other: self.other, decided }
     }
@@ -192,8 +255,8 @@ impl<A: Aggregate, B: Aggregate> GivenBoth<A, B> {
 #[derive(Debug)]
 #[must_use = "it tests nothing without `then`"]
 pub struct ThenBoth<A: Aggregate, B: Aggregate, E> {
-    one: A,
-    other: B,
+    one: Given<A>,
+    other: Given<B>,
     #[expect(clippy::type_complexity, reason = "an alias would hide the types from `derive`")]
     decided: Result<(Vec<A::Event>, Vec<B::Event>), E>,
 }
@@ -216,15 +279,23 @@ where
         expected: impl IntoIterator<Item = A::Event>,
         expected_of_other: impl IntoIterator<Item = B::Event>,
     ) -> (A, B) {
-        match self.decided {
-            Ok((one, other)) => {
-                compare::<A>(" of the first", &one, &expected.into_iter().collect::<Vec<_>>());
-                let expected_of_other: Vec<_> = expected_of_other.into_iter().collect();
-                compare::<B>(" of the second", &other, &expected_of_other);
-                (fold(self.one, one), fold(self.other, other))
-            }
-            Err(error) => panic!("expected events, but the decision was rejected: {error:?}"),
-        }
+        let (one, other) = accepted(self.decided);
+        compare::<A>(" of the first", &one, &expected.into_iter().collect::<Vec<_>>());
+        let expected_of_other: Vec<_> = expected_of_other.into_iter().collect();
+        compare::<B>(" of the second", &other, &expected_of_other);
+        (self.one.after(one), self.other.after(other))
+    }
+
+    /// Hands out what was decided for the one and the other: see [`Then::then_events`].
+    ///
+    /// # Panics
+    /// If the decision was rejected, or if an event can't be stored and read back.
+    #[track_caller]
+    pub fn then_events(self) -> (Vec<A::Event>, Vec<B::Event>) {
+        let (one, other) = accepted(self.decided);
+        check_stored(&one);
+        check_stored(&other);
+        (one, other)
     }
 
     /// Asserts that the decision returned this error.
@@ -246,12 +317,7 @@ where
     where
         E: PartialEq,
     {
-        let expected = Err(expected);
-        assert!(
-            self.decided == expected,
-            "another outcome than the expected error:\n\n{}\n",
-            Comparison::new(&self.decided, &expected)
-        );
+        compare_error(&self.decided, expected);
     }
 }
 
@@ -265,8 +331,13 @@ where
         "other events{whose} were decided on than expected:\n\n{}\n",
         Comparison::new(decided, expected)
     );
-    for event in decided {
-        let restored = through_json(event);
+    check_stored(decided);
+}
+
+#[track_caller]
+fn check_stored<E: DomainEvent + Debug + PartialEq>(events: &[E]) {
+    for event in events {
+        let (restored, _) = stored(event, 1, DateTime::UNIX_EPOCH);
         assert!(
             restored == *event,
             "an event is another one once it is stored:\n\n{}\n",
@@ -276,11 +347,21 @@ where
 }
 
 #[track_caller]
-fn fold<A: Aggregate>(mut state: A, events: impl IntoIterator<Item = A::Event>) -> A {
-    for event in events {
-        state.apply(through_json(&event));
+fn accepted<T, E: Debug>(decided: Result<T, E>) -> T {
+    match decided {
+        Ok(events) => events,
+        Err(error) => panic!("expected events, but the decision was rejected: {error:?}"),
     }
-    state
+}
+
+#[track_caller]
+fn compare_error<T: Debug + PartialEq, E: Debug + PartialEq>(decided: &Result<T, E>, expected: E) {
+    let expected = Err(expected);
+    assert!(
+        *decided == expected,
+        "another outcome than the expected error:\n\n{}\n",
+        Comparison::new(decided, &expected)
+    );
 }
 
 /// Checks that a state comes back from a snapshot as it was: what serde skips or rounds in it
@@ -316,13 +397,25 @@ where
     );
 }
 
-/// The event as it comes back from the store.
+/// The event as it comes back from the store, and as it is stored.
 #[track_caller]
-fn through_json<E: DomainEvent>(event: &E) -> E {
-    match EventCandidate::typed_and_read_back(event, "https://eventdb.example.com", "test:1") {
-        Ok((_, read)) => read,
-        Err(error) => panic!("{error}{}", causes(&error)),
-    }
+fn stored<E: DomainEvent>(event: &E, revision: u64, time: DateTime<Utc>) -> (E, Event) {
+    let (candidate, read) =
+        match EventCandidate::typed_and_read_back(event, "https://eventdb.example.com", "test:1") {
+            Ok(written) => written,
+            Err(error) => panic!("{error}{}", causes(&error)),
+        };
+    let mut stored = Event::builder()
+        .id(format!("test-{revision}"))
+        .source(candidate.source)
+        .ty(candidate.ty)
+        .subject(candidate.subject)
+        .time(time)
+        .data(candidate.data)
+        .maybe_dataschema(candidate.dataschema)
+        .build();
+    stored.revision = Some(revision);
+    (read, stored)
 }
 
 /// What an error doesn't say itself.

@@ -6,6 +6,7 @@ use bon::Builder;
 
 use crate::event::ExtensionValue;
 use crate::event::data::EventData;
+use crate::event::metadata::Metadata;
 
 /// A new event. The store adds the time, the revision and, if there is none yet, the id.
 ///
@@ -51,6 +52,12 @@ pub struct EventCandidate {
 }
 
 impl<S: event_candidate_builder::State> EventCandidateBuilder<S> {
+    /// Adds who and what leads to the event, as extension attributes: see [`Metadata`].
+    pub fn metadata(mut self, metadata: &Metadata) -> Self {
+        metadata.add_to(&mut self.extensions);
+        self
+    }
+
     /// Adds a CloudEvents extension attribute. A second one with the same name replaces the first.
     ///
     /// ```

@@ -4,6 +4,7 @@ pub(crate) mod candidate;
 pub(crate) mod data;
 pub(crate) mod decimal;
 pub(crate) mod json_text;
+pub(crate) mod metadata;
 pub(crate) mod path;
 
 use std::collections::BTreeMap;

@@ -8,8 +8,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 use eventdb::internals::schema::limit;
 use eventdb::{
-    Aggregate, CapacityMeter, Conflict, DomainEvent, Error, EventDb, ExecuteError, LoadError,
-    Repository, Snapshots, TableLayout, TimeLimits, UnknownTypes,
+    Aggregate, CapacityMeter, Conflict, DomainEvent, Error, Event, EventDb, ExecuteError,
+    LoadError, Message, Metadata, ReceivedMessage, Repository, Snapshots, TableLayout, TimeLimits,
+    UnknownTypes,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -721,6 +722,86 @@ async fn no_error_says_its_cause_twice() {
         assert!(cause.to_string().starts_with("missing field `userId`"), "{cause}");
         assert!(!text.contains(&cause.to_string()), "{text}");
         assert!(cause.source().is_none());
+    })
+    .await;
+}
+
+/// A state that needs to know when and by whom it was changed.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+struct Audited {
+    changes: Vec<(u64, String, DateTime<Utc>, Option<String>)>,
+}
+
+impl Aggregate for Audited {
+    type Event = BookEvent;
+
+    fn apply(&mut self, _: BookEvent) {}
+
+    fn apply_stored(&mut self, _: BookEvent, stored: &Event) {
+        let user = Metadata::of(stored).user;
+        let revision = stored.revision.unwrap_or_default();
+        self.changes.push((revision, stored.id.clone(), stored.time, user));
+    }
+}
+
+#[tokio::test]
+async fn a_fold_sees_how_events_are_stored() {
+    with_store(|store| async move {
+        let plain = Repository::<Audited>::new(&store.db, SOURCE);
+        let kept = plain.with_snapshots(Snapshots { name: "audited", version: 1, every: 2 });
+        for number in 0..3 {
+            let metadata = Metadata::default().user(format!("user:{number}"));
+            let executed = kept
+                .execute("book:1", |_| Ok::<_, No>([borrowed("user:456"), BookEvent::Returned]))
+                .metadata(&metadata)
+                .await
+                .unwrap();
+            executed.snapshot.unwrap().await.unwrap();
+            // What was just decided, what comes from a snapshot and what is read are the same.
+            let expected: Vec<_> = store
+                .subject("book:1")
+                .await
+                .into_iter()
+                .map(|event| {
+                    let user = format!("user:{}", (event.revision.unwrap() - 1) / 2);
+                    (event.revision.unwrap(), event.id, event.time, Some(user))
+                })
+                .collect();
+            assert_eq!(executed.aggregate.state.changes, expected);
+            assert_eq!(kept.load("book:1").await.unwrap().state.changes, expected);
+            assert_eq!(plain.load("book:1").await.unwrap().state.changes, expected);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn metadata_of_a_command_is_stored_and_published() {
+    with_store(|store| async move {
+        let metadata = Metadata::default().correlation("order-77").causation("m-1").user("user:1");
+        let users = Repository::<User>::new(&store.db, SOURCE);
+        let (book, user) = books(&store)
+            .execute_with("book:1", &users, "user:456", |book, user| {
+                Ok::<_, No>((book.borrow("user:456")?, user.take("book:1")?))
+            })
+            .metadata(&metadata)
+            .await
+            .unwrap();
+        for event in [&book.events[0], &user.events[0]] {
+            assert_eq!(Metadata::of(event), metadata);
+            let message = Message::new(event).body;
+            let received = ReceivedMessage::read(&message).unwrap();
+            assert_eq!(Metadata::of(&received.event), metadata);
+        }
+        let event = &book.events[0];
+        let next = Metadata::caused_by(event);
+        assert_eq!(next, Metadata::default().correlation("order-77").causation(&*event.id));
+        // The first event of a transaction correlates what follows.
+        let alone =
+            books(&store).execute("book:1", Book::give_back).await.unwrap().events.remove(0);
+        assert_eq!(Metadata::of(&alone), Metadata::default());
+        let next = Metadata::caused_by(&alone);
+        assert_eq!(next, Metadata::default().correlation(&*alone.id).causation(&*alone.id));
     })
     .await;
 }

@@ -12,6 +12,7 @@ use super::{Repository, SnapshotWrite};
 use crate::domain::aggregate::Aggregate;
 use crate::domain::domain_event::UnwritableEvent;
 use crate::event::candidate::EventCandidate;
+use crate::event::metadata::Metadata;
 use crate::event::{Event, ExtensionValue};
 use crate::store::EventDb;
 use crate::store::append::Appended;
@@ -203,6 +204,12 @@ impl<A: Aggregate, E> Execute<'_, A, E> {
         self
     }
 
+    /// Says who and what led to the command: see [`Metadata`]. It is added to the new events.
+    pub fn metadata(mut self, metadata: &Metadata) -> Self {
+        metadata.add_to(&mut self.repository.extensions);
+        self
+    }
+
     /// Adds a CloudEvents extension attribute to the new events, such as the `correlationid` of a
     /// request. It replaces that of the [repository](Repository::with_extension).
     pub fn extension(mut self, name: impl Into<String>, value: impl Into<ExtensionValue>) -> Self {
@@ -291,6 +298,13 @@ impl<A: Aggregate, B: Aggregate, E> ExecuteWith<'_, A, B, E> {
     /// Decides only if the other subject is at this revision: see [`Execute::only_at_revision`].
     pub fn only_at_other_revision(mut self, revision: u64) -> Self {
         self.other_revision = Some(revision);
+        self
+    }
+
+    /// Says who and what led to the command: see [`Metadata`]. It is added to the new events of both.
+    pub fn metadata(mut self, metadata: &Metadata) -> Self {
+        metadata.add_to(&mut self.repository.extensions);
+        metadata.add_to(&mut self.others.extensions);
         self
     }
 
@@ -456,8 +470,8 @@ impl<A: Aggregate> Repository<A> {
         Appended { events, is_repetition }: Appended,
         attempts: u32,
     ) -> Executed<A> {
-        for event in decision.events {
-            aggregate.state.apply(event);
+        for (event, stored) in decision.events.into_iter().zip(&events) {
+            aggregate.state.apply_stored(event, stored);
         }
         if let Some(last) = events.last() {
             aggregate.revision = last.revision.unwrap_or(aggregate.revision);

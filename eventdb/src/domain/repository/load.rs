@@ -257,7 +257,7 @@ impl<A: Aggregate> Loaded<A> {
         }
         match event.typed::<A::Event>()? {
             Some(typed) => {
-                self.state.apply(typed);
+                self.state.apply_stored(typed, event);
                 self.read.folded += 1;
             }
             None => self.read.ignored += 1,
