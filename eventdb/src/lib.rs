@@ -53,6 +53,7 @@
 //! - **Typed events**: a serde enum is a [`DomainEvent`], and [`Upcaster`]s convert old shapes.
 //! - **Aggregates**: an [`Aggregate`] folds the events of a subject. A [`Repository`] loads it and
 //!   [executes](Repository::execute) decisions on one or two subjects, with [`Snapshots`] if needed.
+//!   [`EventDb::decision`] decides over any number.
 //! - **Tests of decisions**: [`testing`], with given, when and then.
 //! - **Read models**: a [`ReceivedMessage`] is an event and the store that it comes from. A
 //!   [`Projection`] passes each event once and in order to a [`ReadModel`], such as a
@@ -121,8 +122,8 @@ pub use subscribe::read_model::{ApplyOutcome, Position, ReadModel, Step};
 #[cfg(feature = "dynamodb")]
 pub use {
     domain::repository::{
-        EventsRead, Execute, ExecuteError, ExecuteWith, Executed, LoadError, Loaded, Repository,
-        SnapshotError, SnapshotWrite, Snapshots,
+        Decided, Decision, DecisionRequest, EventsRead, Execute, ExecuteError, ExecuteWith,
+        Executed, LoadError, Loaded, Repository, SnapshotError, SnapshotWrite, Snapshots,
     },
     feed::Feed,
     feed::error::FeedError,

@@ -15,6 +15,7 @@
 
 mod aggregates;
 mod commands;
+mod decisions;
 mod feed;
 mod idempotence;
 mod layouts;

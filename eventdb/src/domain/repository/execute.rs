@@ -447,7 +447,7 @@ impl<A: Aggregate> Repository<A> {
         self.complete(loaded, revision).await
     }
 
-    fn decision(
+    pub(super) fn decision(
         &self,
         subject: &str,
         events: impl IntoIterator<Item = A::Event>,
@@ -463,7 +463,7 @@ impl<A: Aggregate> Repository<A> {
         Ok(decision)
     }
 
-    fn executed(
+    pub(super) fn executed(
         &self,
         mut aggregate: Loaded<A>,
         decision: Decision<A>,
@@ -487,10 +487,10 @@ impl<A: Aggregate> Repository<A> {
 }
 
 /// The new events of one aggregate.
-struct Decision<A: Aggregate> {
+pub(super) struct Decision<A: Aggregate> {
     /// The events as every reader will see them. They are folded into the state.
     events: Vec<A::Event>,
-    candidates: Vec<EventCandidate>,
+    pub(super) candidates: Vec<EventCandidate>,
 }
 
 impl<A> Loaded<A> {
@@ -505,7 +505,7 @@ impl<A> Loaded<A> {
         }
     }
 
-    fn precondition(&self) -> Precondition {
+    pub(super) fn precondition(&self) -> Precondition {
         match &self.known {
             Some(known) if known.revision() == self.revision => known.clone().into(),
             _ => Precondition::subject_is_at_revision(&self.subject, self.revision),
@@ -513,12 +513,15 @@ impl<A> Loaded<A> {
     }
 }
 
-fn command<E>(source: &str, id: Option<&str>) -> Result<Option<Command>, ExecuteError<E>> {
+pub(super) fn command<E>(
+    source: &str,
+    id: Option<&str>,
+) -> Result<Option<Command>, ExecuteError<E>> {
     id.map(|id| Command::new(source, id)).transpose().map_err(ExecuteError::Store)
 }
 
 /// The events of the command, if it is done.
-async fn done<E>(
+pub(super) async fn done<E>(
     db: &EventDb,
     command: Option<&Command>,
 ) -> Result<Option<Vec<Event>>, ExecuteError<E>> {
@@ -528,7 +531,7 @@ async fn done<E>(
     }
 }
 
-async fn append(
+pub(super) async fn append(
     db: &EventDb,
     candidates: Vec<EventCandidate>,
     preconditions: impl IntoIterator<Item = Precondition>,
@@ -544,7 +547,7 @@ async fn append(
 
 /// Waits after a conflict and returns it. It fails if no time is left, or after another error. The
 /// caller reads the new events after the pause, so that the next decision has the current state.
-async fn pause_after<E>(
+pub(super) async fn pause_after<E>(
     attempts: &mut Attempts,
     error: Error,
 ) -> Result<Box<Conflict>, ExecuteError<E>> {

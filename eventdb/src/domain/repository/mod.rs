@@ -1,5 +1,6 @@
 //! Aggregates in the store: loading, decisions and snapshots.
 
+mod decide;
 mod error;
 mod execute;
 mod load;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use decide::{Decided, Decision, DecisionRequest};
 pub use error::{ExecuteError, LoadError};
 pub use execute::{Execute, ExecuteWith, Executed};
 pub use load::{EventsRead, Loaded};
