@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use eventdb::{
-    CapacityMeter, Error, Event, ExecuteError, Executed, ExtensionValue, Repository, Snapshots,
+    CapacityMeter, Error, Event, ExecuteError, Executed, ExtensionValue, Metadata, Repository,
+    Snapshots,
 };
+use serde_json::json;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use crate::library::{Book, BookEvent, LOANS, No, User, UserEvent, borrowed};
-use crate::support::{SOURCE, Store, candidate_of_type, meanwhile, revisions, with_store};
+use crate::support::{SOURCE, Store, candidate_of_type, event, meanwhile, revisions, with_store};
 
 fn books(store: &Store) -> Repository<Book> {
     Repository::new(&store.db, SOURCE)
@@ -406,6 +408,73 @@ async fn a_command_whose_event_was_removed_says_so() {
             assert!(error.contains(part), "{error}");
         }
         assert!(store.db.fetch_events_for_subject("$command/x").await.is_err());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_reaction_happens_once_per_event() {
+    with_store(|store| async move {
+        let lent = borrow(&books(&store), "user:456", "command-1").await.unwrap().events.remove(0);
+        let barrier = Arc::new(Barrier::new(CALLERS));
+        let mut deliveries = JoinSet::new();
+        for _ in 0..CALLERS {
+            let (users, event) = (users(&store), lent.clone());
+            let barrier = Arc::clone(&barrier);
+            deliveries.spawn(async move {
+                barrier.wait().await;
+                let take = |user: &User| user.take("book:1");
+                users.execute("user:456", take).in_reaction_to("took", &event).await.unwrap()
+            });
+        }
+        let outcomes = deliveries.join_all().await;
+        let took = store.subject("user:456").await;
+        assert_eq!(took.len(), 1);
+        assert!(outcomes.iter().all(|executed| executed.events == took));
+        let metadata = Metadata::of(&took[0]);
+        assert_eq!(metadata.causation.as_deref(), Some(&*lent.id));
+        assert_eq!(metadata.correlation.as_deref(), Some(&*lent.id));
+
+        // Another reaction to the event, the same one to other events, and one over two subjects.
+        let (users, books) = (users(&store), books(&store));
+        let take = || users.execute("user:456", |user| user.take("book:2"));
+        assert!(!take().in_reaction_to("counted", &lent).await.unwrap().is_repetition);
+        assert!(!take().in_reaction_to("took", &took[0]).await.unwrap().is_repetition);
+        let mut long = lent.clone();
+        (long.id, long.source) = ("i".repeat(2048), "https://library.example.com/".repeat(50));
+        for is_repetition in [false, true] {
+            let both = books
+                .execute_with("book:3", &users, "user:789", |_, user| {
+                    Ok::<_, No>(([borrowed("user:789")], user.take("book:3")?))
+                })
+                .in_reaction_to("took", &long);
+            assert_eq!(both.await.unwrap().0.is_repetition, is_repetition);
+            let decided = store
+                .db
+                .decision()
+                .in_reaction_to(SOURCE, "returned", &long)
+                .execute(async |decision| {
+                    let book = decision.load(&books, "book:3").await?;
+                    let events = book.state.give_back().map_err(ExecuteError::Domain)?;
+                    Ok::<_, ExecuteError<No>>(decision.append(&books, book, events)?)
+                })
+                .await
+                .unwrap();
+            assert_eq!(decided.is_repetition, is_repetition);
+        }
+    })
+    .await;
+}
+
+/// The id is stored, so it must stay what it is.
+#[tokio::test]
+async fn the_command_id_of_a_reaction_never_changes() {
+    with_store(|store| async move {
+        let event = event("book:1", "evt-1", 1_738_074_600_000, json!({}));
+        let take = |user: &User| user.take("book:1");
+        users(&store).execute("user:456", take).in_reaction_to("took", &event).await.unwrap();
+        let id = "reaction/took/49bbd356-d39c-5809-acd1-e24dc6c1ed99";
+        assert!(store.db.fetch_command(SOURCE, id).await.unwrap().is_some());
     })
     .await;
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::error::{ExecuteError, LoadError};
-use super::execute::{append, command, done, pause_after};
+use super::execute::{append, command, done, pause_after, reaction_id};
 use super::load::Loaded;
 use super::{Repository, SnapshotWrite};
 use crate::domain::aggregate::Aggregate;
@@ -144,6 +144,13 @@ impl DecisionRequest {
     pub fn command(mut self, source: impl Into<String>, id: impl Into<String>) -> Self {
         self.command = Some((source.into(), id.into()));
         self
+    }
+
+    /// Executes the command because of an event, once: see
+    /// [`Execute::in_reaction_to`](crate::Execute::in_reaction_to). The command id is unique per
+    /// `source`.
+    pub fn in_reaction_to(self, source: impl Into<String>, reaction: &str, event: &Event) -> Self {
+        self.command(source, reaction_id(reaction, event)).metadata(&Metadata::caused_by(event))
     }
 
     /// Says who and what led to the command: see [`Metadata`]. It is added to the new events.

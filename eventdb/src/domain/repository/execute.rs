@@ -5,6 +5,7 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 
 use futures_util::future::try_join;
+use uuid::Uuid;
 
 use super::error::{ExecuteError, LoadError};
 use super::load::{Loaded, Place};
@@ -196,6 +197,28 @@ impl<A: Aggregate, E> Execute<'_, A, E> {
         self
     }
 
+    /// Executes the command because of an event, once, however often the event is delivered: the
+    /// [command id](Self::command) is made from the reaction's name and the event's `source` and
+    /// `id`. The new events get the event's correlation, and its id as their causation.
+    ///
+    /// The name tells several reactions to the same event apart. Never change it, or the reaction
+    /// happens again for events that are delivered again.
+    ///
+    /// ```no_run
+    /// # use eventdb::{Aggregate, Event, ExecuteError, Repository};
+    /// # trait Remind: Aggregate { fn remind(&self) -> Result<Vec<Self::Event>, String>; }
+    /// /// A borrowed book leads to a reminder for the user.
+    /// async fn on_borrowed<User: Remind>(users: &Repository<User>, borrowed: &Event)
+    /// -> Result<(), ExecuteError<String>> {
+    ///     let user = borrowed.data["userId"].as_str().unwrap_or_default();
+    ///     users.execute(user, User::remind).in_reaction_to("remind", borrowed).await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn in_reaction_to(self, reaction: &str, event: &Event) -> Self {
+        self.command(reaction_id(reaction, event)).metadata(&Metadata::caused_by(event))
+    }
+
     /// Decides only if the subject is at this revision, the one that the caller saw (0 without
     /// events). Otherwise, the result is [`ExecuteError::OtherRevision`], unless the
     /// [command](Self::command) is done.
@@ -287,6 +310,11 @@ impl<A: Aggregate, B: Aggregate, E> ExecuteWith<'_, A, B, E> {
     pub fn command(mut self, id: impl Into<String>) -> Self {
         self.command = Some(id.into());
         self
+    }
+
+    /// Executes the command because of an event, once: see [`Execute::in_reaction_to`].
+    pub fn in_reaction_to(self, reaction: &str, event: &Event) -> Self {
+        self.command(reaction_id(reaction, event)).metadata(&Metadata::caused_by(event))
     }
 
     /// Decides only if the first subject is at this revision: see [`Execute::only_at_revision`].
@@ -511,6 +539,15 @@ impl<A> Loaded<A> {
             _ => Precondition::subject_is_at_revision(&self.subject, self.revision),
         }
     }
+}
+
+/// The id of the command that an event leads to. It never changes.
+pub(super) fn reaction_id(reaction: &str, event: &Event) -> String {
+    /// Any constant.
+    const NAMESPACE: Uuid = Uuid::from_u128(0x9a5b_0f3e_6c1d_4b62_8f0a_3d5e_77c2_41b8);
+    // Source and id together can be longer than a key. The length keeps them apart.
+    let name = format!("{}#{}{}", event.source.len(), event.source, event.id);
+    format!("reaction/{reaction}/{}", Uuid::new_v5(&NAMESPACE, name.as_bytes()))
 }
 
 pub(super) fn command<E>(
