@@ -129,6 +129,10 @@ pub use {
     feed::error::FeedError,
     feed::events::{FeedEventsPage, FollowEvents, MissingEvent, MissingReason},
     feed::follow::{FeedPage, Follow},
+    feed::verify::adopt::{Adopt, Adoption},
+    feed::verify::stored::InvalidRow,
+    feed::verify::subjects::{Damage, DamagedSubject},
+    feed::verify::{Verification, Verify},
     store::error::{CompleteEvent, Conflict, Error, IdReuse, StoredEvent, UnsettledEvents},
     store::precondition::{ExpectedState, KnownRevision, Precondition, SubjectState},
     store::{

@@ -148,6 +148,22 @@ pub mod feed {
     pub const PARTITIONS: &str = "partitions";
     /// On the header: when the feed was created (Number), in milliseconds, by the publisher's clock.
     pub const CREATED_AT: &str = "created_at";
+    /// Partition key of the mark that says that the feed lists all events of the store, including those
+    /// that are older than the feed. Its sort key is 0.
+    pub const COMPLETE: &str = "$complete";
+    /// Partition key of acknowledgements: rows that will never be published. Their sort keys are numbers
+    /// from 0.
+    pub const ACKNOWLEDGED: &str = "$acknowledged";
+    /// On an acknowledgement: the subject of the row (String).
+    pub const ACKNOWLEDGED_SUBJECT: &str = "subject";
+    /// On an acknowledgement: the sort key of the row as text (String).
+    pub const ACKNOWLEDGED_SORT_KEY: &str = "sort_key";
+    /// On an acknowledgement: the id of the row, if it has one (String).
+    pub const ACKNOWLEDGED_ID: &str = "id";
+    /// On an acknowledgement: why the row isn't published (String).
+    pub const ACKNOWLEDGED_REASON: &str = "reason";
+    /// On an acknowledgement: when it was made (Number), in milliseconds.
+    pub const ACKNOWLEDGED_AT: &str = "acknowledged_at";
     /// Number of partitions of a new feed, unless another one is chosen.
     pub const DEFAULT_PARTITIONS: u32 = 4;
     /// Most partitions of a feed.

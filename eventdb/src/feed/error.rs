@@ -96,6 +96,18 @@ pub enum FeedError {
         partition: u32,
     },
 
+    /// A segment of the table that can't be.
+    #[error(
+        "there is no segment {index} of {of}; with {of} segments, their numbers are 0 to {}, and a \
+         table can have at most 1,000,000", .of.saturating_sub(1)
+    )]
+    UnknownSegment {
+        /// The number of the segment.
+        index: u32,
+        /// The number of segments.
+        of: u32,
+    },
+
     /// A request to the feed's table, or to that of the events, failed.
     #[error(transparent)]
     Store(#[from] Error),

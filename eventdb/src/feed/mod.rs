@@ -4,17 +4,23 @@ pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod follow;
 mod reader;
+pub(crate) mod verify;
 
 use std::fmt;
 
 use crate::codec::feed::cursor::FeedCursor;
+use crate::codec::feed::entry::FeedEntry;
 use crate::feed::error::FeedError;
 use crate::feed::follow::Follow;
 use crate::feed::reader::{end_of_partitions, header};
+use crate::feed::verify::Verify;
+use crate::feed::verify::acknowledged::{self, RowName};
+use crate::feed::verify::adopt::Adopt;
+use crate::feed::verify::stored::InvalidRow;
 use crate::store::error::Error;
 use crate::store::table::Table;
 use crate::store::table::feed::Client;
-use crate::store::{CapacityMeter, TimeLimits};
+use crate::store::{CapacityMeter, EventDb, TimeLimits};
 
 /// The feed of a store: a second table, in which the publisher lists the events that it has published.
 ///
@@ -118,6 +124,98 @@ impl Feed {
         let Some(header) = header(&table).await? else { return Ok(FeedCursor::default()) };
         let positions = end_of_partitions(&table, 0..header.partitions).await?;
         Ok(FeedCursor::new(header, positions))
+    }
+
+    /// Verifies that every stored event was published: compares the table of events with this feed.
+    ///
+    /// It counts an event as unpublished only if the feed doesn't list it in two looks, some minutes
+    /// apart. Events are compared by subject, revision and id. It also finds rows that can't be read as
+    /// events, and subjects whose revisions aren't complete.
+    ///
+    /// ```no_run
+    /// # async fn example(db: eventdb::EventDb, feed: eventdb::Feed) -> Result<(), eventdb::FeedError> {
+    /// let found = feed.verify(&db).await?;
+    /// for event in &found.unpublished {
+    ///     println!("{} {:?} {}", event.subject, event.revision, event.id);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Cost
+    /// Half a read unit per 4 KB of the table, some 1 read unit per 30 to 40 entries of the feed, and
+    /// in a table by time half a unit per subject. If an event isn't listed, its part of the table is
+    /// read a second time. For every million items of the table, the feed is read once. With
+    /// [`since`](Verify::since): the rows of the index and the entries of that time.
+    ///
+    /// # Errors
+    /// As for [`Follow::stream`], and [`FeedError::Store`] if a read of the table of events fails. It
+    /// needs the permissions `Scan`, `Query`, `BatchGetItem`, `GetItem` and `DescribeTable` on the
+    /// table of events, `Query` on its indexes, and `Query`, `GetItem` and `DescribeTable` on the feed.
+    pub fn verify(&self, db: &EventDb) -> Verify {
+        Verify::new(self.table.clone(), db.table().clone())
+    }
+
+    /// Lists all events that are older than this feed and that it doesn't list, without publishing
+    /// them. A reader that follows the feed from its beginning then gets them, too, marked
+    /// [`Listing::Adopted`](crate::Listing::Adopted).
+    ///
+    /// A store has such events if its feed was switched on later. Afterwards, every event that the feed
+    /// doesn't list counts as unpublished. The events of a subject are listed in the order of their
+    /// rows. Services can write meanwhile, and the publisher can list their events. If it is
+    /// interrupted, the next call goes on.
+    ///
+    /// # Cost
+    /// As for [`verify`](Self::verify), twice for the table, and 1 write unit per KB of entries, which
+    /// are some 8 to 10.
+    ///
+    /// # Errors
+    /// As for [`verify`](Self::verify). It also needs the permission `PutItem` on the feed.
+    pub fn adopt(&self, db: &EventDb) -> Adopt {
+        Adopt::new(self.table.clone(), db.table().clone())
+    }
+
+    /// Lists these events as adopted, without publishing them. Use it for events that must not be
+    /// published, for example after an import with the publisher off. List only events that
+    /// [`verify`](Self::verify) has found: it isn't checked here that they are stored.
+    ///
+    /// # Cost
+    /// 1 write unit per KB of entries, which are some 8 to 10, and 2 read units per partition.
+    ///
+    /// # Errors
+    /// As for [`partitions`](Self::partitions). If it fails, some of the events may be listed. Listing
+    /// them again does no harm.
+    pub async fn adopt_events(
+        &self,
+        events: impl IntoIterator<Item = FeedEntry>,
+    ) -> Result<(), FeedError> {
+        verify::adopt::adopt(&self.table, events.into_iter().collect()).await
+    }
+
+    /// Says that an event will never be published, for example because its message is too large, and
+    /// why. From then on, [`verify`](Self::verify) counts it as acknowledged.
+    ///
+    /// # Cost
+    /// 1 write unit, and 1 read unit per 4 KB of earlier acknowledgements.
+    ///
+    /// # Errors
+    /// As for [`partitions`](Self::partitions).
+    pub async fn acknowledge(
+        &self,
+        db: &EventDb,
+        event: &FeedEntry,
+        reason: &str,
+    ) -> Result<(), FeedError> {
+        let name = RowName::of_entry(db.table().layout(), event);
+        acknowledged::write(&self.table, name, reason).await
+    }
+
+    /// The same as [`acknowledge`](Self::acknowledge), for a row that can't be read as an event.
+    ///
+    /// # Errors
+    /// As for [`partitions`](Self::partitions).
+    pub async fn acknowledge_row(&self, row: &InvalidRow, reason: &str) -> Result<(), FeedError> {
+        acknowledged::write(&self.table, RowName::of_row(row), reason).await
     }
 
     /// Creates the feed's table and waits until it is ready. It stays empty until a publisher uses it.

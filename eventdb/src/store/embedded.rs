@@ -1,9 +1,7 @@
 //! A DynamoDB emulator in the process, for experiments and tests.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_dynamodb::{Client, Config};
 use dynoxide::Database;
@@ -16,7 +14,7 @@ use tokio::task::JoinHandle;
 ///
 /// The emulator is [dynoxide](https://docs.rs/dynoxide-rs), which is built on SQLite. Unlike the real
 /// DynamoDB, it never throttles, updates its indexes immediately, and accepts any credentials. It
-/// runs as long as this value or one of its clients exists, or until [`stop`](Self::stop).
+/// stops when the value is dropped.
 ///
 /// ```
 /// use eventdb::{EmbeddedDynamoDb, EventDb};
@@ -33,28 +31,8 @@ use tokio::task::JoinHandle;
 #[derive(Debug)]
 pub struct EmbeddedDynamoDb {
     endpoint: String,
-    running: Arc<Running>,
+    stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
-}
-
-/// The server stops when the last one who has this is dropped.
-#[derive(Debug)]
-struct Running(Mutex<Option<oneshot::Sender<()>>>);
-
-/// The credentials of a client, which keep the server running.
-#[derive(Debug)]
-struct KeepsRunning {
-    _running: Arc<Running>,
-}
-
-impl ProvideCredentials for KeepsRunning {
-    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        let credentials = Credentials::new("embedded", "embedded", None, None, "embedded");
-        future::ProvideCredentials::ready(Ok(credentials))
-    }
 }
 
 /// The embedded database could not be opened or served.
@@ -126,7 +104,7 @@ impl EmbeddedDynamoDb {
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(async move {
             let stopped = async {
-                // An error means that nobody needs the server any more, which also stops it.
+                // An error means that the value was dropped, which also stops the server.
                 let _ = stopped.await;
             };
             if let Err(reason) =
@@ -135,7 +113,7 @@ impl EmbeddedDynamoDb {
                 tracing::error!(target: "eventdb", reason, "the embedded database stopped");
             }
         });
-        Ok(Self { endpoint, running: Arc::new(Running(Mutex::new(Some(stop)))), server })
+        Ok(Self { endpoint, stop, server })
     }
 
     /// The URL at which it listens, such as `http://127.0.0.1:40123`.
@@ -143,10 +121,9 @@ impl EmbeddedDynamoDb {
         &self.endpoint
     }
 
-    /// A client that is connected to it, with placeholder credentials and region. The database keeps
-    /// running as long as the client exists.
+    /// A client that is connected to it, with placeholder credentials and region.
     pub fn client(&self) -> Client {
-        let credentials = KeepsRunning { _running: Arc::clone(&self.running) };
+        let credentials = Credentials::new("embedded", "embedded", None, None, "embedded");
         Client::from_conf(
             Config::builder()
                 .behavior_version(BehaviorVersion::latest())
@@ -158,13 +135,9 @@ impl EmbeddedDynamoDb {
     }
 
     /// Stops it, and waits until running requests have ended and the file is closed. Drop the
-    /// clients first, so that their idle connections close immediately. Requests of other clients
-    /// fail from then on.
+    /// clients first, so that their idle connections close immediately.
     pub async fn stop(self) {
-        let stop = self.running.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(stop) = stop {
-            let _ = stop.send(());
-        }
+        let _ = self.stop.send(());
         let _ = self.server.await;
     }
 }

@@ -551,3 +551,4 @@ fn is_busy(cancelled: &TransactionCanceledException) -> bool {
 
 // Behind the macro that it uses.
 pub(crate) mod feed;
+pub(crate) mod scan;

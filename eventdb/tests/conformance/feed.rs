@@ -22,14 +22,14 @@ use crate::support::{Store, at, candidate, candidate_of_type, event, with_revisi
 const PARTITIONS: u32 = 4;
 
 /// A feed, and a publisher that writes it.
-struct Listed {
-    store: Arc<Store>,
-    feed: Feed,
-    table: String,
+pub(crate) struct Listed {
+    pub(crate) store: Arc<Store>,
+    pub(crate) feed: Feed,
+    pub(crate) table: String,
 }
 
 /// Runs a test with a new store and a new feed.
-async fn with_feed<F, T>(test: F)
+pub(crate) async fn with_feed<F, T>(test: F)
 where
     F: Fn(Arc<Listed>) -> T + Send + Sync + 'static,
     T: Future<Output = ()> + Send + 'static,
@@ -61,7 +61,7 @@ fn entry(subject: &str, revision: u64) -> FeedEntry {
     FeedEntry::new(&event, None, Listing::Published)
 }
 
-fn entries_of(events: &[Event]) -> Vec<FeedEntry> {
+pub(crate) fn entries_of(events: &[Event]) -> Vec<FeedEntry> {
     events.iter().map(|event| FeedEntry::new(event, None, Listing::Published)).collect()
 }
 
@@ -69,11 +69,15 @@ type Row = HashMap<String, AttributeValue>;
 
 impl Listed {
     /// Lists entries as an invocation of the publisher does.
-    async fn list(&self, entries: impl IntoIterator<Item = FeedEntry>) {
+    pub(crate) async fn list(&self, entries: impl IntoIterator<Item = FeedEntry>) {
         self.list_at(entries, 1_738_074_600_000).await;
     }
 
-    async fn list_at(&self, entries: impl IntoIterator<Item = FeedEntry>, listed_at: i64) {
+    pub(crate) async fn list_at(
+        &self,
+        entries: impl IntoIterator<Item = FeedEntry>,
+        listed_at: i64,
+    ) {
         self.put(chunk::encode_header(PARTITIONS, 1).into()).await;
         let mut by_partition: BTreeMap<u32, Vec<FeedEntry>> = BTreeMap::new();
         for entry in entries {

@@ -29,4 +29,5 @@ mod read_models;
 mod reading;
 mod snapshots;
 mod support;
+mod verify;
 mod writing;

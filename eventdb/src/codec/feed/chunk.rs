@@ -185,6 +185,24 @@ pub fn decode_header(item: &Item) -> Result<Header, InvalidFeedItem> {
     read().map_err(|reason| invalid(item, reason))
 }
 
+/// When the feed with this header was created, in milliseconds, by the publisher's clock.
+pub fn created_at(header: &Item) -> Option<i64> {
+    number(header, feed::CREATED_AT).ok()
+}
+
+/// When a chunk was made, in milliseconds, by the writer's clock.
+///
+/// # Errors
+/// If the item doesn't say it.
+pub fn listed_at(chunk: &Item) -> Result<i64, InvalidFeedItem> {
+    number(chunk, feed::LISTED_AT).map_err(|reason| invalid(chunk, reason))
+}
+
+/// The key of the mark of a feed that lists all events of the store.
+pub fn complete_key() -> Item {
+    key(feed::COMPLETE.to_owned(), 0)
+}
+
 /// The key of the header.
 pub fn header_key() -> Item {
     key(feed::HEADER.to_owned(), 0)

@@ -56,16 +56,36 @@ impl FeedEntry {
     /// The entry of an event. `time_type` is the row's sort key in a table by time, and `None` in a
     /// table by revision.
     pub fn new(event: &Event, time_type: Option<&str>, listing: Listing) -> Self {
-        let usual = item::time_type(event.time, &event.ty);
+        let Event { subject, revision, ty, id, time, .. } = event;
         Self {
-            subject: event.subject.clone(),
-            revision: event.revision,
-            ty: event.ty.clone(),
-            id: event.id.clone(),
-            time: event.time,
-            time_type: time_type.filter(|key| *key != usual).map(str::to_owned),
+            subject: subject.clone(),
+            revision: *revision,
+            ty: ty.clone(),
+            id: id.clone(),
+            time: *time,
+            time_type: None,
             listing,
         }
+        .stored_at(time_type)
+    }
+
+    /// The same entry for a row with this sort key in a table by time.
+    fn stored_at(self, time_type: Option<&str>) -> Self {
+        let usual = item::time_type(self.time, &self.ty);
+        let time_type = time_type.filter(|key| *key != usual).map(str::to_owned);
+        Self { time_type, ..self }
+    }
+
+    /// The entry of an event of which only these attributes are known, as in an index.
+    #[cfg(feature = "dynamodb")]
+    pub(crate) fn of_attributes(
+        (subject, revision): (String, Option<u64>),
+        (ty, id): (String, String),
+        time: DateTime<Utc>,
+        time_type: Option<&str>,
+    ) -> Self {
+        let listing = Listing::Published;
+        Self { subject, revision, ty, id, time, time_type: None, listing }.stored_at(time_type)
     }
 
     /// The row's sort key in a table by time.

@@ -5,8 +5,12 @@ use std::collections::HashMap;
 pub(crate) use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::get_item::GetItemError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::query::QueryError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, ScalarAttributeType};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure,
+    ScalarAttributeType,
+};
 use serde_dynamo::Item;
 
 use crate::codec::feed::chunk::{self, END_ATTRIBUTES};
@@ -14,7 +18,7 @@ use crate::schema::feed;
 use crate::store::capacity::Kind;
 use crate::store::create_table::TableParts;
 use crate::store::error::Error;
-use crate::store::failure::Transmission;
+use crate::store::failure::{Failure, Transmission};
 use crate::store::read::query::{number, string};
 use crate::store::table::Table;
 
@@ -36,6 +40,11 @@ impl Table {
 
     /// The chunks of a partition from this offset on, strongly consistent: at most 1 MB.
     pub(crate) async fn feed_chunks(&self, partition: u32, from: u64) -> Result<FeedItems, Error> {
+        self.feed_items(&chunk::partition_key(partition), from).await
+    }
+
+    /// The items with this partition key from this sort key on, strongly consistent: at most 1 MB.
+    pub(crate) async fn feed_items(&self, partition: &str, from: u64) -> Result<FeedItems, Error> {
         let output = self
             .repeat("Query", || {
                 let request = self
@@ -45,10 +54,7 @@ impl Table {
                     .key_condition_expression("#partition = :partition AND #offset >= :offset")
                     .expression_attribute_names("#partition", feed::PARTITION)
                     .expression_attribute_names("#offset", feed::OFFSET)
-                    .expression_attribute_values(
-                        ":partition",
-                        string(chunk::partition_key(partition)),
-                    )
+                    .expression_attribute_values(":partition", string(partition))
                     .expression_attribute_values(":offset", number(from))
                     .consistent_read(true);
                 send!(self, "Query", Kind::Read, request, |output| output
@@ -63,23 +69,46 @@ impl Table {
 
     /// The last chunk of a partition without its entries, strongly consistent.
     pub(crate) async fn feed_end(&self, partition: u32) -> Result<Option<Item>, Error> {
-        let names = ["#partition", "#offset", "#length", "#tag"];
+        self.feed_last(&chunk::partition_key(partition)).await
+    }
+
+    /// The last item with this partition key, without a chunk's entries, strongly consistent.
+    pub(crate) async fn feed_last(&self, partition: &str) -> Result<Option<Item>, Error> {
+        self.feed_extent(partition, None).await
+    }
+
+    /// The first chunk of a partition from this offset on, without its entries, strongly consistent.
+    pub(crate) async fn feed_first_from(
+        &self,
+        partition: u32,
+        from: u64,
+    ) -> Result<Option<Item>, Error> {
+        self.feed_extent(&chunk::partition_key(partition), Some(from)).await
+    }
+
+    /// Without the entries: the first item from a sort key on, or the last one.
+    async fn feed_extent(&self, partition: &str, from: Option<u64>) -> Result<Option<Item>, Error> {
+        let names = ["#partition", "#offset", "#length", "#tag", "#listed_at"];
         let output = self
             .repeat("Query", || {
                 let mut request = self
                     .client
                     .query()
                     .table_name(&*self.name)
-                    .key_condition_expression("#partition = :partition")
+                    .key_condition_expression(match from {
+                        Some(_) => "#partition = :partition AND #offset >= :offset",
+                        None => "#partition = :partition",
+                    })
                     .projection_expression(names.join(", "))
-                    .expression_attribute_values(
-                        ":partition",
-                        string(chunk::partition_key(partition)),
-                    )
-                    .scan_index_forward(false)
+                    .expression_attribute_values(":partition", string(partition))
+                    .scan_index_forward(from.is_some())
                     .consistent_read(true)
                     .limit(1);
-                for (alias, name) in names.into_iter().zip(END_ATTRIBUTES) {
+                if let Some(from) = from {
+                    request = request.expression_attribute_values(":offset", number(from));
+                }
+                let attributes = END_ATTRIBUTES.into_iter().chain([feed::LISTED_AT]);
+                for (alias, name) in names.into_iter().zip(attributes) {
                     request = request.expression_attribute_names(alias, name);
                 }
                 send!(self, "Query", Kind::Read, request, |output| output
@@ -88,6 +117,34 @@ impl Table {
             })
             .await?;
         Ok(output.items.unwrap_or_default().into_iter().next().map(item))
+    }
+
+    /// Puts an item if no item has its key; otherwise it returns the item that has it.
+    pub(crate) async fn put_in_feed(&self, item: Item) -> Result<Option<Item>, Error> {
+        let mut attempts = self.attempts("PutItem");
+        loop {
+            let request = self
+                .client
+                .put_item()
+                .table_name(&*self.name)
+                .set_item(Some(item.clone().into()))
+                .condition_expression("attribute_not_exists(#partition)")
+                .expression_attribute_names("#partition", feed::PARTITION)
+                .return_values_on_condition_check_failure(
+                    ReturnValuesOnConditionCheckFailure::AllOld,
+                );
+            let put = send!(self, "PutItem", Kind::Write, request, |output| output
+                .consumed_capacity
+                .as_slice())
+            .await;
+            match put {
+                Ok(_) => return Ok(None),
+                Err(Failure::Service(PutItemError::ConditionalCheckFailedException(refused))) => {
+                    return Ok(Some(self::item(refused.item.unwrap_or_default())));
+                }
+                Err(failure) => self.pause_after(failure, &mut attempts).await?,
+            }
+        }
     }
 
     /// Creates the feed's table, unless one of that name is there, and waits until it is ready.
