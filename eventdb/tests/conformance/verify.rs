@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
 };
@@ -11,8 +10,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use eventdb::{
-    CapacityMeter, CompleteEvent, Damage, Event, Feed, FeedEntry, FeedError, Listing, TableLayout,
-    Verification,
+    CapacityMeter, Damage, Event, Feed, FeedEntry, FeedError, Listing, TableLayout, Verification,
 };
 use futures_util::{StreamExt, TryStreamExt};
 use http_body_util::BodyExt;
@@ -42,8 +40,7 @@ impl Listed {
     }
 
     async fn import(&self, event: Event) -> Event {
-        let complete = CompleteEvent::try_from(event).expect("complete");
-        self.store.db.add_events([complete]).await.expect("stored").remove(0)
+        self.store.db.add_events([event]).await.expect("stored").remove(0)
     }
 }
 

@@ -1,0 +1,60 @@
+//! The work of the tool `eventdb`: one module per command in [`verbs`].
+//!
+//! [`arguments`] is the command line, [`connection`] finds the tables, the publisher and the failure
+//! bucket, [`publisher`] passes records to the publisher, and [`output`] prints.
+
+pub mod arguments;
+pub mod connection;
+pub mod failure;
+pub mod output;
+pub mod publisher;
+pub mod verbs;
+
+use crate::arguments::{Arguments, Verb};
+use crate::output::{Output, Stopped, tell};
+use crate::verbs::{Ended, Outcome};
+
+/// Runs a command, and returns the exit status: 0 fine, 1 it found what it looks for, 2 it couldn't run.
+pub async fn run(arguments: Arguments) -> u8 {
+    let mut output = Output::new(arguments.json);
+    let ended = match perform(arguments, &mut output).await {
+        Ok(outcome) => output.flush().map(|()| outcome).map_err(Ended::from),
+        Err(ended) => {
+            // What was found before it failed is still useful.
+            let _ = output.flush();
+            Err(ended)
+        }
+    };
+    match ended {
+        Ok(Outcome::Fine) | Err(Ended::Output(Stopped::ByReader)) => 0,
+        Ok(Outcome::Found) => 1,
+        Err(Ended::Output(stopped)) => {
+            tell(failure::Failure::of("eventdb", &stopped));
+            2
+        }
+        Err(Ended::Failure(failure)) => {
+            tell(format_args!("eventdb: {failure}"));
+            2
+        }
+    }
+}
+
+async fn perform(arguments: Arguments, output: &mut Output) -> Result<Outcome, Ended> {
+    let Arguments { connection, verb, .. } = arguments;
+    let session = match &verb {
+        Verb::CreateTable(_) => connection.open_or_create().await?,
+        _ => connection.open().await?,
+    };
+    let outcome = match verb {
+        Verb::Cat(arguments) => verbs::cat::run(arguments, &session, output).await,
+        Verb::Show(arguments) => verbs::show::run(arguments, &session, output).await,
+        Verb::Append(arguments) => verbs::append::run(arguments, &session, output).await,
+        Verb::Feed(arguments) => verbs::feed::run(arguments, &session, output).await,
+        Verb::Verify(arguments) => verbs::verify::run(arguments, &session, output).await,
+        Verb::Republish(arguments) => verbs::republish::run(arguments, &session, output).await,
+        Verb::Redrive(arguments) => verbs::redrive::run(arguments, &session, output).await,
+        Verb::CreateTable(arguments) => verbs::create_table::run(arguments, &session, output).await,
+    };
+    session.close().await;
+    outcome
+}
