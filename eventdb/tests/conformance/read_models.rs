@@ -390,6 +390,56 @@ async fn a_hole_that_is_known_is_passed_over_with_and_without_a_store() {
 }
 
 #[tokio::test]
+async fn types_that_a_subscription_holds_back_are_passed_over() {
+    with_store(|store| async move {
+        let mut events = Vec::new();
+        for number in 1..=12 {
+            let mut candidate = candidate("book:1", json!({ "number": number }));
+            candidate.ty = format!("book.type-{}", number % 3);
+            events.extend(store.db.add_new_events([candidate]).await.unwrap());
+        }
+        let types = ["book.type-0", "book.type-1"];
+        let delivered: Vec<_> = events.iter().filter(|event| types.contains(&&*event.ty)).collect();
+        let expected = [1, 3, 4, 6, 7, 9, 10, 12];
+        // In order, in reverse, and with one that the filter should have held back.
+        let in_order = delivered.clone();
+        let reverse: Vec<_> = delivered.iter().rev().copied().collect();
+        let all: Vec<_> = events.iter().collect();
+        for deliveries in [in_order, reverse, all] {
+            let memory = Memory::default();
+            let projection =
+                Projection::new(memory.clone()).reading(store.db.clone()).delivering_types(types);
+            for event in deliveries.iter().chain(&deliveries) {
+                projection.handle(&message(event)).await.unwrap();
+            }
+            assert_eq!(memory.revisions("book:1"), expected);
+            assert_eq!(memory.of("book:1").0.revision, 12);
+        }
+        // An event that is missing from the store is a hole, whatever its type was.
+        store.remove(&events[4]).await;
+        let memory = Memory::default();
+        let projection =
+            Projection::new(memory.clone()).reading(store.db.clone()).delivering_types(types);
+        let error = projection.handle(&message(&events[11])).await.unwrap_err();
+        assert!(error.to_string().contains("lacks the revisions 5 to 5"), "{error}");
+        assert_eq!(memory.revisions("book:1"), [1, 3, 4]);
+
+        let without = Projection::new(Memory::default()).delivering_types(types);
+        let unset = Projection::new(Memory::default()).reading(None::<EventDb>);
+        for error in [
+            without.handle(&message(&events[0])).await.unwrap_err(),
+            unset.delivering_types(types).handle(&message(&events[0])).await.unwrap_err(),
+        ] {
+            let ProjectionError::FilterWithoutStore { subject, revision: 1 } = error else {
+                panic!("{error}")
+            };
+            assert_eq!(subject, "book:1");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn two_stores_with_one_subject_are_never_taken_for_each_other() {
     with_store(|store| async move {
         let events = store.fill("user:1", 3).await;
