@@ -13,23 +13,29 @@ export const handler = async (event) => {
     const { id, source, type, subject, time, revision, data } = unmarshall(
       record.dynamodb.NewImage,
     );
+    // A table by revision has JSON text, which is checked and passed on as it is.
+    const isText = typeof data === 'string';
+    if (isText) JSON.parse(data);
     const timestamp = new Date(time).toISOString();
     const sequence = String(revision).padStart(20, '0');
+    const envelope = {
+      specversion: '1.0',
+      id,
+      source,
+      type,
+      subject,
+      time: timestamp,
+      datacontenttype: 'application/json',
+      sequence,
+    };
+    const message = isText
+      ? `${JSON.stringify(envelope).slice(0, -1)},"data":${data}}`
+      : JSON.stringify({ ...envelope, data });
     try {
       await sns.send(
         new PublishCommand({
           TopicArn: process.env.EVENT_TOPIC_ARN,
-          Message: JSON.stringify({
-            specversion: '1.0',
-            id,
-            source,
-            type,
-            subject,
-            time: timestamp,
-            datacontenttype: 'application/json',
-            sequence,
-            data,
-          }),
+          Message: message,
           MessageAttributes: {
             id: attribute(id),
             type: attribute(type),

@@ -51,6 +51,7 @@ pub fn run() {
         "| job | by | wall | to the SDK | CPU | to the SDK | requests | capacity units | allocations |"
     );
     println!("|---|---|---:|---:|---:|---:|---:|---:|---:|");
+    let mut aims = Vec::new();
     let only = std::env::var("EVENTDB_BENCH_JOB").unwrap_or_default();
     for (job, times) in JOBS {
         if !name(job).contains(&only) {
@@ -74,14 +75,15 @@ pub fn run() {
         for (index, contestant) in counted.iter().enumerate() {
             let subject = format!("book:{}-counted", name(job));
             done[index] = runtime.block_on(begin(contestant, job, &subject));
-            count.take();
-            runtime.block_on(work(contestant, job, &subject, &mut done[index]));
-            let (requests, units) = count.take();
+            let (requests, units) =
+                runtime.block_on(counted_work(contestant, job, &subject, &mut done[index], &count));
             let allocations = allocations(&runtime, &contestants[index], job);
             lines.push((contestant.name(), median(&taken[index]), requests, units, allocations));
         }
-        let sdk = lines[1].1;
-        for (mut name, taken, requests, units, allocations) in lines {
+        for (index, (mut name, taken, requests, units, allocations)) in
+            lines.iter().copied().enumerate()
+        {
+            let sdk = lines[by_hand(index)].1;
             if name.starts_with("dynamo-es") && matches!(job, Job::Load { events: 10_000 }) {
                 name = "dynamo-es (cqrs-es), which reads the first 1 MB only";
             }
@@ -94,8 +96,78 @@ pub fn run() {
                 taken.processor.as_secs_f64() / sdk.processor.as_secs_f64(),
             );
         }
+        let taken: Vec<Taken> = lines.iter().map(|line| line.1).collect();
+        aims.extend(aims_of(job, &taken));
+    }
+    println!("\n| aim | measured | allowed | |\n|---|---:|---:|---|");
+    for Aim { what, measured, allowed } in aims {
+        let is_met = if measured <= allowed { "met" } else { "**missed**" };
+        println!("| {what} | {measured:.2} | {allowed} | {is_met} |");
     }
     decoding();
+}
+
+/// The contestants in the order of [`Contestant::all`].
+mod at {
+    pub const BY_TIME: usize = 0;
+    pub const BY_TIME_BY_HAND: usize = 1;
+    pub const BY_REVISION: usize = 2;
+    pub const BY_REVISION_BY_HAND: usize = 3;
+    pub const EVENT_STORE_ADAPTER: usize = 5;
+    pub const DYNAMO_ES: usize = 6;
+}
+
+/// The contestant that does the same by hand.
+fn by_hand(index: usize) -> usize {
+    if index <= at::BY_TIME_BY_HAND { at::BY_TIME_BY_HAND } else { at::BY_REVISION_BY_HAND }
+}
+
+/// What one version must keep.
+struct Aim {
+    what: String,
+    measured: f64,
+    allowed: f64,
+}
+
+fn aims_of(job: Job, taken: &[Taken]) -> Vec<Aim> {
+    let wall =
+        |one: usize, other: usize| taken[one].wall.as_secs_f64() / taken[other].wall.as_secs_f64();
+    let aim = |what: &str, measured, allowed| Aim {
+        what: format!("{}: {what}", title(job)),
+        measured,
+        allowed,
+    };
+    let mut aims = Vec::new();
+    for (layout, ours, by_hand) in [
+        ("by time", at::BY_TIME, at::BY_TIME_BY_HAND),
+        ("by revision", at::BY_REVISION, at::BY_REVISION_BY_HAND),
+    ] {
+        let ratio = wall(ours, by_hand);
+        aims.push(aim(&format!("wall {layout} compared with the SDK by hand"), ratio, 1.05));
+        if matches!(job, Job::Append { events: 1 }) {
+            let [ours, by_hand] = [ours, by_hand].map(|of| taken[of].processor.as_secs_f64() * 1e6);
+            let more = ours - by_hand;
+            aims.push(aim(&format!("µs of CPU {layout} on top of the SDK by hand"), more, 20.0));
+        }
+    }
+    let against = |other, name: &str, allowed| {
+        aim(
+            &format!("wall by revision compared with {name}"),
+            wall(at::BY_REVISION, other),
+            allowed,
+        )
+    };
+    match job {
+        Job::Append { events: 1 } => aims.extend([
+            against(at::DYNAMO_ES, "dynamo-es", 0.5),
+            against(at::EVENT_STORE_ADAPTER, "event-store-adapter-rs", 0.5),
+        ]),
+        Job::Append { .. } => {}
+        Job::Load { .. } => {
+            aims.push(against(at::EVENT_STORE_ADAPTER, "event-store-adapter-rs (aim 1.2)", 1.4));
+        }
+    }
+    aims
 }
 
 fn name(job: Job) -> String {
@@ -122,7 +194,8 @@ async fn fill(contestant: &Contestant, subject: &str, events: u64) {
     while revision < events {
         // dynamo-es takes no more in one call.
         let count = (events - revision).min(25);
-        contestant.append(subject, revision, count).await;
+        let at = contestant.at(subject, revision).await;
+        contestant.append(at, revision, count).await;
         revision += count;
         // Until the clock has caught up with the times of the burst.
         tokio::time::sleep(Duration::from_millis(count)).await;
@@ -131,19 +204,56 @@ async fn fill(contestant: &Contestant, subject: &str, events: u64) {
 
 /// The next job of its kind; appends go round over subjects, for times of a burst run ahead of the
 /// clock, and a subject that is written again within that would not be a usual one.
-async fn work(contestant: &Contestant, job: Job, subjects: &str, done: &mut u64) {
+async fn work(contestant: &Contestant, job: Job, subjects: &str, done: &mut u64) -> Taken {
+    let begin = || (Instant::now(), ProcessTime::now());
+    let taken = |(wall, processor): (Instant, ProcessTime)| Taken {
+        wall: wall.elapsed(),
+        processor: processor.elapsed(),
+    };
     match job {
         Job::Append { events } => {
             let subject = format!("{subjects}-{}", *done % SUBJECTS);
-            contestant.append(&subject, *done / SUBJECTS * events, events).await;
+            let revision = *done / SUBJECTS * events;
+            let at = contestant.at(&subject, revision).await;
+            let began = begin();
+            contestant.append(at, revision, events).await;
             *done += 1;
+            taken(began)
         }
         Job::Load { events } => {
-            let loaded = contestant.load(&format!("book:{events:05}")).await;
+            let subject = format!("book:{events:05}");
+            let began = begin();
+            let loaded = contestant.load(&subject).await;
+            let taken = taken(began);
             let reads_one_page_only = matches!(contestant, Contestant::DynamoEs(_));
             assert!(loaded as u64 == events || reads_one_page_only, "{loaded} of {events}");
+            taken
         }
     }
+}
+
+/// The requests and units of one job.
+async fn counted_work(
+    contestant: &Contestant,
+    job: Job,
+    subjects: &str,
+    done: &mut u64,
+    count: &Count,
+) -> (u64, f64) {
+    match job {
+        Job::Append { events } => {
+            let subject = format!("{subjects}-{}", *done % SUBJECTS);
+            let revision = *done / SUBJECTS * events;
+            let at = contestant.at(&subject, revision).await;
+            count.take();
+            contestant.append(at, revision, events).await;
+        }
+        Job::Load { events } => {
+            count.take();
+            contestant.load(&format!("book:{events:05}")).await;
+        }
+    }
+    count.take()
 }
 
 /// Lets each subject have events already: a first one is another job.
@@ -159,21 +269,36 @@ async fn begin(contestant: &Contestant, job: Job, subjects: &str) -> u64 {
 
 async fn measure(contestant: &Contestant, job: Job, times: u32, subject: &str) -> Taken {
     let mut done = begin(contestant, job, subject).await;
-    let (wall, processor) = (Instant::now(), ProcessTime::now());
+    let (mut wall, mut processor) = (Duration::ZERO, Duration::ZERO);
     for _ in 0..times {
-        work(contestant, job, subject, &mut done).await;
+        let taken = work(contestant, job, subject, &mut done).await;
+        wall += taken.wall;
+        processor += taken.processor;
     }
-    Taken { wall: wall.elapsed() / times, processor: processor.elapsed() / times }
+    Taken { wall: wall / times, processor: processor / times }
 }
 
 /// How often memory was allocated for one job.
 fn allocations(runtime: &Runtime, contestant: &Contestant, job: Job) -> u64 {
     let subject = format!("book:{}-allocations", name(job));
     let mut done = runtime.block_on(begin(contestant, job, &subject));
-    let mut once = || runtime.block_on(work(contestant, job, &subject, &mut done));
     // The first may have a connection to open.
-    once();
-    allocation_counter::measure(once).count_total
+    runtime.block_on(work(contestant, job, &subject, &mut done));
+    match job {
+        Job::Append { events } => {
+            let revision = done / SUBJECTS * events;
+            let subject = format!("{subject}-{}", done % SUBJECTS);
+            let at = runtime.block_on(contestant.at(&subject, revision));
+            let append = || runtime.block_on(contestant.append(at, revision, events));
+            allocation_counter::measure(append).count_total
+        }
+        Job::Load { .. } => {
+            let load = || {
+                runtime.block_on(work(contestant, job, &subject, &mut done));
+            };
+            allocation_counter::measure(load).count_total
+        }
+    }
 }
 
 fn median(taken: &[Taken]) -> Taken {

@@ -13,7 +13,8 @@ use dynamo_es::DynamoEventRepository;
 use event_store_adapter_rs::{
     AggregateId, DynamoDbOptions, DynamoDbTables, EventEnvelope, EventStoreForDynamoDB,
 };
-use eventdb::{EventCandidate, EventDb, Precondition};
+use eventdb::{EventCandidate, EventDb, Precondition, TableLayout};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -30,21 +31,48 @@ pub fn data(filling: usize) -> Value {
     json!({ "userId": "user:456", "dueDate": "2025-02-15", "filling": "x".repeat(filling) })
 }
 
+/// The same as a type.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Borrowed {
+    user_id: String,
+    due_date: String,
+    filling: String,
+}
+
+fn borrowed(filling: usize) -> Borrowed {
+    Borrowed {
+        user_id: "user:456".to_owned(),
+        due_date: "2025-02-15".to_owned(),
+        filling: "x".repeat(filling),
+    }
+}
+
+const WITHOUT_INDEXES: &str = "EventdbEventsWithoutIndexes";
+
+fn table(of: &str, layout: TableLayout) -> String {
+    format!("{of}Events-{layout}")
+}
+
 /// A contestant.
 pub enum Contestant {
-    Eventdb(EventDb),
-    Sdk(Client),
-    EventStoreAdapter(EventStoreForDynamoDB<BookId, (), Value>),
+    /// With the layout of its table and its name.
+    Eventdb(EventDb, TableLayout, &'static str),
+    Sdk(Client, TableLayout),
+    EventStoreAdapter(EventStoreForDynamoDB<BookId, (), Borrowed>),
     DynamoEs(DynamoEventRepository),
 }
 
 impl Contestant {
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 7;
 
     /// Creates the tables of all.
     pub async fn create_tables(client: &Client) {
-        create_event_table(client, "EventdbEvents").await;
-        create_event_table(client, "SdkEvents").await;
+        for layout in [TableLayout::ByTime, TableLayout::ByRevision] {
+            create_event_table(client, &table("Eventdb", layout), layout, false).await;
+            create_event_table(client, &table("Sdk", layout), layout, false).await;
+        }
+        create_event_table(client, WITHOUT_INDEXES, TableLayout::ByRevision, true).await;
         let text = || ScalarAttributeType::S;
         let number = || ScalarAttributeType::N;
         create_table(client, "Journal", &[("aid", text()), ("seq_nr", number())]).await;
@@ -57,6 +85,7 @@ impl Contestant {
 
     /// All of them, on the given client.
     pub async fn all(client: &Client) -> [Self; Self::COUNT] {
+        use TableLayout::{ByRevision, ByTime};
         let tables = DynamoDbTables {
             journal_table_name: "Journal".to_owned(),
             snapshot_table_name: "JournalSnapshots".to_owned(),
@@ -66,31 +95,58 @@ impl Contestant {
         let adapter =
             EventStoreForDynamoDB::open(client.clone(), tables, DynamoDbOptions::default()).await;
         [
-            Self::Eventdb(EventDb::new(client.clone(), "EventdbEvents")),
-            Self::Sdk(client.clone()),
+            Self::eventdb(client, table("Eventdb", ByTime), ByTime, "eventdb by time"),
+            Self::Sdk(client.clone(), ByTime),
+            Self::eventdb(client, table("Eventdb", ByRevision), ByRevision, "eventdb by revision"),
+            Self::Sdk(client.clone(), ByRevision),
+            Self::eventdb(
+                client,
+                WITHOUT_INDEXES.to_owned(),
+                ByRevision,
+                "eventdb by revision, without its two indexes",
+            ),
             Self::EventStoreAdapter(adapter.unwrap()),
             Self::DynamoEs(DynamoEventRepository::new(client.clone())),
         ]
     }
 
+    fn eventdb(client: &Client, table: String, layout: TableLayout, name: &'static str) -> Self {
+        Self::Eventdb(EventDb::new(client.clone(), table).with_layout(layout), layout, name)
+    }
+
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Eventdb(_) => "eventdb",
-            Self::Sdk(_) => "aws-sdk-dynamodb by hand",
+            Self::Eventdb(_, _, name) => name,
+            Self::Sdk(_, TableLayout::ByTime) => "aws-sdk-dynamodb by hand, by time",
+            Self::Sdk(..) => "aws-sdk-dynamodb by hand, by revision",
             Self::EventStoreAdapter(_) => "event-store-adapter-rs",
             Self::DynamoEs(_) => "dynamo-es (cqrs-es)",
         }
     }
 
+    /// Reads what makes a revision a known one, as loading an aggregate does. This isn't part of the
+    /// append that is measured.
+    pub async fn at(&self, subject: &str, revision: u64) -> Precondition {
+        let stated = || Precondition::subject_is_at_revision(subject, revision);
+        match self {
+            Self::Eventdb(db, TableLayout::ByRevision, _) => {
+                let last = db.fetch_events_for_subject(subject).backwards().limit(1).await.unwrap();
+                last.known_revision().cloned().map_or_else(stated, Precondition::from)
+            }
+            _ => stated(),
+        }
+    }
+
     /// Appends so many events of half a KB to a subject that is at the given revision.
-    pub async fn append(&self, subject: &str, revision: u64, count: u64) {
-        self.append_filled(subject, revision, count, HALF_A_KB).await;
+    pub async fn append(&self, at: Precondition, revision: u64, count: u64) {
+        self.append_filled(at, revision, count, HALF_A_KB).await;
     }
 
     /// Appends so many events with so many bytes of filling.
-    pub async fn append_filled(&self, subject: &str, revision: u64, count: u64, filling: usize) {
+    pub async fn append_filled(&self, at: Precondition, revision: u64, count: u64, filling: usize) {
+        let subject = &*at.subject.clone();
         match self {
-            Self::Eventdb(db) => {
+            Self::Eventdb(db, ..) => {
                 let candidates = (0..count).map(|_| {
                     EventCandidate::builder()
                         .source(SOURCE)
@@ -99,15 +155,19 @@ impl Contestant {
                         .data(data(filling))
                         .build()
                 });
-                let at = Precondition::subject_is_at_revision(subject, revision);
                 db.add_new_events(candidates).only_if(at).await.unwrap();
             }
-            Self::Sdk(client) => append_by_hand(client, subject, revision, count, filling).await,
+            Self::Sdk(client, TableLayout::ByTime) => {
+                append_by_hand(client, subject, revision, count, filling).await;
+            }
+            Self::Sdk(client, _) => {
+                append_by_hand_by_revision(client, subject, revision, count, filling).await;
+            }
             // It has no append of several events.
             Self::EventStoreAdapter(store) => {
                 for sequence in revision + 1..=revision + count {
                     let id = BookId(subject.to_owned());
-                    let event = EventEnvelope::new(id, sequence, Utc::now(), data(filling));
+                    let event = EventEnvelope::new(id, sequence, Utc::now(), borrowed(filling));
                     store.persist_event(event).await.unwrap();
                 }
             }
@@ -130,17 +190,40 @@ impl Contestant {
         }
     }
 
-    /// Loads all events of a subject; returns how many.
+    /// Loads all events of a subject, each with its data as a type; returns how many.
     pub async fn load(&self, subject: &str) -> usize {
         match self {
-            Self::Eventdb(db) => db.fetch_events_for_subject(subject).await.unwrap().events.len(),
-            Self::Sdk(client) => load_by_hand(client, subject).await.len(),
+            Self::Eventdb(db, ..) => {
+                let events = db.fetch_events_for_subject(subject).await.unwrap().events;
+                let typed = events.into_iter().map(|event| {
+                    let data = event.data_as::<Borrowed>().unwrap();
+                    (event, data)
+                });
+                typed.collect::<Vec<_>>().len()
+            }
+            Self::Sdk(client, TableLayout::ByTime) => {
+                load_by_hand::<Row>(client, &table("Sdk", TableLayout::ByTime), subject).await.len()
+            }
+            Self::Sdk(client, layout) => {
+                let rows: Vec<RowByRevision> =
+                    load_by_hand(client, &table("Sdk", *layout), subject).await;
+                let typed = rows.into_iter().map(|row| {
+                    let data: Borrowed = serde_json::from_str(&row.data).unwrap();
+                    (row, data)
+                });
+                typed.collect::<Vec<_>>().len()
+            }
             Self::EventStoreAdapter(store) => {
                 let id = BookId(subject.to_owned());
                 store.get_events_by_id_since_seq_nr(&id, 1).await.unwrap().len()
             }
             Self::DynamoEs(repository) => {
-                repository.get_events::<cqrs::Book>(subject).await.unwrap().len()
+                let events = repository.get_events::<cqrs::Book>(subject).await.unwrap();
+                let typed = events.into_iter().map(|event| {
+                    let data: Borrowed = serde_json::from_value(event.payload).unwrap();
+                    (event.sequence, data)
+                });
+                typed.collect::<Vec<_>>().len()
             }
         }
     }
@@ -172,11 +255,28 @@ pub struct Row {
     time: i64,
     pk_all: String,
     revision: u64,
-    data: Value,
+    data: Borrowed,
+}
+
+/// The same in a table by revision.
+#[derive(Serialize, Deserialize)]
+struct RowByRevision {
+    subject: String,
+    revision: u64,
+    id: String,
+    #[serde(rename = "type")]
+    ty: String,
+    source: String,
+    time: i64,
+    pk_all: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject_partition: Option<String>,
+    data: String,
 }
 
 /// The very requests that eventdb sends.
 async fn append_by_hand(client: &Client, subject: &str, revision: u64, count: u64, filling: usize) {
+    let table = table("Sdk", TableLayout::ByTime);
     let first = Utc::now().timestamp_millis();
     let rows: Vec<Row> = (0..count)
         .map(|place| {
@@ -190,7 +290,7 @@ async fn append_by_hand(client: &Client, subject: &str, revision: u64, count: u6
                 time,
                 pk_all: "all".to_owned(),
                 revision: revision + place + 1,
-                data: data(filling),
+                data: borrowed(filling),
             }
         })
         .collect();
@@ -198,7 +298,7 @@ async fn append_by_hand(client: &Client, subject: &str, revision: u64, count: u6
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let number = |number: i64| AttributeValue::N(number.to_string());
     let mut head = Update::builder()
-        .table_name("SdkEvents")
+        .table_name(&*table)
         .key("subject", text(&format!("$head/{subject}")))
         .key("time_type", text("$head"))
         .update_expression(
@@ -221,7 +321,7 @@ async fn append_by_hand(client: &Client, subject: &str, revision: u64, count: u6
     let mut actions = vec![TransactWriteItem::builder().update(head.build().unwrap()).build()];
     for row in &rows {
         let put = Put::builder()
-            .table_name("SdkEvents")
+            .table_name(&*table)
             .set_item(Some(serde_dynamo::to_item(row).unwrap()))
             .condition_expression("attribute_not_exists(#subject)")
             .expression_attribute_names("#subject", "subject")
@@ -240,13 +340,78 @@ async fn append_by_hand(client: &Client, subject: &str, revision: u64, count: u6
         .unwrap();
 }
 
-async fn load_by_hand(client: &Client, subject: &str) -> Vec<Row> {
+/// The very requests that eventdb sends by revision: a Put for one event, a transaction of Puts for
+/// several.
+async fn append_by_hand_by_revision(
+    client: &Client,
+    subject: &str,
+    revision: u64,
+    count: u64,
+    filling: usize,
+) {
+    let table = table("Sdk", TableLayout::ByRevision);
+    let partition = eventdb::internals::item::partition_of(subject);
+    let first = Utc::now().timestamp_millis();
+    let items = (0..count).map(|place| {
+        let row = RowByRevision {
+            subject: subject.to_owned(),
+            revision: revision + place + 1,
+            id: uuid::Uuid::now_v7().to_string(),
+            ty: TYPE.to_owned(),
+            source: SOURCE.to_owned(),
+            time: first + i64::try_from(place).unwrap(),
+            pk_all: format!("all-{partition:02}"),
+            subject_partition: (revision + place == 0).then(|| format!("subjects-{partition:02}")),
+            data: serde_json::to_string(&borrowed(filling)).unwrap(),
+        };
+        serde_dynamo::to_item(row).unwrap()
+    });
+    let all_old = ReturnValuesOnConditionCheckFailure::AllOld;
+    let is_free = "attribute_not_exists(#subject)";
+    if count == 1 {
+        for item in items {
+            client
+                .put_item()
+                .table_name(&*table)
+                .set_item(Some(item))
+                .condition_expression(is_free)
+                .expression_attribute_names("#subject", "subject")
+                .return_values_on_condition_check_failure(all_old.clone())
+                .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
+                .send()
+                .await
+                .unwrap();
+        }
+        return;
+    }
+    let actions = items.map(|item| {
+        let put = Put::builder()
+            .table_name(&*table)
+            .set_item(Some(item))
+            .condition_expression(is_free)
+            .expression_attribute_names("#subject", "subject")
+            .return_values_on_condition_check_failure(all_old.clone())
+            .build()
+            .unwrap();
+        TransactWriteItem::builder().put(put).build()
+    });
+    client
+        .transact_write_items()
+        .set_transact_items(Some(actions.collect()))
+        .client_request_token(uuid::Uuid::now_v7().to_string())
+        .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
+        .send()
+        .await
+        .unwrap();
+}
+
+async fn load_by_hand<R: DeserializeOwned>(client: &Client, table: &str, subject: &str) -> Vec<R> {
     let mut rows = Vec::new();
     let mut start: Option<HashMap<String, AttributeValue>> = None;
     loop {
         let page = client
             .query()
-            .table_name("SdkEvents")
+            .table_name(table)
             .key_condition_expression("#subject = :subject")
             .expression_attribute_names("#subject", "subject")
             .expression_attribute_values(":subject", AttributeValue::S(subject.to_owned()))
@@ -256,7 +421,7 @@ async fn load_by_hand(client: &Client, subject: &str) -> Vec<Row> {
             .send()
             .await
             .unwrap();
-        rows.extend(serde_dynamo::from_items::<_, Row>(page.items.unwrap_or_default()).unwrap());
+        rows.extend(serde_dynamo::from_items::<_, R>(page.items.unwrap_or_default()).unwrap());
         start = page.last_evaluated_key;
         if start.is_none() {
             return rows;

@@ -18,6 +18,7 @@ use aws_sdk_dynamodb::types::{
 };
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_types::body::SdkBody;
+use eventdb::{EventDb, TableLayout};
 use serde_json::Value;
 
 /// Serves until the standard input ends, that is until the process that started it is gone.
@@ -157,8 +158,17 @@ pub async fn create_table(client: &Client, name: &str, keys: &[(&str, ScalarAttr
 
 /// Our table, without its stream: the engine searches the whole stream for each write, which AWS
 /// doesn't.
-pub async fn create_event_table(client: &Client, name: &str) {
-    eventdb::EventDb::create_table(client, name).await.unwrap();
+pub async fn create_event_table(
+    client: &Client,
+    name: &str,
+    layout: TableLayout,
+    without_indexes: bool,
+) {
+    let mut table = EventDb::create_table(client, name).layout(layout);
+    if without_indexes {
+        table = table.without_all_events_by_time().without_all_events_by_id();
+    }
+    table.await.unwrap();
     let off = StreamSpecification::builder().stream_enabled(false).build().unwrap();
     client.update_table().table_name(name).stream_specification(off).send().await.unwrap();
 }

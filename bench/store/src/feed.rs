@@ -8,7 +8,9 @@ use eventdb::internals::feed::append::PartitionAppend;
 use eventdb::internals::feed::chunk::{self, End};
 use eventdb::internals::feed::partition_of;
 use eventdb::serde_json::json;
-use eventdb::{CapacityMeter, Event, EventCandidate, EventDb, Feed, FeedEntry, Listing};
+use eventdb::{
+    CapacityMeter, Event, EventCandidate, EventDb, Feed, FeedEntry, Listing, TableLayout,
+};
 use futures_util::TryStreamExt;
 
 use crate::engine::{Engine, create_event_table};
@@ -29,7 +31,7 @@ pub fn run() {
 }
 
 async fn follow(client: &Client) {
-    create_event_table(client, "Events").await;
+    create_event_table(client, "Events", TableLayout::ByTime, false).await;
     let db = EventDb::new(client.clone(), "Events");
     let events = store(&db).await;
     println!("| entries | read | per second | read units per 1,000 | most memory resident |");

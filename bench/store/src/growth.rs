@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::Client;
 use eventdb::{
     Aggregate, DomainEvent, EventCandidate, EventDb, Precondition, Repository, Snapshots,
-    UnknownTypes,
+    TableLayout, UnknownTypes,
 };
 use futures_util::TryStreamExt;
 use plotters::prelude::{
-    BLACK, BLUE, ChartBuilder, Circle, Color, IntoDrawingArea, IntoLogRange, LineSeries, RED,
-    SVGBackend, WHITE,
+    BLACK, BLUE, CYAN, ChartBuilder, Circle, Color, GREEN, IntoDrawingArea, IntoLogRange,
+    LineSeries, MAGENTA, RED, SVGBackend, WHITE,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,7 @@ use crate::engine::{Count, Engine, create_event_table};
 
 const SOURCE: &str = "https://library.example.com";
 const SUBJECT: &str = "book:123";
+const LAYOUTS: [TableLayout; 2] = [TableLayout::ByTime, TableLayout::ByRevision];
 const APPENDS: usize = 200;
 const LOADS: usize = 5;
 
@@ -67,9 +68,11 @@ pub fn run() {
     let engine = Engine::start();
     let count = Count::default();
     let (client, counting) = (engine.client(), engine.counting_client(&count));
-    let sizes = runtime.block_on(async {
-        create_event_table(&client, "Events").await;
-        sizes(&client, &counting, &count).await
+    let sizes = LAYOUTS.map(|layout| {
+        runtime.block_on(async {
+            create_event_table(&client, &layout.to_string(), layout, false).await;
+            sizes(&client, &counting, &count, layout).await
+        })
     });
     write(&sizes);
 }
@@ -100,14 +103,20 @@ async fn fill(db: &EventDb, subject: &str, from: u64, to: u64) {
     }
 }
 
-async fn sizes(client: &Client, counting: &Client, count: &Count) -> Vec<Size> {
-    let db = EventDb::new(client.clone(), "Events");
-    let counted = EventDb::new(counting.clone(), "Events");
+async fn sizes(
+    client: &Client,
+    counting: &Client,
+    count: &Count,
+    layout: TableLayout,
+) -> Vec<Size> {
+    let open =
+        |client: &Client| EventDb::new(client.clone(), layout.to_string()).with_layout(layout);
+    let (db, counted) = (open(client), open(counting));
     let policy = Snapshots { name: "book", version: 1, every: 100 };
     let books = Repository::<Book>::new(&db, SOURCE);
     let mut sizes = Vec::new();
     for events in [1, 10, 100, 1_000, 10_000, 100_000] {
-        eprintln!("a subject of {events} events …");
+        eprintln!("{layout}: a subject of {events} events …");
         let subject = &*format!("book:{events}");
         fill(&db, subject, 0, events).await;
         let mut revision = events;
@@ -135,14 +144,14 @@ async fn sizes(client: &Client, counting: &Client, count: &Count) -> Vec<Size> {
 
         let mut appends = Vec::new();
         for _ in 0..APPENDS {
-            let at = Precondition::subject_is_at_revision(subject, revision);
+            let at = at(&db, subject, revision).await;
             let began = Instant::now();
             db.add_new_events([candidate(subject)]).only_if(at).await.unwrap();
             appends.push(began.elapsed());
             revision += 1;
         }
         appends.sort_unstable();
-        let at = Precondition::subject_is_at_revision(subject, revision);
+        let at = at(&counted, subject, revision).await;
         count.take();
         counted.add_new_events([candidate(subject)]).only_if(at).await.unwrap();
         let (_, append_units) = count.take();
@@ -159,6 +168,13 @@ async fn sizes(client: &Client, counting: &Client, count: &Count) -> Vec<Size> {
         });
     }
     sizes
+}
+
+/// The revision as a known one, as loading gives it.
+async fn at(db: &EventDb, subject: &str, revision: u64) -> Precondition {
+    let last = db.fetch_events_for_subject(subject).backwards().limit(1).await.unwrap();
+    let stated = || Precondition::subject_is_at_revision(subject, revision);
+    last.known_revision().cloned().map_or_else(stated, Precondition::from)
 }
 
 /// A burst gives times ahead of the clock, and an append on it at a stated revision takes a second
@@ -186,7 +202,7 @@ async fn memory(client: &Client) -> Vec<(u64, u64, u64)> {
     for events in [10_000_u64, 100_000, 1_000_000] {
         eprintln!("streaming {events} events …");
         let table = format!("Events{events}");
-        create_event_table(client, &table).await;
+        create_event_table(client, &table, TableLayout::ByTime, false).await;
         let db = EventDb::new(client.clone(), table);
         fill(&db, SUBJECT, 0, events).await;
         let mut most = [0, 0];
@@ -227,15 +243,33 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
 }
 
-fn write(sizes: &[Size]) {
+fn write(sizes: &[Vec<Size>; 2]) {
     let mut text = String::from(
         "# Growth\n\nWritten by `npm run bench:growth`, with the embedded engine in a process of its \
          own: times are for comparing one size with another, not for AWS; requests and units are \
          what AWS would count. Events of 0.5 KB.\n\nAppends at a known \
          revision (the median of 200), and loading an aggregate: whole, and with a snapshot that \
-         is 100 events old.\n\n| events | append | write units | load | read units | requests | \
-         with a snapshot | read units | requests |\n|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+         is 100 events old.\n",
     );
+    for (title, sizes) in ["In a table by time", "In a table by revision"].iter().zip(sizes) {
+        write!(
+            text,
+            "\n## {title}\n\n| events | append | write units | load | read units | requests | \
+         with a snapshot | read units | requests |\n|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+        )
+        .unwrap();
+        rows(&mut text, sizes);
+    }
+    text.push_str(
+        "\n![Time of an append and of a load as the subject grows](growth.svg)\n\n\
+         What memory it takes to read many: [streaming.md](streaming.md).\n",
+    );
+    std::fs::write(docs().join("growth.md"), &text).unwrap();
+    plot(sizes);
+    println!("{text}");
+}
+
+fn rows(text: &mut String, sizes: &[Size]) {
     for size in sizes {
         writeln!(
             text,
@@ -252,13 +286,6 @@ fn write(sizes: &[Size]) {
         )
         .unwrap();
     }
-    text.push_str(
-        "\n![Time of an append and of a load as the subject grows](growth.svg)\n\n\
-         What memory it takes to read many: [streaming.md](streaming.md).\n",
-    );
-    std::fs::write(docs().join("growth.md"), &text).unwrap();
-    plot(sizes);
-    println!("{text}");
 }
 
 fn write_streaming(memory: &[(u64, u64, u64)]) {
@@ -275,7 +302,7 @@ fn write_streaming(memory: &[(u64, u64, u64)]) {
     println!("{text}");
 }
 
-fn plot(sizes: &[Size]) {
+fn plot([by_time, by_revision]: &[Vec<Size>; 2]) {
     let path = docs().join("growth.svg");
     let area = SVGBackend::new(&path, (720, 420)).into_drawing_area();
     area.fill(&WHITE).unwrap();
@@ -293,12 +320,15 @@ fn plot(sizes: &[Size]) {
         .draw()
         .unwrap();
     type Of = fn(&Size) -> Duration;
-    let series: [(&str, Of, _); 3] = [
-        ("append", |size| size.append, BLUE),
-        ("load", |size| size.load, RED),
-        ("load with a snapshot", |size| size.with_snapshot, BLACK),
+    let series: [(&str, &[Size], Of, _); 6] = [
+        ("append by time", by_time, |size| size.append, BLUE),
+        ("load by time", by_time, |size| size.load, RED),
+        ("load with a snapshot by time", by_time, |size| size.with_snapshot, BLACK),
+        ("append by revision", by_revision, |size| size.append, CYAN),
+        ("load by revision", by_revision, |size| size.load, MAGENTA),
+        ("load with a snapshot by revision", by_revision, |size| size.with_snapshot, GREEN),
     ];
-    for (name, of, colour) in series {
+    for (name, sizes, of, colour) in series {
         let points: Vec<_> =
             sizes.iter().map(|size| (size.events as f64, milliseconds(of(size)))).collect();
         chart
