@@ -308,7 +308,7 @@ const measure = async ({ command, environment: more = {} }, layout) => {
 const runs = contestants.map(() => []);
 for (let run = 0; run < RUNS; run += 1) {
   for (const [index, contestant] of contestants.entries()) {
-    // Each layout in a process of its own.
+    // Each layout in a separate process.
     runs[index].push({
       ...(await measure(contestant, 'by revision')),
       ...(await measure(contestant, 'by time')),

@@ -136,8 +136,9 @@ pub use {
     store::error::{CompleteEvent, Conflict, Error, IdReuse, StoredEvent, UnsettledEvents},
     store::precondition::{ExpectedState, KnownRevision, Precondition, SubjectState},
     store::{
-        AddEvents, AddNewEvents, CapacityMeter, ConsumedCapacity, CreateTable, EventDb, FetchEvent,
-        FetchEvents, History, InvalidTableLayout, MissingRevisions, TableLayout, TimeLimits,
+        AddEvents, AddNewEvents, CapacityMeter, ConsumedCapacity, CopyError, CopyEvents,
+        CopyReport, CreateTable, EventDb, FetchEvent, FetchEvents, History, InvalidTableLayout,
+        Misfit, MissingRevisions, TableLayout, TimeLimits,
     },
     subscribe::dynamodb_read_model::{DynamoDbReadModel, PositionTable, ReadModelError},
 };

@@ -563,9 +563,47 @@ fn check_time(event: &Event, findings: &mut Findings) {
     }
 }
 
+/// What prevents a stored event from being copied into a table with these rules. The rules for new
+/// events, such as that a source is a URI-reference, don't count.
+#[cfg(feature = "dynamodb")]
+pub(crate) fn misfits(event: &Event, before: Option<&Event>, rules: Rules) -> Vec<String> {
+    let mut findings = Findings::default();
+    let longest = |name: &str, text: &str, most: usize, findings: &mut Findings| {
+        if text.len() > most {
+            findings.add(name, format!("has {} bytes; it must have at most {most}", text.len()));
+        }
+    };
+    longest(attribute::SUBJECT, &event.subject, rules.subject_bytes, &mut findings);
+    let data = if rules.times_increase {
+        longest(attribute::TYPE, &event.ty, limit::TYPE_BYTES, &mut findings);
+        check_time(event, &mut findings);
+        // Two events of one time are in order if their types are, as those of the original library.
+        let key = |event: &Event| item::time_type(event.time, &event.ty);
+        if let Some(before) = before.filter(|before| key(event) <= key(before)) {
+            findings.add(
+                attribute::TIME,
+                format!(
+                    "is {}, which isn't after {}, the time of the event before it; in a table by \
+                     time, the times of a subject must increase",
+                    cloud_event::timestamp(event.time),
+                    cloud_event::timestamp(before.time)
+                ),
+            );
+        }
+        json_text::check_storable(event.data.as_json())
+    } else {
+        json_text::check(event.data.as_json())
+    };
+    if let Err(problem) = data {
+        findings.add(attribute::DATA, problem);
+    }
+    check_item_size(event, rules, &mut findings);
+    findings.errors.iter().map(ToString::to_string).collect()
+}
+
 fn check_sizes(event: &Event, message_bytes: usize, rules: Rules, findings: &mut Findings) {
     // A table by revision makes the text here, of which the message's size is then counted.
-    let item_size = (rules.item_size)(event);
+    check_item_size(event, rules, findings);
     let size = message::largest_size(event);
     if size > message_bytes {
         findings.add(
@@ -576,6 +614,9 @@ fn check_sizes(event: &Event, message_bytes: usize, rules: Rules, findings: &mut
             ),
         );
     }
+}
+
+fn check_item_size(event: &Event, rules: Rules, findings: &mut Findings) {
     // The copies of the three keys in the local index count.
     let keys = [attribute::SUBJECT, attribute::TIME_TYPE, attribute::TYPE];
     let in_local_index: usize = keys.iter().map(|name| name.len()).sum::<usize>()
@@ -583,7 +624,7 @@ fn check_sizes(event: &Event, message_bytes: usize, rules: Rules, findings: &mut
         + item::time_type_size(&event.ty)
         + event.ty.len();
     let key_bytes = if rules.has_local_index { in_local_index } else { 0 };
-    let size = item_size + key_bytes;
+    let size = (rules.item_size)(event) + key_bytes;
     if size > limit::ITEM_BYTES {
         findings.add(
             attribute::DATA,

@@ -37,11 +37,7 @@ impl Command {
     /// The guard of an append with these events. It has no index attributes, so it isn't in any
     /// index and is never published.
     pub(crate) fn guard(&self, layout: TableLayout, events: &[Event]) -> SdkItem {
-        let keys: Vec<EventKey> = events.iter().map(|event| layout.key_of_event(event)).collect();
-        let mut guard = self.key(layout);
-        let keys = serde_json::to_string(&keys).unwrap_or_default();
-        guard.insert(attribute::EVENTS.to_owned(), string(keys));
-        guard
+        guard(layout, item::command_partition_key(&self.source, &self.id), events)
     }
 
     /// The events that the command led to, in the order of its append; `None` if it isn't done.
@@ -82,6 +78,15 @@ impl Command {
             })
             .collect()
     }
+}
+
+/// The guard with a partition key.
+pub(crate) fn guard(layout: TableLayout, partition: String, events: &[Event]) -> SdkItem {
+    let keys: Vec<EventKey> = events.iter().map(|event| layout.key_of_event(event)).collect();
+    let mut guard = layout.command_key(partition);
+    let keys = serde_json::to_string(&keys).unwrap_or_default();
+    guard.insert(attribute::EVENTS.to_owned(), string(keys));
+    guard
 }
 
 impl EventDb {

@@ -3,6 +3,7 @@
 pub(crate) mod append;
 pub(crate) mod capacity;
 pub(crate) mod command;
+mod copy;
 mod create_table;
 #[cfg(feature = "embedded")]
 pub(crate) mod embedded;
@@ -23,6 +24,7 @@ use aws_sdk_dynamodb::Client;
 
 pub use append::{AddEvents, AddNewEvents};
 pub use capacity::{CapacityMeter, ConsumedCapacity};
+pub use copy::{CopyError, CopyEvents, CopyReport, Misfit};
 pub use create_table::CreateTable;
 pub use layout::{InvalidTableLayout, TableLayout};
 pub(crate) use precondition::KnownRevision;

@@ -228,6 +228,41 @@ impl Table {
         Ok(Page { items: output.items.unwrap_or_default(), next })
     }
 
+    /// One page of all items of the table, strongly consistent, with what tells events, guards and
+    /// other items apart.
+    pub(crate) async fn scan_keys(&self, start: Option<SdkItem>) -> Result<Page, Error> {
+        const WANTED: [&str; 7] = [
+            attribute::SUBJECT,
+            attribute::PK_ALL,
+            attribute::EVENT_SUBJECT,
+            attribute::EVENT_TIME_TYPE,
+            attribute::EVENT_REVISION,
+            attribute::EVENTS,
+            attribute::REVISION,
+        ];
+        let output = self
+            .repeat("Scan", || {
+                let mut request = self
+                    .client
+                    .scan()
+                    .table_name(&*self.name)
+                    .consistent_read(true)
+                    .projection_expression(
+                        (0..WANTED.len()).map(|n| format!("#a{n}")).collect::<Vec<_>>().join(", "),
+                    )
+                    .set_exclusive_start_key(start.clone());
+                for (n, name) in WANTED.into_iter().enumerate() {
+                    request = request.expression_attribute_names(format!("#a{n}"), name);
+                }
+                send!(self, "Scan", Kind::Read, request, |output| output
+                    .consumed_capacity
+                    .as_slice())
+            })
+            .await?;
+        let next = output.last_evaluated_key.filter(|key| !key.is_empty());
+        Ok(Page { items: output.items.unwrap_or_default(), next })
+    }
+
     /// A request to create the table, to be completed.
     pub(crate) fn creation(&self) -> CreateTableFluentBuilder {
         self.client.create_table().table_name(&*self.name)

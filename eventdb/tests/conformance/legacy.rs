@@ -21,7 +21,7 @@ fn number(number: i64) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
 
-async fn put_legacy(store: &Store, subject: &str, id: &str, time: i64, ty: &str) {
+pub(crate) async fn put_legacy(store: &Store, subject: &str, id: &str, time: i64, ty: &str) {
     let data = HashMap::from([("userId".to_owned(), text("user:456"))]);
     store
         .put_row([

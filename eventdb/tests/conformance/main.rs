@@ -16,6 +16,7 @@
 mod aggregates;
 mod commands;
 mod decisions;
+mod copying;
 mod feed;
 mod idempotence;
 mod layouts;

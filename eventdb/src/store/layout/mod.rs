@@ -234,6 +234,22 @@ impl TableLayout {
         self.key(&(partition, sort_key))
     }
 
+    /// The item that keeps where a subject ends, if the layout has one.
+    pub(crate) fn end_item(self, last: &Event) -> Option<SdkItem> {
+        match self {
+            Self::ByTime => Some(by_time::head::item(last)),
+            Self::ByRevision => None,
+        }
+    }
+
+    /// The revision at which a copied subject ends.
+    pub(crate) async fn end_of_copy(self, table: &Table, subject: &str) -> Result<u64, Error> {
+        match self {
+            Self::ByTime => Ok(table.stored_head(subject).await?.map_or(0, |head| head.revision)),
+            Self::ByRevision => Ok(by_revision::base(table, subject).await?.revision),
+        }
+    }
+
     /// The key in the form of the AWS client.
     pub(crate) fn key(self, (subject, sort_key): &EventKey) -> SdkItem {
         let sort_key = match self {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 
 use crate::codec::item;
+use crate::event::Event;
 use crate::schema::{self, attribute, limit};
 use crate::store::error::Error;
 use crate::store::layout::SdkItem;
@@ -52,6 +53,15 @@ pub(crate) fn key(subject: &str) -> SdkItem {
         (attribute::SUBJECT.to_owned(), string(format!("{}{subject}", schema::HEAD_PREFIX))),
         (attribute::TIME_TYPE.to_owned(), string(schema::HEAD_SORT_KEY)),
     ])
+}
+
+/// The head of a subject whose last event this is, and all of whose events have revisions.
+pub(crate) fn item(last: &Event) -> SdkItem {
+    let mut item = key(&last.subject);
+    item.insert(attribute::REVISION.to_owned(), number(last.revision.unwrap_or_default()));
+    item.insert(attribute::LAST_TIME.to_owned(), number(last.time.timestamp_millis()));
+    item.insert(attribute::LAST_ID.to_owned(), string(&*last.id));
+    item
 }
 
 /// Whether a subject can have a head: the key of one must fit. Only another writer can have stored a
