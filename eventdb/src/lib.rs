@@ -117,7 +117,9 @@ pub use event::metadata::Metadata;
 pub use event::{BoxError, Event, EventBuilder, ExtensionValue};
 pub use subscribe::event_reader::{EventReader, NoEventReader, SubjectRow, SubjectRows};
 pub use subscribe::projection::{FailedMessage, OtherStore, Projection, ProjectionError};
-pub use subscribe::read_model::{ApplyOutcome, Position, ReadModel, Step};
+pub use subscribe::read_model::{
+    ApplyOutcome, Parked, ParkingReadModel, Position, ReadModel, Step,
+};
 
 #[cfg(feature = "dynamodb")]
 pub use {

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use chrono::DateTime;
 use uuid::Uuid;
 
+use crate::codec::store_id::StoreId;
 use crate::event::{BoxError, Event};
 use crate::schema::limit;
 use crate::store::TimeLimits;
@@ -19,19 +21,26 @@ use crate::store::failure::Failure;
 use crate::store::layout::SdkItem;
 use crate::store::read::query::{number, string};
 use crate::store::table::Table;
-use crate::subscribe::read_model::{ApplyOutcome, Position, ReadModel, Step};
+use crate::subscribe::read_model::{
+    ApplyOutcome, Parked, ParkingReadModel, Position, ReadModel, Step,
+};
 
 /// Attributes of a position item.
 const REVISION: &str = "revision";
 const TIME: &str = "time";
 const STORE: &str = "store";
+const PARKED_SINCE: &str = "parked_since";
+const PARKED_REVISION: &str = "parked_revision";
+const PARKED_REASON: &str = "parked_reason";
 
 /// The table in which a read model keeps its positions: one item per subject, in any table of the
 /// account and region, such as that of the view.
 ///
 /// An item's partition key is `$position/{read_model}/{subject}`, where `%` and `/` in the name of
 /// the read model are percent-encoded; its sort key, if the table has one, is `$position`. Both keys
-/// must be text. Next to the keys an item has `revision`, `time` (milliseconds since 1970) and `store`.
+/// must be text. Next to the keys an item has `revision`, `time` (milliseconds since 1970) and `store`,
+/// and if the subject is [parked](ParkingReadModel), `parked_since` (milliseconds since 1970),
+/// `parked_revision` and `parked_reason`.
 ///
 /// ```
 /// let positions = eventdb::PositionTable {
@@ -148,7 +157,7 @@ pub enum ReadModelError {
     /// A position item is damaged.
     #[error(
         "the position of `{subject}` is damaged: it needs the numbers `revision` and `time`, and in \
-         `store`, if there is one, the ARN of a stream"
+         `store`, if there is one, the ARN of a stream; a mark needs all its three attributes"
     )]
     DamagedPosition {
         /// The subject.
@@ -208,78 +217,94 @@ impl DynamoDbReadModel {
 
     /// The update of the position, on the condition that the step begins there.
     fn update(&self, subject: &str, step: &Step) -> Result<TransactWriteItem, BoxError> {
-        let Position { revision, time, store } = &step.to;
+        let Position { revision, time, store, parked } = &step.to;
         let mut change = "SET #revision = :revision, #time = :time".to_owned();
+        let (mut update, mut condition) =
+            self.if_at(subject, step.from_revision, step.from_store.as_ref());
+        update = update
+            .expression_attribute_names("#time", TIME)
+            .expression_attribute_names("#parked", PARKED_SINCE)
+            .expression_attribute_values(":revision", number(*revision))
+            .expression_attribute_values(":time", number(time.timestamp_millis()));
+        if let Some(store) = store {
+            change.push_str(", #store = :store");
+            update = update
+                .expression_attribute_names("#store", STORE)
+                .expression_attribute_values(":store", string(store.as_str()));
+        }
+        condition.push_str(match parked {
+            Some(_) => " AND attribute_exists(#parked)",
+            None => " AND attribute_not_exists(#parked)",
+        });
+        let update = update.update_expression(change).condition_expression(condition).build()?;
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+
+    /// An update of a position item, and the condition that it has this revision and store.
+    fn if_at(
+        &self,
+        subject: &str,
+        revision: u64,
+        store: Option<&StoreId>,
+    ) -> (UpdateBuilder, String) {
         let mut update = Update::builder()
             .table_name(&self.positions.table)
             .set_key(Some(self.key(subject)))
             .expression_attribute_names("#revision", REVISION)
-            .expression_attribute_names("#time", TIME)
-            .expression_attribute_values(":revision", number(*revision))
-            .expression_attribute_values(":time", number(time.timestamp_millis()));
-        let mut names_store = step.from_revision > 0;
-        if let Some(store) = store {
-            names_store = true;
-            change.push_str(", #store = :store");
-            update = update.expression_attribute_values(":store", string(store.as_str()));
-        }
-        let condition = match &step.from_store {
-            _ if step.from_revision == 0 => "attribute_not_exists(#revision)",
+            .expression_attribute_values(":from", number(revision));
+        let condition = match store {
+            // A subject that was parked before its first event has the revision 0.
+            _ if revision == 0 => "(attribute_not_exists(#revision) OR #revision = :from)",
             None => "#revision = :from AND attribute_not_exists(#store)",
             Some(store) => {
                 update = update.expression_attribute_values(":from_store", string(store.as_str()));
                 "#revision = :from AND #store = :from_store"
             }
         };
-        if step.from_revision > 0 {
-            update = update.expression_attribute_values(":from", number(step.from_revision));
-        }
-        if names_store {
+        if revision > 0 {
             update = update.expression_attribute_names("#store", STORE);
         }
-        let update = update.update_expression(change).condition_expression(condition).build()?;
+        (update, condition.to_owned())
+    }
+
+    /// The update of a mark, on the condition that the position is the given one.
+    fn marking(
+        &self,
+        subject: &str,
+        position: &Position,
+        parked: Option<&Parked>,
+    ) -> Result<TransactWriteItem, BoxError> {
+        let (update, condition) = self.if_at(subject, position.revision, position.store.as_ref());
+        let update = update
+            .expression_attribute_names("#since", PARKED_SINCE)
+            .expression_attribute_names("#parked_revision", PARKED_REVISION)
+            .expression_attribute_names("#reason", PARKED_REASON);
+        let update = match parked {
+            None => update.update_expression("REMOVE #since, #parked_revision, #reason"),
+            Some(Parked { revision, since, reason }) => update
+                .update_expression(
+                    "SET #revision = :from, #time = :time, #since = :since, \
+                     #parked_revision = :parked_revision, #reason = :reason",
+                )
+                .expression_attribute_names("#time", TIME)
+                .expression_attribute_values(":time", number(position.time.timestamp_millis()))
+                .expression_attribute_values(":since", number(since.timestamp_millis()))
+                .expression_attribute_values(":parked_revision", number(*revision))
+                .expression_attribute_values(":reason", string(&**reason)),
+        };
+        let update = update.condition_expression(condition).build()?;
         Ok(TransactWriteItem::builder().update(update).build())
     }
-}
 
-impl ReadModel for DynamoDbReadModel {
-    type Error = ReadModelError;
-
-    async fn position(&self, subject: &str) -> Result<Position, ReadModelError> {
-        let Some(item) = self.table.begin().get(self.key(subject)).await? else {
-            return Ok(Position::default());
-        };
-        let number = |name: &str| item.get(name)?.as_n().ok()?.parse::<i64>().ok();
-        let read = || {
-            let store = match item.get(STORE) {
-                Some(store) => Some(store.as_s().ok()?.parse().ok()?),
-                None => None,
-            };
-            Some(Position {
-                revision: u64::try_from(number(REVISION)?).ok()?,
-                time: DateTime::from_timestamp_millis(number(TIME)?)?,
-                store,
-            })
-        };
-        read().ok_or_else(|| ReadModelError::DamagedPosition { subject: subject.to_owned() })
-    }
-
-    async fn apply(&self, event: &Event, step: &Step) -> Result<ApplyOutcome, ReadModelError> {
-        let id = || event.id.clone();
-        let changes =
-            (self.changes)(event).map_err(|source| ReadModelError::Changes { id: id(), source })?;
-        let allowed = limit::TRANSACTION_ACTIONS - 1;
-        if changes.len() > allowed {
-            let actual = changes.len();
-            return Err(ReadModelError::TooManyChanges { id: id(), actual, allowed });
-        }
-        let mut actions = vec![
-            self.update(&event.subject, step)
-                .map_err(|source| ReadModelError::Build { id: id(), source })?,
-        ];
-        actions.extend(changes);
+    /// Sends a transaction whose first action is that of the position. `id` is that of the event.
+    async fn transact(
+        &self,
+        subject: &str,
+        id: &str,
+        actions: Vec<TransactWriteItem>,
+    ) -> Result<ApplyOutcome, ReadModelError> {
         let table = self.table.begin();
-        let mut attempts = table.attempts("TransactWriteItems").about(Some(&event.subject));
+        let mut attempts = table.attempts("TransactWriteItems").about(Some(subject));
         // One token for all attempts: after an unanswered attempt, DynamoDB repeats its result.
         let token = Uuid::now_v7().to_string();
         loop {
@@ -298,7 +323,11 @@ impl ReadModel for DynamoDbReadModel {
                         Cancellation::PositionDiffers => return Ok(ApplyOutcome::PositionDiffers),
                         Cancellation::Busy => Box::new(cancelled),
                         Cancellation::ChangeRefused { index, code } => {
-                            return Err(ReadModelError::ChangeRefused { id: id(), index, code });
+                            return Err(ReadModelError::ChangeRefused {
+                                id: id.to_owned(),
+                                index,
+                                code,
+                            });
                         }
                         Cancellation::Unclear => {
                             return Err(table.refused(Box::new(cancelled)).into());
@@ -309,6 +338,66 @@ impl ReadModel for DynamoDbReadModel {
             };
             attempts.pause(source).await?;
         }
+    }
+}
+
+impl ReadModel for DynamoDbReadModel {
+    type Error = ReadModelError;
+
+    async fn position(&self, subject: &str) -> Result<Position, ReadModelError> {
+        let Some(item) = self.table.begin().get(self.key(subject)).await? else {
+            return Ok(Position::default());
+        };
+        let number = |name: &str| item.get(name)?.as_n().ok()?.parse::<i64>().ok();
+        let read = || {
+            let store = match item.get(STORE) {
+                Some(store) => Some(store.as_s().ok()?.parse().ok()?),
+                None => None,
+            };
+            let parked = match item.get(PARKED_SINCE) {
+                Some(_) => Some(Parked {
+                    revision: u64::try_from(number(PARKED_REVISION)?).ok()?,
+                    since: DateTime::from_timestamp_millis(number(PARKED_SINCE)?)?,
+                    reason: item.get(PARKED_REASON)?.as_s().ok()?.clone(),
+                }),
+                None => None,
+            };
+            let revision = u64::try_from(number(REVISION)?).ok()?;
+            let time = DateTime::from_timestamp_millis(number(TIME)?)?;
+            Some(Position::new(revision, time, store).with_parked(parked))
+        };
+        read().ok_or_else(|| ReadModelError::DamagedPosition { subject: subject.to_owned() })
+    }
+
+    async fn apply(&self, event: &Event, step: &Step) -> Result<ApplyOutcome, ReadModelError> {
+        let id = || event.id.clone();
+        let changes =
+            (self.changes)(event).map_err(|source| ReadModelError::Changes { id: id(), source })?;
+        let allowed = limit::TRANSACTION_ACTIONS - 1;
+        if changes.len() > allowed {
+            let actual = changes.len();
+            return Err(ReadModelError::TooManyChanges { id: id(), actual, allowed });
+        }
+        let mut actions = vec![
+            self.update(&event.subject, step)
+                .map_err(|source| ReadModelError::Build { id: id(), source })?,
+        ];
+        actions.extend(changes);
+        self.transact(&event.subject, &event.id, actions).await
+    }
+}
+
+impl ParkingReadModel for DynamoDbReadModel {
+    async fn mark(
+        &self,
+        subject: &str,
+        position: &Position,
+        parked: Option<&Parked>,
+    ) -> Result<ApplyOutcome, ReadModelError> {
+        let marking = self
+            .marking(subject, position, parked)
+            .map_err(|source| ReadModelError::Build { id: subject.to_owned(), source })?;
+        self.transact(subject, "", vec![marking]).await
     }
 }
 

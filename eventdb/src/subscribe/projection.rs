@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -10,12 +11,17 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use crate::codec::item::InvalidItem;
 use crate::codec::received_message::{MessageError, ReceivedMessage};
 use crate::codec::store_id::StoreId;
-use crate::event::{BoxError, Event};
+use crate::event::{BoxError, Event, whole_milliseconds};
 use crate::subscribe::event_reader::{EventReader, NoEventReader, SubjectRow, SubjectRows};
-use crate::subscribe::read_model::{ApplyOutcome, Position, ReadModel, Step};
+use crate::subscribe::read_model::{
+    ApplyOutcome, Parked, ParkingReadModel, Position, ReadModel, Step,
+};
 
 /// Maximum number of subjects of one batch that are processed concurrently.
 const CONCURRENT_SUBJECTS: usize = 16;
+
+/// Most characters of the reason in a mark.
+const MARK_CHARACTERS: usize = 1000;
 
 /// How often a read model may refuse a step that begins at its own position.
 const REFUSALS: u32 = 16;
@@ -53,6 +59,8 @@ const REFUSALS: u32 = 16;
 /// - Repair the row: update it in place, with the same key and `revision`. The waiting message is
 ///   applied when it is delivered the next time.
 /// - Continue without it: [`passing_over`](Self::passing_over).
+///
+/// - Park the subject, so that its messages needn't wait in the queue: [`park`](Self::park).
 ///
 /// # Events without a `sequence`
 /// If only another library has written to a subject, its rows have no revision, and its messages have
@@ -124,6 +132,13 @@ pub enum ProjectionError<E> {
         subject: String,
         /// Revision of the event, 0 if it has none.
         revision: u64,
+    },
+
+    /// A subject can be parked only if its later events can be read from the store.
+    #[error("`{subject}` can't be parked, because the projection has no store to read from later")]
+    ParkingWithoutStore {
+        /// The subject.
+        subject: String,
     },
 
     /// The store that the projection reads doesn't have the event: it is another store, the event was
@@ -384,9 +399,9 @@ impl<M: ReadModel, R: EventReader> Projection<M, R> {
     /// number of applied events: 0 for a repetition.
     ///
     /// # Cost
-    /// One call of [`ReadModel::apply`]. For an event out of order, also one call of
-    /// [`ReadModel::position`]. For a gap, also a read of the event, to check that it is the right
-    /// store, and a read of the missing events and the last applied one.
+    /// One call of [`ReadModel::apply`]. For an event out of order and for one that fails, also
+    /// one call of [`ReadModel::position`]. For a gap, also a read of the event, to check that it is
+    /// the right store, and a read of the missing events and the last applied one.
     ///
     /// # Errors
     /// [`ProjectionError`]. Events that were applied before the error stay applied.
@@ -427,9 +442,14 @@ impl<M: ReadModel, R: EventReader> Projection<M, R> {
             store: store.cloned().filter(|_| revision > 1),
             ..Position::default()
         };
-        match handling.apply(event, &from).await? {
-            ApplyOutcome::Applied => Ok(1),
-            ApplyOutcome::PositionDiffers => handling.catch_up(false).await,
+        match handling.apply(event, &from).await {
+            Ok(ApplyOutcome::Applied) => Ok(1),
+            Ok(ApplyOutcome::PositionDiffers) => handling.catch_up(false).await,
+            // A read model can fail on the event before it looks at its position.
+            Err(error) => match self.read_model.position(&event.subject).await {
+                Ok(Position { parked: Some(_), .. }) => Ok(0),
+                _ => Err(error),
+            },
         }
     }
 
@@ -524,6 +544,26 @@ impl<M: ReadModel, R: EventReader> Projection<M, R> {
         revisions.all(|revision| passed_over.iter().any(|range| range.contains(&revision)))
     }
 
+    /// Whether the event with this revision may be applied after those up to `seen`.
+    fn check_hole(
+        &self,
+        subject: &str,
+        seen: u64,
+        revision: u64,
+        invalid: &mut Option<Box<InvalidItem>>,
+    ) -> Result<(), ProjectionError<M::Error>> {
+        let invalid = invalid.take();
+        let revisions = seen + 1..=revision - 1;
+        if revisions.is_empty() || self.passes_over(subject, revisions.clone()) {
+            return Ok(());
+        }
+        let subject = subject.to_owned();
+        Err(match invalid {
+            Some(source) => ProjectionError::InvalidItem { subject, revisions, source },
+            None => ProjectionError::MissingRevisions { subject, revisions },
+        })
+    }
+
     fn read<'a>(
         &'a self,
         subject: &'a str,
@@ -553,6 +593,278 @@ impl<M: ReadModel, R: EventReader> Projection<M, R> {
     }
 }
 
+impl<M: ParkingReadModel, R: EventReader> Projection<M, R> {
+    /// Parks the subject of a message that can't be applied, so that the message can be acknowledged.
+    ///
+    /// From then on, the messages of the subject are acknowledged without being applied: `handle`
+    /// returns 0. Other subjects go on. The mark at the subject's position says since when and why.
+    /// When the cause is removed, [`retry`](Self::retry) reads on from the store, so nothing is lost.
+    ///
+    /// Park a subject when its message has been delivered several times in vain, and watch for the
+    /// log's error. [`handle_batch_or_park`](Self::handle_batch_or_park) does so.
+    ///
+    /// # Errors
+    /// [`ProjectionError::ParkingWithoutStore`], and errors of the read model.
+    ///
+    /// ```no_run
+    /// # async fn example<Loans: eventdb::ParkingReadModel>(
+    /// #     projection: eventdb::Projection<Loans, eventdb::EventDb>,
+    /// #     message: eventdb::ReceivedMessage, receives: u32)
+    /// # -> Result<(), eventdb::ProjectionError<Loans::Error>> {
+    /// if let Err(error) = projection.handle(&message).await {
+    ///     if receives < 5 || !error.can_be_parked() {
+    ///         return Err(error); // deliver it again
+    ///     }
+    ///     projection.park(&message, &error).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn park(
+        &self,
+        message: &ReceivedMessage,
+        error: &ProjectionError<M::Error>,
+    ) -> Result<(), ProjectionError<M::Error>> {
+        let event = &message.event;
+        let subject = &event.subject;
+        if self.read(subject, &Position::default(), None).is_none() {
+            return Err(ProjectionError::ParkingWithoutStore { subject: subject.clone() });
+        }
+        let revision = match event.revision {
+            Some(revision) => revision,
+            None => self.place_of(event).await?,
+        };
+        let store = message.store.as_ref().map(|store| self.current(store));
+        let handling = Handling { projection: self, event, revision, store };
+        let parked = Parked {
+            revision: error.failed_revision().unwrap_or(revision),
+            since: whole_milliseconds(SystemTime::now().into()),
+            reason: Causes(error).to_string().chars().take(MARK_CHARACTERS).collect(),
+        };
+        let mut position = Position::default();
+        for _ in 0..REFUSALS {
+            position = self.position(subject).await?;
+            handling.check_store(&position)?;
+            if position.parked.is_some() || position.revision >= revision {
+                return Ok(());
+            }
+            if self.mark(subject, &position, Some(&parked)).await? == ApplyOutcome::Applied {
+                tracing::error!(
+                    target: "eventdb", subject, revision = parked.revision,
+                    "the subject is parked: {}", parked.reason
+                );
+                return Ok(());
+            }
+        }
+        Err(refused(subject, &position))
+    }
+
+    /// Continues a parked subject: reads on from the store, up to its end, and removes the mark. It
+    /// returns the number of applied events. For a subject that isn't parked, it applies what is
+    /// missing.
+    ///
+    /// If an event fails again, the subject stays parked, with what was applied before.
+    ///
+    /// # Cost
+    /// Two reads of the subject from its position on, and one call of [`ReadModel::apply`] for each
+    /// event.
+    ///
+    /// # Errors
+    /// [`ProjectionError::ReadModel`] if an event fails again, and those of reading.
+    ///
+    /// ```no_run
+    /// # async fn example<Loans: eventdb::ParkingReadModel>(
+    /// #     projection: eventdb::Projection<Loans, eventdb::EventDb>)
+    /// # -> Result<(), eventdb::ProjectionError<Loans::Error>> {
+    /// let applied = projection.retry("book:123").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn retry(&self, subject: &str) -> Result<u64, ProjectionError<M::Error>> {
+        let mut applied = 0;
+        let mut refusals = 0;
+        loop {
+            let position = self.position(subject).await?;
+            let (count, reached) = self.read_on(subject, &position).await?;
+            applied += count;
+            let is_moved = match reached {
+                Some(reached) if position.parked.is_some() => {
+                    self.mark(subject, &reached, None).await? == ApplyOutcome::PositionDiffers
+                }
+                // What was left alone while the mark was there has been read after it was removed.
+                Some(_) if count == 0 => return Ok(applied),
+                Some(_) => false,
+                None => true,
+            };
+            refusals = if is_moved && count == 0 { refusals + 1 } else { 0 };
+            if refusals == REFUSALS {
+                return Err(refused(subject, &position));
+            }
+        }
+    }
+
+    /// Like [`handle_batch`](Self::handle_batch), but a subject whose message was received at least
+    /// `most_receives` times is [parked](Self::park), if its error
+    /// [can be parked](ProjectionError::can_be_parked). Each message comes with the number of times
+    /// that it was received (`ApproximateReceiveCount` of SQS).
+    ///
+    /// Choose a number below the `maxReceiveCount` of the queue, so that the message doesn't become a
+    /// dead letter first.
+    ///
+    /// ```no_run
+    /// # async fn example<Loans: eventdb::ParkingReadModel>(
+    /// #     projection: eventdb::Projection<Loans, eventdb::EventDb>) {
+    /// let messages = [("c80e8021-a70a-42c7-a470-796e1186f753", "{…}", 3)];
+    /// for failed in projection.handle_batch_or_park(messages, 4).await {
+    ///     println!("to be delivered again: {}", failed.id);
+    /// }
+    /// # }
+    /// ```
+    pub async fn handle_batch_or_park<I, B>(
+        &self,
+        messages: impl IntoIterator<Item = (I, B, u32)>,
+        most_receives: u32,
+    ) -> Vec<FailedMessage<M::Error>>
+    where
+        I: Into<String>,
+        B: AsRef<str>,
+    {
+        let messages: Vec<(String, B, u32)> =
+            messages.into_iter().map(|(id, body, receives)| (id.into(), body, receives)).collect();
+        let batch = messages.iter().map(|(id, body, _)| (id.as_str(), body.as_ref()));
+        let mut failed = Vec::new();
+        for FailedMessage { id, error } in self.handle_batch(batch).await {
+            let message = messages.iter().find(|(given, ..)| *given == id);
+            let (Some((_, body, receives)), true) = (message, error.can_be_parked()) else {
+                failed.push(FailedMessage { id, error });
+                continue;
+            };
+            if *receives < most_receives {
+                failed.push(FailedMessage { id, error });
+                continue;
+            }
+            let parked = match ReceivedMessage::read(body.as_ref()) {
+                Ok(message) => self.park(&message, &error).await,
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = parked {
+                let causes = Causes(&error);
+                tracing::warn!(target: "eventdb", message = id, "not parked: {causes}");
+                failed.push(FailedMessage { id, error });
+            }
+        }
+        failed
+    }
+
+    async fn position(&self, subject: &str) -> Result<Position, ProjectionError<M::Error>> {
+        self.read_model
+            .position(subject)
+            .await
+            .map_err(|source| ProjectionError::Position { subject: subject.to_owned(), source })
+    }
+
+    async fn mark(
+        &self,
+        subject: &str,
+        position: &Position,
+        parked: Option<&Parked>,
+    ) -> Result<ApplyOutcome, ProjectionError<M::Error>> {
+        self.read_model
+            .mark(subject, position, parked)
+            .await
+            .map_err(|source| ProjectionError::Position { subject: subject.to_owned(), source })
+    }
+
+    /// Applies the events after a position up to the end of the subject, and keeps its mark. Returns
+    /// their number and the new position, or `None` if somebody else has moved it.
+    async fn read_on(
+        &self,
+        subject: &str,
+        position: &Position,
+    ) -> Result<(u64, Option<Position>), ProjectionError<M::Error>> {
+        let Some(mut rows) = self.read(subject, position, None) else {
+            return Err(ProjectionError::ParkingWithoutStore { subject: subject.to_owned() });
+        };
+        let unreadable = |source| ProjectionError::Store { subject: subject.to_owned(), source };
+        let mut reached = position.clone();
+        let mut seen = position.revision;
+        let mut applied = 0;
+        let mut invalid = None;
+        while let Some(row) = rows.try_next().await.map_err(unreadable)? {
+            let event = match row {
+                SubjectRow::Event(event) => event,
+                SubjectRow::Invalid(row) => {
+                    invalid.get_or_insert(row);
+                    continue;
+                }
+            };
+            let Some(revision) = event.revision.filter(|revision| *revision > seen) else {
+                // The unreadable row is before the last applied event.
+                invalid = None;
+                continue;
+            };
+            self.check_hole(subject, seen, revision, &mut invalid)?;
+            seen = revision;
+            if !self.takes(&event) {
+                continue;
+            }
+            let store = position.store.as_ref().map(|store| self.current(store).clone());
+            let step = Step {
+                from_revision: reached.revision,
+                from_store: reached.store.clone(),
+                to: Position::new(revision, event.time, store).with_parked(position.parked.clone()),
+            };
+            let outcome = self.read_model.apply(&event, &step).await.map_err(|source| {
+                ProjectionError::ReadModel {
+                    subject: subject.to_owned(),
+                    revision,
+                    id: event.id.clone(),
+                    source,
+                }
+            })?;
+            if outcome == ApplyOutcome::PositionDiffers {
+                return Ok((applied, None));
+            }
+            applied += 1;
+            reached = step.to;
+        }
+        if let Some(source) = invalid
+            && !self.passes_over(subject, seen + 1..=seen + 1)
+        {
+            let (subject, revisions) = (subject.to_owned(), seen + 1..=seen + 1);
+            return Err(ProjectionError::InvalidItem { subject, revisions, source });
+        }
+        Ok((applied, Some(reached)))
+    }
+}
+
+impl<E> ProjectionError<E> {
+    /// Whether it is about an event that may fail each time, so that its subject can be
+    /// [parked](Projection::park): the read model failed on it, its row can't be read, or revisions
+    /// before it are missing from the store.
+    pub fn can_be_parked(&self) -> bool {
+        self.failed_revision().is_some()
+    }
+
+    fn failed_revision(&self) -> Option<u64> {
+        match self {
+            Self::ReadModel { revision, .. } => Some(*revision),
+            Self::InvalidItem { revisions, .. } | Self::MissingRevisions { revisions, .. } => {
+                Some(*revisions.start())
+            }
+            _ => None,
+        }
+    }
+}
+
+fn refused<E>(subject: &str, position: &Position) -> ProjectionError<E> {
+    ProjectionError::StepRefused {
+        subject: subject.to_owned(),
+        position: position.revision,
+        attempts: REFUSALS,
+    }
+}
+
 fn unreadable<E>(event: &Event) -> impl FnOnce(BoxError) -> ProjectionError<E> {
     let subject = event.subject.clone();
     move |source| ProjectionError::Store { subject, source }
@@ -578,7 +890,7 @@ impl<M: ReadModel, R: EventReader> Handling<'_, M, R> {
         let step = Step {
             from_revision: from.revision,
             from_store: from.store.clone(),
-            to: Position { revision, time: event.time, store: self.store.cloned() },
+            to: Position::new(revision, event.time, self.store.cloned()),
         };
         let applied = self.projection.read_model.apply(event, &step).await;
         applied.map_err(|source| ProjectionError::ReadModel {
@@ -607,6 +919,14 @@ impl<M: ReadModel, R: EventReader> Handling<'_, M, R> {
                 .map_err(|source| ProjectionError::Position { subject: subject.clone(), source })?;
             self.check_store(&position)?;
             if position.revision >= self.revision {
+                return Ok(applied);
+            }
+            if let Some(parked) = &position.parked {
+                // It will be read from the store.
+                tracing::debug!(
+                    target: "eventdb", subject, revision = self.revision,
+                    "left alone, because the subject is parked at revision {}", parked.revision
+                );
                 return Ok(applied);
             }
             // A step is refused if another worker processes the same subject. Then the position has
@@ -704,7 +1024,7 @@ impl<M: ReadModel, R: EventReader> Handling<'_, M, R> {
             if revision >= self.revision {
                 break;
             }
-            self.check_hole(seen, revision, &mut invalid)?;
+            self.projection.check_hole(subject, seen, revision, &mut invalid)?;
             seen = revision;
             if !self.projection.takes(&event) {
                 continue;
@@ -713,37 +1033,16 @@ impl<M: ReadModel, R: EventReader> Handling<'_, M, R> {
                 return Ok((applied, None));
             }
             applied += 1;
-            reached = Position { revision, time: event.time, store: self.store.cloned() };
+            reached = Position::new(revision, event.time, self.store.cloned());
         }
-        self.check_hole(seen, self.revision, &mut invalid)?;
+        self.projection.check_hole(subject, seen, self.revision, &mut invalid)?;
         Ok((applied, Some(reached)))
-    }
-
-    /// Whether the event with this revision may be applied next.
-    fn check_hole(
-        &self,
-        seen: u64,
-        revision: u64,
-        invalid: &mut Option<Box<InvalidItem>>,
-    ) -> Result<(), ProjectionError<M::Error>> {
-        let invalid = invalid.take();
-        let revisions = seen + 1..=revision - 1;
-        let subject = &self.event.subject;
-        if revisions.is_empty() || self.projection.passes_over(subject, revisions.clone()) {
-            return Ok(());
-        }
-        let subject = subject.clone();
-        Err(match invalid {
-            Some(source) => ProjectionError::InvalidItem { subject, revisions, source },
-            None => ProjectionError::MissingRevisions { subject, revisions },
-        })
     }
 
     /// Checks that the reader reads the store that the event comes from.
     async fn check_that_it_is_stored(&self) -> Result<(), ProjectionError<M::Error>> {
         let event = self.event;
-        let before =
-            Position { revision: self.revision - 1, time: event.time, store: self.store.cloned() };
+        let before = Position::new(self.revision - 1, event.time, self.store.cloned());
         let rows = self.projection.read(&event.subject, &before, Some(event.time));
         let mut rows = rows.unwrap_or_else(|| stream::empty().boxed());
         while let Some(row) = rows.try_next().await.map_err(unreadable(event))? {

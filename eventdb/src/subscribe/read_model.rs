@@ -20,12 +20,39 @@ pub struct Position {
     pub time: DateTime<Utc>,
     /// The store whose revisions are counted, if it is known.
     pub store: Option<StoreId>,
+    /// Whether the subject waits here for somebody to look at it: see [`ParkingReadModel`].
+    pub parked: Option<Parked>,
 }
 
 impl Position {
     /// A position, from the values that a read model has stored.
     pub fn new(revision: u64, time: DateTime<Utc>, store: Option<StoreId>) -> Self {
-        Self { revision, time, store }
+        Self { revision, time, store, parked: None }
+    }
+
+    /// The same position, with a mark that a [`ParkingReadModel`] has stored.
+    #[must_use]
+    pub fn with_parked(self, parked: Option<Parked>) -> Self {
+        Self { parked, ..self }
+    }
+}
+
+/// Why a subject is parked: see [`Projection::park`](crate::Projection::park).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Parked {
+    /// The revision that couldn't be applied.
+    pub revision: u64,
+    /// Since when, in whole milliseconds.
+    pub since: DateTime<Utc>,
+    /// The error with its causes, at most 1,000 characters. It may quote values of the event.
+    pub reason: String,
+}
+
+impl Parked {
+    /// A mark, from the values that a read model has stored.
+    pub fn new(revision: u64, since: DateTime<Utc>, reason: impl Into<String>) -> Self {
+        Self { revision, since, reason: reason.into() }
     }
 }
 
@@ -46,8 +73,13 @@ impl Step {
     /// Whether this step begins at the given position. If not, the read model must not be changed.
     ///
     /// If the view is in a database, make this comparison in the transaction that changes the view.
+    ///
+    /// Only a [retry](crate::Projection::retry) moves the position of a parked subject, and it keeps
+    /// the mark.
     pub fn begins_at(&self, position: &Position) -> bool {
-        self.from_revision == position.revision && self.from_store == position.store
+        self.from_revision == position.revision
+            && self.from_store == position.store
+            && self.to.parked.is_some() == position.parked.is_some()
     }
 }
 
@@ -131,8 +163,38 @@ pub trait ReadModel: Send + Sync {
     ) -> impl Future<Output = Result<ApplyOutcome, Self::Error>> + Send;
 }
 
+/// A read model that can park a subject: a mark next to its position says that an event can't be
+/// applied, and why. Until it is removed, the events of the subject are left alone.
+///
+/// [`position`](ReadModel::position) returns the mark in [`Position::parked`], and
+/// [`apply`](ReadModel::apply) refuses steps as [`Step::begins_at`] says.
+/// [`DynamoDbReadModel`](crate::DynamoDbReadModel) implements it.
+pub trait ParkingReadModel: ReadModel {
+    /// Sets or removes the mark of a subject, if its position still has the given revision and store.
+    ///
+    /// # Errors
+    /// If it can't be changed, or if it is unknown whether it was.
+    fn mark(
+        &self,
+        subject: &str,
+        position: &Position,
+        parked: Option<&Parked>,
+    ) -> impl Future<Output = Result<ApplyOutcome, Self::Error>> + Send;
+}
+
 macro_rules! delegate {
     ($($pointer:ty),*) => {$(
+        impl<M: ParkingReadModel + ?Sized> ParkingReadModel for $pointer {
+            async fn mark(
+                &self,
+                subject: &str,
+                position: &Position,
+                parked: Option<&Parked>,
+            ) -> Result<ApplyOutcome, M::Error> {
+                (**self).mark(subject, position, parked).await
+            }
+        }
+
         impl<M: ReadModel + ?Sized> ReadModel for $pointer {
             type Error = M::Error;
 
