@@ -15,8 +15,8 @@
 
 mod aggregates;
 mod commands;
-mod decisions;
 mod copying;
+mod decisions;
 mod feed;
 mod idempotence;
 mod layouts;
