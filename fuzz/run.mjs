@@ -1,5 +1,5 @@
 // Fuzzes what is read from outside, guided by coverage, for a bounded time: stream records, rows,
-// CloudEvents and messages, cursors, the publisher's environment:
+// CloudEvents and messages, JSON text of payloads, cursors, the publisher's environment:
 //
 //   node fuzz/run.mjs [seconds]     10 unless given; a night is 28800
 //
@@ -13,6 +13,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 
 const here = import.meta.dirname;
 const seconds = process.argv[2] ?? '10';
@@ -25,6 +26,20 @@ const seed = join(here, '../lambda/tests/fixtures/stream_batch.json');
 copyFileSync(seed, join(corpus, 'stream_batch'));
 const [record] = JSON.parse(readFileSync(seed, 'utf8')).Records;
 writeFileSync(join(corpus, 'row'), `i${JSON.stringify(record.dynamodb.NewImage)}`);
+const image = { ...record.dynamodb.NewImage, pk_all: { S: 'all-00' } };
+image.subject = { S: subjectOfPartition0() };
+image.data = { S: '{ "a": [1.50, "\\u00e4", {"b": null}] }' };
+image.revision = { N: '7' };
+delete image.time_type;
+writeFileSync(join(corpus, 'row_by_revision'), `i${JSON.stringify(image)}`);
+writeFileSync(
+  join(corpus, 'stream_batch_by_revision'),
+  JSON.stringify({ Records: [{ ...record, dynamodb: { ...record.dynamodb, NewImage: image } }] }),
+);
+writeFileSync(
+  join(corpus, 'data'),
+  'd{ "a": [1.50, -0, 1E+2, "\\u00e4 \\ud83d\\udcda"], "b": {} }',
+);
 const event = {
   specversion: '1.0',
   id: 'evt-1',
@@ -88,3 +103,10 @@ const { status } = spawnSync(
   },
 );
 process.exit(status ?? 1);
+
+function subjectOfPartition0() {
+  for (let number = 0; ; number += 1) {
+    const subject = `book:${number}`;
+    if (crc32(subject) % 16 === 0) return subject;
+  }
+}

@@ -22,7 +22,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use eventdb::{
     Aggregate, DomainEvent, EmbeddedDynamoDb, Event, EventCandidate, EventDb, Execute, Message,
-    Precondition, ReceivedMessage, Repository, Snapshots, UnknownTypes,
+    Precondition, ReceivedMessage, Repository, Snapshots, TableLayout, UnknownTypes,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -56,8 +56,20 @@ impl Aggregate for Shelf {
     }
 }
 
+const LAYOUTS: [TableLayout; 2] = [TableLayout::ByTime, TableLayout::ByRevision];
+
+/// The file of a layout in the directory of a version.
+fn file(layout: TableLayout) -> &'static str {
+    match layout {
+        TableLayout::ByRevision => "table-by-revision.json",
+        _ => "table.json",
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Golden {
+    #[serde(skip)]
+    layout: TableLayout,
     /// In DynamoDB's JSON, in the order of their keys.
     rows: Vec<BTreeMap<String, Value>>,
     /// The history of each subject, in CloudEvents JSON.
@@ -74,6 +86,12 @@ struct PublishedMessage {
     attributes: BTreeMap<String, String>,
 }
 
+/// The files of all versions, the newest version last.
+fn tables() -> Vec<PathBuf> {
+    let of_version = |version: PathBuf| LAYOUTS.map(|layout| version.join(file(layout)));
+    versions().into_iter().flat_map(of_version).collect()
+}
+
 fn versions() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut found: Vec<_> =
@@ -83,8 +101,10 @@ fn versions() -> Vec<PathBuf> {
     found
 }
 
-fn read(version: &Path) -> Golden {
-    serde_json::from_str(&fs::read_to_string(version.join("table.json")).unwrap()).unwrap()
+fn read(table: &Path) -> Golden {
+    let layout = LAYOUTS.into_iter().find(|layout| table.ends_with(file(*layout))).unwrap();
+    let golden = serde_json::from_str(&fs::read_to_string(table).unwrap()).unwrap();
+    Golden { layout, ..golden }
 }
 
 fn to_json(value: &AttributeValue) -> Value {
@@ -129,14 +149,14 @@ async fn restore(
 ) -> (EmbeddedDynamoDb, EventDb) {
     let dynamodb = EmbeddedDynamoDb::in_memory().await.unwrap();
     let client = dynamodb.client();
-    EventDb::create_table(&client, TABLE).await.unwrap();
+    EventDb::create_table(&client, TABLE).layout(golden.layout).await.unwrap();
     for row in &golden.rows {
         let mut row: HashMap<_, _> =
             row.iter().map(|(name, value)| (name.clone(), from_json(value))).collect();
         row.extend(further.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         put(&client, row).await;
     }
-    let db = EventDb::new(client, TABLE);
+    let db = EventDb::new(client, TABLE).with_layout(golden.layout);
     (dynamodb, db)
 }
 
@@ -179,7 +199,7 @@ fn shelves(db: &EventDb) -> Repository<Shelf> {
 
 #[tokio::test]
 async fn rows_of_every_version_are_read() {
-    for version in versions() {
+    for version in tables() {
         let golden = read(&version);
         let (_dynamodb, db) = restore(&golden, &[]).await;
         for (subject, expected) in &golden.subjects {
@@ -197,7 +217,7 @@ async fn rows_of_every_version_are_read() {
 
 #[tokio::test]
 async fn histories_of_every_version_are_continued() {
-    for version in versions() {
+    for version in tables() {
         let golden = read(&version);
         let (_dynamodb, db) = restore(&golden, &[]).await;
         for (subject, before) in &golden.subjects {
@@ -213,7 +233,7 @@ async fn histories_of_every_version_are_continued() {
 
 #[tokio::test]
 async fn commands_of_every_version_are_not_executed_again() {
-    for version in versions() {
+    for version in tables() {
         let golden = read(&version);
         let (_dynamodb, db) = restore(&golden, &[]).await;
         let again = shelve(&db).command(COMMAND).await.unwrap();
@@ -224,7 +244,7 @@ async fn commands_of_every_version_are_not_executed_again() {
 
 #[tokio::test]
 async fn snapshots_of_every_version_are_used() {
-    for version in versions() {
+    for version in tables() {
         let golden = read(&version);
         let (_dynamodb, db) = restore(&golden, &[]).await;
         let loaded = shelves(&db).load(COUNTED).await.unwrap();
@@ -236,7 +256,7 @@ async fn snapshots_of_every_version_are_used() {
 
 #[tokio::test]
 async fn cursors_of_every_version_go_on_where_they_stopped() {
-    for version in versions() {
+    for version in tables() {
         let golden = read(&version);
         let (_dynamodb, db) = restore(&golden, &[]).await;
         let cursor = |kind: &str| golden.cursors[kind].parse().unwrap();
@@ -263,7 +283,7 @@ async fn attributes_of_a_later_version_are_passed_over() {
         "later",
         AttributeValue::M(HashMap::from([("n".to_owned(), AttributeValue::N("1".to_owned()))])),
     )];
-    for version in versions() {
+    for version in tables() {
         let golden = read(&version);
         let (_dynamodb, db) = restore(&golden, &later).await;
         for (subject, expected) in &golden.subjects {
@@ -275,7 +295,7 @@ async fn attributes_of_a_later_version_are_passed_over() {
 
 #[test]
 fn messages_of_every_version_are_read_and_have_lost_nothing() {
-    for version in versions() {
+    for version in tables() {
         let golden = read(&version);
         for message in &golden.messages {
             let event = ReceivedMessage::read(&message.body).unwrap().event;
@@ -303,7 +323,7 @@ fn messages_of_every_version_are_read_and_have_lost_nothing() {
 /// A member that a later version adds to a message is kept as an extension.
 #[test]
 fn members_of_a_later_version_are_kept() {
-    for version in versions() {
+    for version in tables() {
         for message in &read(&version).messages {
             let mut body: Value = serde_json::from_str(&message.body).unwrap();
             body["later"] = json!("text");
@@ -317,14 +337,20 @@ fn members_of_a_later_version_are_kept() {
 /// still write one of the same kind: a kind of row that nobody has kept can't be promised.
 #[tokio::test]
 async fn the_newest_corpus_has_every_kind_of_row_that_is_written() {
-    let made = write_golden().await;
+    for layout in LAYOUTS {
+        the_newest_corpus_has_every_kind_of_row_of(layout).await;
+    }
+}
+
+async fn the_newest_corpus_has_every_kind_of_row_of(layout: TableLayout) {
+    let made = write_golden(layout).await;
     if let Ok(version) = std::env::var("EVENTDB_WRITE_GOLDEN") {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version);
         fs::create_dir_all(&folder).unwrap();
         let text = serde_json::to_string_pretty(&made).unwrap();
-        fs::write(folder.join("table.json"), text + "\n").unwrap();
+        fs::write(folder.join(file(layout)), text + "\n").unwrap();
     }
-    let newest = read(versions().last().unwrap());
+    let newest = read(&versions().last().unwrap().join(file(layout)));
     let kinds = |golden: &Golden| -> Vec<(String, Vec<String>)> {
         let mut kinds: Vec<_> = golden
             .rows
@@ -350,13 +376,16 @@ async fn the_newest_corpus_has_every_kind_of_row_that_is_written() {
 
 /// A table with each kind of row: events of ours and of the original library, heads, the guard of
 /// an id and of a command, a snapshot.
-async fn write_golden() -> Golden {
+async fn write_golden(layout: TableLayout) -> Golden {
     let dynamodb = EmbeddedDynamoDb::in_memory().await.unwrap();
     let client = dynamodb.client();
-    EventDb::create_table(&client, TABLE).await.unwrap();
-    let db = EventDb::new(client.clone(), TABLE);
+    EventDb::create_table(&client, TABLE).layout(layout).await.unwrap();
+    let db = EventDb::new(client.clone(), TABLE).with_layout(layout);
 
-    for (time, id) in [("1738074600000", "legacy-1"), ("1738074600001", "legacy-2")] {
+    // The original library has no tables by revision.
+    let legacy = [("1738074600000", "legacy-1"), ("1738074600001", "legacy-2")];
+    let legacy = if layout == TableLayout::ByTime { &legacy[..] } else { &[] };
+    for (time, id) in legacy {
         let row = json!({ "M": {
             "subject": { "S": "book:legacy" },
             "time_type": { "S": format!("{time}_book.borrowed") },
@@ -413,7 +442,10 @@ async fn write_golden() -> Golden {
     ];
     let mut subjects = BTreeMap::new();
     let mut messages = Vec::new();
-    for subject in ["book:1", "book:Ünïcödé 📚", "book:legacy", COUNTED] {
+    let all = ["book:1", "book:Ünïcödé 📚", COUNTED, "book:legacy"];
+    let all = if legacy.is_empty() { &all[..3] } else { &all };
+    for subject in all {
+        let subject = *subject;
         let events = history(&db, subject).await;
         messages.extend(events.iter().map(|event| {
             let Message { body, attributes, .. } = Message::new(event);
@@ -429,10 +461,15 @@ async fn write_golden() -> Golden {
         .iter()
         .map(|row| row.iter().map(|(name, value)| (name.clone(), to_json(value))).collect())
         .collect();
-    rows.sort_by_key(|row| (row["subject"].to_string(), row["time_type"].to_string()));
+    rows.sort_by_key(|row| {
+        (
+            row["subject"].to_string(),
+            row.get("time_type").or(row.get("revision")).cloned().map(|key| key.to_string()),
+        )
+    });
     let cursors = cursors
         .into_iter()
         .map(|(kind, cursor)| (kind.to_owned(), cursor.expect(kind).to_string()))
         .collect();
-    Golden { rows, subjects, cursors, messages }
+    Golden { layout, rows, subjects, cursors, messages }
 }
