@@ -9,7 +9,8 @@
  *
  * Options: `--port <port>` of 127.0.0.1 (default: a free one, or that of the kept state);
  * `--state <directory>` to keep the state in and to go on with; `--code <directory>` with a built
- * `bootstrap` of the publisher (default: built from the sources, which takes minutes the first time).
+ * `bootstrap` of the publisher (default: built from the sources, which takes minutes the first time);
+ * `--layout <byTime or byRevision>` of the table (default: `byTime`).
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
@@ -28,15 +29,24 @@ import {
 import { startMinistack } from '../tests/pipeline/emulator/with-ministack.mjs';
 
 const USAGE =
-  'Usage: npm run local -- [--port <port>] [--state <directory>] [--code <directory with bootstrap>]';
+  'Usage: npm run local -- [--layout <byTime or byRevision>] [--port <port>] [--state <directory>] ' +
+  '[--code <directory with bootstrap>]';
 const A_DAY = 24 * 60 * 60 * 1_000;
 
 /** @param {string[]} given */
 function readOptions(given) {
-  const { port, state, code } = parseArgs({
+  const { port, state, code, layout } = parseArgs({
     args: given,
-    options: { port: { type: 'string' }, state: { type: 'string' }, code: { type: 'string' } },
+    options: {
+      port: { type: 'string' },
+      state: { type: 'string' },
+      code: { type: 'string' },
+      layout: { type: 'string', default: 'byTime' },
+    },
   }).values;
+  if (layout !== 'byTime' && layout !== 'byRevision') {
+    throw new Error(`'${layout}' isn't a layout of the table: give byTime or byRevision`);
+  }
   if (port !== undefined && !(/^\d{1,5}$/.test(port) && Number(port) > 0 && Number(port) < 65536)) {
     throw new Error(`'${port}' isn't a port: give a number from 1 to 65535`);
   }
@@ -44,6 +54,7 @@ function readOptions(given) {
     port: port === undefined ? undefined : Number(port),
     state: state === undefined ? undefined : resolve(state),
     code: code === undefined ? undefined : resolve(code),
+    layout,
   };
 }
 
@@ -85,7 +96,7 @@ async function progress(step, run) {
  * @param {ReturnType<typeof readOptions>} options
  * @param {AbortSignal} signal
  */
-async function runPipeline({ port, state, code }, signal) {
+async function runPipeline({ port, state, code, layout }, signal) {
   const ministack = await progress('The local AWS starts', () => start({ port, state }));
   const cdk = cdkFor(ministack, { signal });
   try {
@@ -95,7 +106,7 @@ async function runPipeline({ port, state, code }, signal) {
         code === undefined
           ? 'The publisher is built (minutes the first time), the event store is deployed'
           : 'The event store is deployed',
-        () => cdk.deploy(EVENT_STORE_APP, eventStoreContext(code)),
+        () => cdk.deploy(EVENT_STORE_APP, { ...eventStoreContext(code), tableLayout: layout }),
       ),
       ['TableName', 'TopicArn', 'PublisherName'],
     );
@@ -113,7 +124,7 @@ async function runPipeline({ port, state, code }, signal) {
     await progress('The publisher gets ready', () =>
       untilPublisherIsReady(lambda, store['PublisherName'] ?? '', signal),
     );
-    console.log(nextSteps(ministack.endpoint, state, store, subscriber));
+    console.log(nextSteps(ministack.endpoint, { state, layout }, store, subscriber));
     while (!signal.aborted) {
       await sleep(A_DAY, undefined, { signal });
     }
@@ -125,11 +136,14 @@ async function runPipeline({ port, state, code }, signal) {
 
 /**
  * @param {string} endpoint
- * @param {string | undefined} state
+ * @param {{ state: string | undefined, layout: string }} options
  * @param {Record<string, string>} store
  * @param {Record<string, string>} subscriber
  */
-function nextSteps(endpoint, state, store, subscriber) {
+function nextSteps(endpoint, { state, layout }, store, subscriber) {
+  const byRevision = layout === 'byRevision' ? ' -- --by-revision' : '';
+  // It is the example of the first steps, which is about tables by time.
+  const library = layout === 'byTime' ? '  cargo run --example library\n' : '';
   return `
 The pipeline is ready. In another terminal, for services and for the commands below:
 
@@ -140,12 +154,11 @@ The pipeline is ready. In another terminal, for services and for the commands be
 
 Append events:
 
-  cargo run --example library
-  cargo run --example typed_library
+${library}  cargo run --example typed_library${byRevision}
 
 Keep a read model of them, or see the messages themselves:
 
-  cargo run --example subscriber
+  cargo run --example subscriber${byRevision}
   npm run --silent local:watch
 
 Ctrl-C ends it${state === undefined ? ', and all that was stored is gone' : `; the state is in ${state}`}.`;
