@@ -115,6 +115,7 @@ pub use event::candidate::{EventCandidate, EventCandidateBuilder};
 pub use event::data::EventData;
 pub use event::metadata::Metadata;
 pub use event::{BoxError, Event, EventBuilder, ExtensionValue};
+pub use subscribe::box_read_model::{BoxReadModel, BoxReadModelError};
 pub use subscribe::event_reader::{EventReader, NoEventReader, SubjectRow, SubjectRows};
 pub use subscribe::projection::{FailedMessage, OtherStore, Projection, ProjectionError};
 pub use subscribe::read_model::{

@@ -2,6 +2,7 @@
 //!
 //! Only the parts behind the feature `dynamodb` need the AWS SDK.
 
+pub(crate) mod box_read_model;
 #[cfg(feature = "dynamodb")]
 pub(crate) mod dynamodb_read_model;
 #[cfg(feature = "dynamodb")]

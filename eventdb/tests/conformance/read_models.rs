@@ -9,9 +9,9 @@ use aws_sdk_dynamodb::types::{
     ScalarAttributeType, TransactWriteItem, Update,
 };
 use eventdb::{
-    ApplyOutcome, BoxError, DynamoDbReadModel, Event, EventDb, Message, Parked, ParkingReadModel,
-    Position, PositionTable, Projection, ProjectionError, ReadModel, ReadModelError,
-    ReceivedMessage, Step, StoreId,
+    ApplyOutcome, BoxError, BoxReadModel, DynamoDbReadModel, Event, EventDb, Message, Parked,
+    ParkingReadModel, Position, PositionTable, Projection, ProjectionError, ReadModel,
+    ReadModelError, ReceivedMessage, Step, StoreId,
 };
 use proptest::prelude::{Just, Strategy};
 use proptest::test_runner::{Config, TestRunner};
@@ -453,6 +453,33 @@ async fn types_that_a_subscription_holds_back_are_passed_over() {
             };
             assert_eq!(subject, "book:1");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_consumer_feeds_read_models_of_several_types() {
+    with_store(|store| async move {
+        let table = view_table(&store.client).await;
+        let memory = Arc::new(Memory::default());
+        let views = [
+            BoxReadModel::new(Arc::clone(&memory)),
+            BoxReadModel::new(Box::new(model(&store, &table, counts(&table)))),
+        ];
+        let events = store.fill("book:1", 3).await;
+        for view in &views {
+            let projection = Projection::new(view).reading(&store.db);
+            assert_eq!(projection.handle(&message(&events[2])).await.unwrap(), 3);
+            assert_eq!(view.position("book:1").await.unwrap().revision, 3);
+        }
+        assert_eq!(memory.revisions("book:1"), [1, 2, 3]);
+        let poison = candidate("book:1", json!({ "number": "poison" }));
+        let poison = store.db.add_new_events([poison]).await.unwrap();
+        let projection = Projection::new(views[0].clone());
+        let error = projection.handle(&message(&poison[0])).await.unwrap_err();
+        let ProjectionError::ReadModel { source, .. } = error else { panic!("{error}") };
+        assert!(source.as_inner().is::<OutOfOrder>());
+        assert_eq!(source.to_string(), OutOfOrder.to_string());
     })
     .await;
 }
