@@ -236,3 +236,27 @@ async fn an_index_that_is_left_out_takes_no_units() {
         }
     }
 }
+
+#[tokio::test]
+async fn the_database_runs_as_long_as_one_of_its_clients() {
+    let db = {
+        let dynamodb = EmbeddedDynamoDb::in_memory().await.unwrap();
+        let (client, other) = (dynamodb.client(), dynamodb.client());
+        drop(dynamodb);
+        EventDb::create_table(&client, "TestEvents").await.unwrap();
+        drop(other);
+        EventDb::new(client, "TestEvents")
+    };
+    db.add_new_events([candidate("book:1", 0)]).await.unwrap();
+
+    // Without clients, it stops.
+    let dynamodb = EmbeddedDynamoDb::in_memory().await.unwrap();
+    let address = dynamodb.endpoint().strip_prefix("http://").unwrap().to_owned();
+    let client = dynamodb.client();
+    drop(dynamodb);
+    tokio::net::TcpStream::connect(&address).await.unwrap();
+    drop(client);
+    while tokio::net::TcpStream::connect(&address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+}

@@ -77,6 +77,8 @@ pub struct ValidationError {
     pub problem: String,
 }
 
+impl std::error::Error for ValidationError {}
+
 impl fmt::Display for ValidationError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(index) = self.index {

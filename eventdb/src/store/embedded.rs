@@ -1,7 +1,9 @@
 //! A DynamoDB emulator in the process, for experiments and tests.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_dynamodb::{Client, Config};
 use dynoxide::Database;
@@ -14,7 +16,7 @@ use tokio::task::JoinHandle;
 ///
 /// The emulator is [dynoxide](https://docs.rs/dynoxide-rs), which is built on SQLite. Unlike the real
 /// DynamoDB, it never throttles, updates its indexes immediately, and accepts any credentials. It
-/// stops when the value is dropped.
+/// runs as long as this value or one of its clients exists, or until [`stop`](Self::stop).
 ///
 /// ```
 /// use eventdb::{EmbeddedDynamoDb, EventDb};
@@ -31,8 +33,28 @@ use tokio::task::JoinHandle;
 #[derive(Debug)]
 pub struct EmbeddedDynamoDb {
     endpoint: String,
-    stop: oneshot::Sender<()>,
+    running: Arc<Running>,
     server: JoinHandle<()>,
+}
+
+/// The server stops when the last one who has this is dropped.
+#[derive(Debug)]
+struct Running(Mutex<Option<oneshot::Sender<()>>>);
+
+/// The credentials of a client, which keep the server running.
+#[derive(Debug)]
+struct KeepsRunning {
+    _running: Arc<Running>,
+}
+
+impl ProvideCredentials for KeepsRunning {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let credentials = Credentials::new("embedded", "embedded", None, None, "embedded");
+        future::ProvideCredentials::ready(Ok(credentials))
+    }
 }
 
 /// The embedded database could not be opened or served.
@@ -104,7 +126,7 @@ impl EmbeddedDynamoDb {
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(async move {
             let stopped = async {
-                // An error means that the value was dropped, which also stops the server.
+                // An error means that nobody needs the server any more, which also stops it.
                 let _ = stopped.await;
             };
             if let Err(reason) =
@@ -113,7 +135,7 @@ impl EmbeddedDynamoDb {
                 tracing::error!(target: "eventdb", reason, "the embedded database stopped");
             }
         });
-        Ok(Self { endpoint, stop, server })
+        Ok(Self { endpoint, running: Arc::new(Running(Mutex::new(Some(stop)))), server })
     }
 
     /// The URL at which it listens, such as `http://127.0.0.1:40123`.
@@ -121,9 +143,10 @@ impl EmbeddedDynamoDb {
         &self.endpoint
     }
 
-    /// A client that is connected to it, with placeholder credentials and region.
+    /// A client that is connected to it, with placeholder credentials and region. The database keeps
+    /// running as long as the client exists.
     pub fn client(&self) -> Client {
-        let credentials = Credentials::new("embedded", "embedded", None, None, "embedded");
+        let credentials = KeepsRunning { _running: Arc::clone(&self.running) };
         Client::from_conf(
             Config::builder()
                 .behavior_version(BehaviorVersion::latest())
@@ -135,9 +158,13 @@ impl EmbeddedDynamoDb {
     }
 
     /// Stops it, and waits until running requests have ended and the file is closed. Drop the
-    /// clients first, so that their idle connections close immediately.
+    /// clients first, so that their idle connections close immediately. Requests of other clients
+    /// fail from then on.
     pub async fn stop(self) {
-        let _ = self.stop.send(());
+        let stop = self.running.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(stop) = stop {
+            let _ = stop.send(());
+        }
         let _ = self.server.await;
     }
 }

@@ -10,6 +10,7 @@ use crate::event::Event;
 use crate::store::append::transaction::Sent;
 use crate::store::command::Command;
 use crate::store::precondition::{ExpectedState, Precondition, SubjectState};
+use crate::store::read::fetch_events::MissingRevisions;
 
 /// The failure of an operation of the store.
 ///
@@ -137,6 +138,11 @@ pub enum Error {
     /// The event was found, but its row can't be read.
     InvalidItem(Box<InvalidItem>),
 
+    /// Events were removed from a subject's history, or overwritten by a writer other than this
+    /// crate. It ends a stream of [single events](crate::FetchEvents::events). Other reads return it
+    /// in [`History::missing`](crate::History::missing).
+    MissingRevisions(MissingRevisions),
+
     /// The database was busy or unreachable for longer than the store kept trying. Nothing was
     /// stored. It is safe to repeat the call later.
     Unavailable {
@@ -219,6 +225,13 @@ impl fmt::Display for Error {
             }
             Self::Cursor(error) => write!(formatter, "{error}"),
             Self::InvalidItem(item) => write!(formatter, "{item}"),
+            Self::MissingRevisions(MissingRevisions { subject, revisions }) => write!(
+                formatter,
+                "the history of `{subject}` lacks the revisions {} to {}, which were removed from \
+                 the table or overwritten; restore their rows from a backup",
+                revisions.start(),
+                revisions.end()
+            ),
             Self::Unavailable { operation, table, attempts, sent, .. } => write!(
                 formatter,
                 "{operation} on the table `{table}` failed after {attempts} attempt{}: the \
@@ -271,7 +284,8 @@ impl std::error::Error for Error {
             | Self::OtherRevision { .. }
             | Self::IdReused { .. }
             | Self::Cursor(_)
-            | Self::InvalidItem(_) => None,
+            | Self::InvalidItem(_)
+            | Self::MissingRevisions(_) => None,
         }
     }
 }

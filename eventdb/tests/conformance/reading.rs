@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use eventdb::{Cursor, CursorError, Error, Event, FetchEvents, History, TableLayout};
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
 
 use crate::support::{
@@ -370,6 +370,74 @@ async fn a_removed_event_is_reported_as_missing() {
         assert_eq!(read(since_second.clone()).await, (vec![2, 3, 6], missing));
         assert_eq!(read(since_second.backwards()).await, (vec![6, 3, 2], backwards));
         assert_eq!(read(of_subject().limit(2)).await, (vec![2, 3], vec![1..=1]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_read_says_whether_it_stopped_at_its_limit() {
+    with_store(|store| async move {
+        store.fill("book:1", 3).await;
+        for request in [
+            store.db.fetch_events_for_subject("book:1"),
+            store.db.fetch_events_for_subject_and_type("book:1", "book.borrowed"),
+            store.db.fetch_all_events(),
+        ] {
+            for (limit, reached) in [(0, true), (2, true), (3, true), (4, false)] {
+                let history = request.clone().limit(limit).await.unwrap();
+                assert_eq!((history.events.len(), history.limit_reached), (limit.min(3), reached));
+            }
+            assert!(!request.await.unwrap().limit_reached);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn single_events_are_streamed_up_to_the_first_fault() {
+    with_store(|store| async move {
+        let events = store.fill("book:1", 5).await;
+        let read = async |backwards: bool, limit: Option<usize>| {
+            let mut request = store.db.fetch_events_for_subject("book:1");
+            if backwards {
+                request = request.backwards();
+            }
+            if let Some(limit) = limit {
+                request = request.limit(limit);
+            }
+            let mut stream = request.events();
+            let mut read = Vec::new();
+            let error = loop {
+                match stream.next().await {
+                    Some(Ok(event)) => read.push(event.revision.unwrap()),
+                    Some(Err(error)) => break Some(error),
+                    None => break None,
+                }
+            };
+            assert!(stream.next().await.is_none(), "it ends after an error");
+            (read, error.map(|error| error.to_string()))
+        };
+        assert_eq!(read(false, None).await, (vec![1, 2, 3, 4, 5], None));
+        assert_eq!(read(true, Some(2)).await, (vec![5, 4], None));
+
+        store.remove(&events[2]).await;
+        for (backwards, before) in [(false, vec![1, 2]), (true, vec![5, 4])] {
+            let (revisions, error) = read(backwards, None).await;
+            assert_eq!(revisions, before);
+            assert!(error.unwrap().contains("`book:1` lacks the revisions 3 to 3"));
+        }
+        store.remove(&events[0]).await;
+        assert_eq!(read(true, Some(2)).await, (vec![5, 4], None));
+        let (revisions, error) = read(false, None).await;
+        assert!(revisions.is_empty());
+        assert!(error.unwrap().contains("the revisions 1 to 1"));
+
+        let mut row = store.item(&events[1]);
+        row.insert("data".to_owned(), AttributeValue::N("1".to_owned()));
+        store.put_row(row.iter().map(|(name, value)| (name.as_str(), value.clone()))).await;
+        let request = store.db.fetch_events_for_subject("book:1").from_revision(2);
+        let error = request.events().try_next().await.unwrap_err();
+        assert!(matches!(error, Error::InvalidItem(_)), "{error}");
     })
     .await;
 }

@@ -78,6 +78,9 @@ pub struct History {
     /// The position of the last row, to continue [`after`](FetchEvents::after) it. If no row was
     /// read, it is the position at which the read began, if any.
     pub cursor: Option<Cursor>,
+    /// Whether the read stopped at its [limit](FetchEvents::limit), so that more rows may follow. If
+    /// exactly as many rows as the limit exist, it is `true`, and the next read finds nothing.
+    pub limit_reached: bool,
     pub(crate) known: Option<KnownRevision>,
 }
 
@@ -186,6 +189,7 @@ impl FetchEvents {
     }
 
     /// At most this number of rows, including those that can't be read as events.
+    /// [`History::limit_reached`] tells whether more may follow.
     pub fn limit(mut self, rows: usize) -> Self {
         self.limit = Some(rows);
         self
@@ -223,6 +227,52 @@ impl FetchEvents {
         }))
     }
 
+    /// A stream of single events. It reads page by page, in constant memory.
+    ///
+    /// It ends with an error at the first row that can't be read, and where a revision is missing:
+    /// [`Error::InvalidItem`] and [`Error::MissingRevisions`]. The events before that come first. To
+    /// go on behind such a row, use the [pages](Self::stream).
+    ///
+    /// ```
+    /// use futures_util::TryStreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dynamodb = eventdb::EmbeddedDynamoDb::in_memory().await?;
+    /// # eventdb::EventDb::create_table(&dynamodb.client(), "Events").await?;
+    /// # let db = eventdb::EventDb::new(dynamodb.client(), "Events");
+    /// let mut events = db.fetch_events_for_subject("book:123").events();
+    /// while let Some(event) = events.try_next().await? {
+    ///     println!("{}", event.ty);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn events(self) -> BoxStream<'static, Result<Event, Error>> {
+        let backwards = self.backwards;
+        let pages = stream::try_unfold(None, move |pages| {
+            let request = self.clone();
+            async move {
+                let mut pages: Pages = match pages {
+                    Some(pages) => pages,
+                    None => request.begin()?,
+                };
+                let read = pages.next().await?;
+                Ok::<_, Error>(
+                    read.map(|read| (stream::iter(single(read, backwards)), Some(pages))),
+                )
+            }
+        });
+        pages
+            .try_flatten()
+            .scan(false, |has_failed, event| {
+                let next = (!*has_failed).then_some(event);
+                *has_failed |= next.as_ref().is_some_and(Result::is_err);
+                std::future::ready(next)
+            })
+            .boxed()
+    }
+
     /// The rows in the order of the read, including unreadable ones.
     pub(crate) fn rows(self) -> BoxStream<'static, Result<Row, Error>> {
         let pages = stream::try_unfold(None, move |pages| {
@@ -248,6 +298,7 @@ impl FetchEvents {
     }
 
     async fn collect(self) -> Result<History, Error> {
+        let limit = self.limit;
         let mut history = History { cursor: self.after.clone(), ..History::default() };
         let mut pages = self.begin()?;
         while let Some(page) = next_page(&mut pages).await? {
@@ -257,6 +308,8 @@ impl FetchEvents {
             history.cursor = page.cursor;
             history.known = KnownRevision::later(history.known, page.known);
         }
+        let rows = history.events.len() + history.invalid.len();
+        history.limit_reached = limit.is_some_and(|limit| rows >= limit);
         Ok(history)
     }
 }
@@ -280,6 +333,27 @@ async fn next_page(pages: &mut Pages) -> Result<Option<History>, Error> {
         }
     }
     Ok(Some(history))
+}
+
+/// The events of some rows, and an error in the place of each row or revision that lacks its event.
+fn single(read: Rows, backwards: bool) -> Vec<Result<Event, Error>> {
+    let mut missing = read.missing.into_iter().peekable();
+    let mut events = Vec::with_capacity(read.rows.len());
+    for row in read.rows {
+        let revision = revision_of(&row);
+        let lies_before = |gap: &MissingRevisions| {
+            revision.is_some_and(|revision| match backwards {
+                false => *gap.revisions.end() < revision,
+                true => *gap.revisions.start() > revision,
+            })
+        };
+        while let Some(gap) = missing.next_if(lies_before) {
+            events.push(Err(Error::MissingRevisions(gap)));
+        }
+        events.push(row.map_err(Error::InvalidItem));
+    }
+    events.extend(missing.map(|gap| Err(Error::MissingRevisions(gap))));
+    events
 }
 
 fn ceiling_of_milliseconds(time: DateTime<Utc>) -> i64 {
