@@ -144,6 +144,7 @@ pub use {
         Misfit, MissingRevisions, TableLayout, TimeLimits,
     },
     subscribe::dynamodb_read_model::{DynamoDbReadModel, PositionTable, ReadModelError},
+    subscribe::wait::WaitError,
 };
 
 #[cfg(feature = "embedded")]

@@ -10,3 +10,5 @@ mod event_db;
 pub(crate) mod event_reader;
 pub(crate) mod projection;
 pub(crate) mod read_model;
+#[cfg(feature = "dynamodb")]
+pub(crate) mod wait;

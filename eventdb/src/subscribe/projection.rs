@@ -534,12 +534,28 @@ impl<M: ReadModel, R: EventReader> Projection<M, R> {
         self.moved.iter().fold(store, |store, (from, to)| if store == from { to } else { store })
     }
 
+    pub(super) async fn position(
+        &self,
+        subject: &str,
+    ) -> Result<Position, ProjectionError<M::Error>> {
+        self.read_model
+            .position(subject)
+            .await
+            .map_err(|source| ProjectionError::Position { subject: subject.to_owned(), source })
+    }
+
+    /// Whether the subscription holds events back by their types.
+    #[cfg(feature = "dynamodb")]
+    pub(super) fn holds_types_back(&self) -> bool {
+        self.types.is_some()
+    }
+
     /// Whether the subscription delivers events of this type.
-    fn takes(&self, event: &Event) -> bool {
+    pub(super) fn takes(&self, event: &Event) -> bool {
         self.types.as_ref().is_none_or(|types| types.contains(&event.ty))
     }
 
-    fn passes_over(&self, subject: &str, mut revisions: RangeInclusive<u64>) -> bool {
+    pub(super) fn passes_over(&self, subject: &str, mut revisions: RangeInclusive<u64>) -> bool {
         let passed_over = self.passed_over.get(subject).map(Vec::as_slice).unwrap_or_default();
         revisions.all(|revision| passed_over.iter().any(|range| range.contains(&revision)))
     }
@@ -564,7 +580,7 @@ impl<M: ReadModel, R: EventReader> Projection<M, R> {
         })
     }
 
-    fn read<'a>(
+    pub(super) fn read<'a>(
         &'a self,
         subject: &'a str,
         after: &'a Position,
@@ -754,13 +770,6 @@ impl<M: ParkingReadModel, R: EventReader> Projection<M, R> {
             }
         }
         failed
-    }
-
-    async fn position(&self, subject: &str) -> Result<Position, ProjectionError<M::Error>> {
-        self.read_model
-            .position(subject)
-            .await
-            .map_err(|source| ProjectionError::Position { subject: subject.to_owned(), source })
     }
 
     async fn mark(
