@@ -164,6 +164,58 @@ async fn an_append_by_revision_takes_so_many_requests() {
 }
 
 #[tokio::test]
+async fn a_repetition_is_found_although_its_precondition_no_longer_holds() {
+    with_store(|store| async move {
+        let first = store.fill("book:1", 1).await;
+        let at = Precondition::subject_is_at_event_id("book:1", &first[0].id);
+        let command = candidate_with_id("book:1", "command-1", json!({}));
+        let append = || store.db.add_new_events([command.clone()]).only_if(at.clone());
+        let stored = append().await.unwrap();
+        assert_eq!(append().await.unwrap(), stored, "the subject is at another event now");
+        store.fill("book:1", 1).await;
+        assert_eq!(append().await.unwrap(), stored);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn knowledge_of_another_subject_says_nothing() {
+    with_store_by_revision(|store| async move {
+        store.fill("book:1", 1).await;
+        store.fill("book:2", 5).await;
+        let known = store.db.fetch_events_for_subject("book:2").await.unwrap();
+        let known = known.known_revision().unwrap().clone();
+        let ahead = Precondition::subject_is_at_revision("book:1", 3);
+        let append = store.db.add_new_events([candidate("book:1", json!({}))]).only_if(ahead);
+        let error = append.only_if(known.into()).await.unwrap_err();
+        assert!(error.is_conflict(), "{error}");
+        assert_eq!(store.subject("book:1").await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whether_a_stated_revision_exists_is_read_strongly_consistent() {
+    with_store_by_revision(|store| async move {
+        store.fill("book:1", 1).await;
+        store.fill("book:2", 1).await;
+        for (precondition, subject) in [
+            (Precondition::subject_is_at_revision("book:1", 1), "book:1"),
+            (Precondition::subject_is_populated("book:2"), "book:3"),
+        ] {
+            let meter = CapacityMeter::new();
+            let db = store.db.metered_by(&meter);
+            let append = db.add_new_events([candidate(subject, json!({}))]);
+            append.only_if(precondition).await.unwrap();
+            // A stale "no" would be a conflict that isn't one. An eventually consistent read costs half.
+            let units = meter.total().read_units;
+            assert!(units >= 1.0 && units.fract() == 0.0, "{subject}: {units}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_revision_that_was_not_reached_leaves_no_hole() {
     with_store(|store| async move {
         store.fill("book:1", 2).await;
