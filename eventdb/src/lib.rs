@@ -140,8 +140,9 @@ pub use {
     store::precondition::{ExpectedState, KnownRevision, Precondition, SubjectState},
     store::{
         AddEvents, AddNewEvents, CapacityMeter, ConsumedCapacity, CopyError, CopyEvents,
-        CopyReport, CreateTable, EventDb, FetchEvent, FetchEvents, History, InvalidTableLayout,
-        Misfit, MissingRevisions, TableLayout, TimeLimits,
+        CopyReport, CreateTable, EventDb, FetchEvent, FetchEvents, FetchSubjects, History,
+        InvalidTableLayout, ListedSubject, Misfit, MissingRevisions, Subjects, TableLayout,
+        TimeLimits,
     },
     subscribe::dynamodb_read_model::{DynamoDbReadModel, PositionTable, ReadModelError},
     subscribe::wait::WaitError,

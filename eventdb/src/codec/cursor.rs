@@ -43,6 +43,8 @@ pub(crate) enum RowKeys {
     SubjectByRevision { subject: String, ty: Option<String>, revision: u64 },
     #[serde(rename = "p")]
     AllByRevision { time: i64, subject: String, revision: u64 },
+    #[serde(rename = "l")]
+    Subjects { subject: String },
 }
 
 /// A text that isn't a cursor, or a cursor of another read.
@@ -119,6 +121,7 @@ mod tests {
             any::<(i64, String, u64)>().prop_map(|(time, subject, revision)| {
                 RowKeys::AllByRevision { time, subject, revision }
             }),
+            any::<String>().prop_map(|subject| RowKeys::Subjects { subject }),
             any::<(i64, String, String)>().prop_map(|(time, subject, time_type)| {
                 RowKeys::All { time, subject, time_type }
             }),

@@ -152,10 +152,7 @@ pub fn encode_by_revision(event: &Event) -> Item {
     put(attribute::PK_ALL, all_events_partition(partition));
     put(attribute::DATA, event.data.as_json().to_owned());
     if event.revision == Some(1) {
-        put(
-            attribute::SUBJECT_PARTITION,
-            format!("{}{partition:02}", schema::SUBJECT_PARTITION_PREFIX),
-        );
+        put(attribute::SUBJECT_PARTITION, subject_partition(partition));
     }
     item
 }
@@ -169,6 +166,11 @@ pub fn partition_of(subject: &str) -> u32 {
 /// The value of `pk_all` of a partition of the index of all events.
 pub fn all_events_partition(partition: u32) -> String {
     format!("{}{partition:02}", schema::ALL_EVENTS_PREFIX)
+}
+
+/// The value of `subject_partition` of a partition of the index of subjects.
+pub fn subject_partition(partition: u32) -> String {
+    format!("{}{partition:02}", schema::SUBJECT_PARTITION_PREFIX)
 }
 
 fn encode_common(event: &Event) -> Item {

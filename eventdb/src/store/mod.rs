@@ -30,6 +30,7 @@ pub use layout::{InvalidTableLayout, TableLayout};
 pub(crate) use precondition::KnownRevision;
 pub use read::fetch_event::FetchEvent;
 pub use read::fetch_events::{FetchEvents, History, MissingRevisions};
+pub use read::fetch_subjects::{FetchSubjects, ListedSubject, Subjects};
 pub use retry::TimeLimits;
 
 use crate::codec::validation;
@@ -369,5 +370,32 @@ impl EventDb {
     /// ```
     pub fn fetch_all_events(&self) -> FetchEvents {
         FetchEvents::of_all(self.table.clone())
+    }
+
+    /// Lists the subjects that have events, in the order of their UTF-8 bytes. Only tables by revision
+    /// have the index for it.
+    ///
+    /// The index is updated shortly after the table, so a new subject appears in it a moment later.
+    ///
+    /// # Cost
+    /// Half a read unit per 4 KB of keys, summed over each request. There are 16 requests or more for
+    /// each read, because the index has 16 partitions. The revisions of the subjects are read only if
+    /// [asked for](FetchSubjects::with_revisions).
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a table by time; [`Error::Cursor`] if the cursor belongs to another read
+    /// or to another prefix; [`Error::Unavailable`].
+    ///
+    /// ```no_run
+    /// # async fn example(db: eventdb::EventDb) -> Result<(), eventdb::Error> {
+    /// let books = db.fetch_subjects().subject_prefix("book:").with_revisions().await?;
+    /// for book in books.subjects {
+    ///     println!("{} is at revision {:?}", book.subject, book.revision);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fetch_subjects(&self) -> FetchSubjects {
+        FetchSubjects::new(self.table.clone())
     }
 }

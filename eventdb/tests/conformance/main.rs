@@ -29,6 +29,7 @@ mod races;
 mod read_models;
 mod reading;
 mod snapshots;
+mod subjects;
 mod support;
 mod verify;
 mod writing;

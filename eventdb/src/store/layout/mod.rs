@@ -441,6 +441,16 @@ impl TableLayout {
         table.get_eventually(key).await.map(|_| ())
     }
 
+    /// The partitions of the index of subjects, if the layout has it.
+    pub(crate) fn subject_partitions(self) -> Option<impl Iterator<Item = String>> {
+        match self {
+            Self::ByTime => None,
+            Self::ByRevision => {
+                Some((0..schema::ALL_EVENTS_PARTITIONS).map(item::subject_partition))
+            }
+        }
+    }
+
     /// Begins a read.
     pub(crate) fn pages(self, request: FetchEvents) -> Result<Pages, Error> {
         Ok(match self {

@@ -2,6 +2,7 @@
 
 pub(crate) mod fetch_event;
 pub(crate) mod fetch_events;
+pub(crate) mod fetch_subjects;
 pub(crate) mod query;
 
 use std::time::Duration;
