@@ -131,6 +131,7 @@ pub use {
     feed::Feed,
     feed::error::FeedError,
     feed::events::{FeedEventsPage, FollowEvents, MissingEvent, MissingReason},
+    feed::fill::{FillError, FillProgress},
     feed::follow::{FeedPage, Follow},
     feed::verify::adopt::{Adopt, Adoption},
     feed::verify::stored::InvalidRow,

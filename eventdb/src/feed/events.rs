@@ -14,6 +14,7 @@ use crate::event::Event;
 use crate::feed::error::FeedError;
 use crate::feed::follow::Follow;
 use crate::feed::reader::{ReadPage, Reader};
+use crate::store::EventDb;
 use crate::store::error::Error;
 use crate::store::layout::EventKey;
 use crate::store::read::decode;
@@ -42,7 +43,7 @@ const PAUSES: [Duration; 4] = [
 #[must_use = "a request does nothing until its stream is read"]
 pub struct FollowEvents {
     follow: Follow,
-    events: Table,
+    pub(super) db: EventDb,
 }
 
 /// Events that the feed lists, in the order of their partition. A page can be empty.
@@ -105,8 +106,12 @@ impl fmt::Display for MissingEvent {
 }
 
 impl FollowEvents {
-    pub(super) fn new(follow: Follow, events: Table) -> Self {
-        Self { follow, events }
+    pub(super) fn new(follow: Follow, db: EventDb) -> Self {
+        Self { follow, db }
+    }
+
+    pub(super) fn feed_table(&self) -> Table {
+        self.follow.table.clone()
     }
 
     /// The pages of events. It waits and ends as the [stream of entries](Follow::stream).
@@ -114,7 +119,8 @@ impl FollowEvents {
     /// An entry whose event isn't found stays in the feed, so a read from an earlier cursor finds it
     /// again.
     pub fn stream(self) -> BoxStream<'static, Result<FeedEventsPage, FeedError>> {
-        let Self { follow, events } = self;
+        let Self { follow, db } = self;
+        let events = db.table().clone();
         let reader = follow.reader(KEYS_PER_REQUEST);
         stream::try_unfold((reader, events), |(mut reader, events): (Reader, Table)| async move {
             let Some(read) = reader.next().await? else { return Ok(None) };

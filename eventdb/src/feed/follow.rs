@@ -45,7 +45,7 @@ const ENTRIES_PER_PAGE: usize = 1000;
 #[derive(Debug, Clone)]
 #[must_use = "a request does nothing until its stream is read"]
 pub struct Follow {
-    table: Table,
+    pub(super) table: Table,
     pub(super) start: Start,
     pub(super) partitions: Choice,
     types: Option<HashSet<String>>,
@@ -170,7 +170,7 @@ impl Follow {
 
     /// Fetches the events from this store. It must be the one whose events are listed here.
     pub fn events_of(self, db: &EventDb) -> FollowEvents {
-        FollowEvents::new(self, db.table().clone())
+        FollowEvents::new(self, db.clone())
     }
 
     /// The pages of entries. The stream waits for new entries and ends only if

@@ -2,6 +2,7 @@
 
 pub(crate) mod error;
 pub(crate) mod events;
+pub(crate) mod fill;
 pub(crate) mod follow;
 mod reader;
 pub(crate) mod verify;

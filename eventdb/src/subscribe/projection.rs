@@ -555,7 +555,7 @@ impl<M: ReadModel, R: EventReader> Projection<M, R> {
         self.types.as_ref().is_none_or(|types| types.contains(&event.ty))
     }
 
-    pub(super) fn passes_over(&self, subject: &str, mut revisions: RangeInclusive<u64>) -> bool {
+    pub(crate) fn passes_over(&self, subject: &str, mut revisions: RangeInclusive<u64>) -> bool {
         let passed_over = self.passed_over.get(subject).map(Vec::as_slice).unwrap_or_default();
         revisions.all(|revision| passed_over.iter().any(|range| range.contains(&revision)))
     }

@@ -18,6 +18,7 @@ mod commands;
 mod copying;
 mod decisions;
 mod feed;
+mod filling;
 mod idempotence;
 mod layouts;
 mod legacy;

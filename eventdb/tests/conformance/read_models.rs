@@ -25,7 +25,7 @@ use crate::support::{Store, candidate, with_store, with_store_by_time};
 
 /// A view that remembers the revisions of each subject as they were applied, in memory.
 #[derive(Debug, Clone, Default)]
-struct Memory(Arc<Mutex<HashMap<String, Applied>>>);
+pub(crate) struct Memory(Arc<Mutex<HashMap<String, Applied>>>);
 
 /// The position of a subject, and the revisions of what was applied.
 type Applied = (Position, Vec<u64>);
@@ -35,14 +35,14 @@ impl Memory {
         self.0.lock().unwrap().get(subject).cloned().unwrap_or_default()
     }
 
-    fn revisions(&self, subject: &str) -> Vec<u64> {
+    pub(crate) fn revisions(&self, subject: &str) -> Vec<u64> {
         self.of(subject).1
     }
 }
 
 #[derive(Debug, thiserror::Error)]
 #[error("the view is out of order")]
-struct OutOfOrder;
+pub(crate) struct OutOfOrder;
 
 impl ReadModel for Memory {
     type Error = OutOfOrder;
@@ -105,7 +105,7 @@ fn body(event: &Event, is_raw: bool) -> String {
 }
 
 /// A table for a view, with a partition key `pk` and a sort key `sk`.
-async fn view_table(client: &Client) -> String {
+pub(crate) async fn view_table(client: &Client) -> String {
     let name = format!("view-{}", Uuid::now_v7());
     let key =
         |name, ty| KeySchemaElement::builder().attribute_name(name).key_type(ty).build().unwrap();
@@ -134,7 +134,9 @@ fn text(value: impl Into<String>) -> AttributeValue {
 }
 
 /// Counts a subject's events and adds up their numbers, in one item.
-fn counts(table: &str) -> impl Fn(&Event) -> Result<Vec<TransactWriteItem>, BoxError> + use<> {
+pub(crate) fn counts(
+    table: &str,
+) -> impl Fn(&Event) -> Result<Vec<TransactWriteItem>, BoxError> + use<> {
     let table = table.to_owned();
     move |event| {
         let number = event.data["number"].as_u64().ok_or("`number` is no number")?;
@@ -149,7 +151,7 @@ fn counts(table: &str) -> impl Fn(&Event) -> Result<Vec<TransactWriteItem>, BoxE
     }
 }
 
-fn model(
+pub(crate) fn model(
     store: &Store,
     table: &str,
     changes: impl Fn(&Event) -> Result<Vec<TransactWriteItem>, BoxError> + Send + Sync + 'static,
@@ -161,7 +163,7 @@ async fn position(store: &Store, table: &str) -> Position {
     model(store, table, counts(table)).position("book:1").await.unwrap()
 }
 
-async fn counted(client: &Client, table: &str, subject: &str) -> (String, String) {
+pub(crate) async fn counted(client: &Client, table: &str, subject: &str) -> (String, String) {
     let request = client.get_item().table_name(table).consistent_read(true);
     let request = request.key("pk", text(subject)).key("sk", text("counts"));
     let item = request.send().await.unwrap().item.unwrap_or_default();
@@ -486,7 +488,7 @@ async fn one_consumer_feeds_read_models_of_several_types() {
 }
 
 /// Five events of a subject, of which one can't be applied.
-async fn fill_with_poison(store: &Store, subject: &str, poison: u64) -> Vec<Event> {
+pub(crate) async fn fill_with_poison(store: &Store, subject: &str, poison: u64) -> Vec<Event> {
     let mut events = Vec::new();
     for number in 1..=5 {
         let number = if number == poison { json!("poison") } else { json!(number) };
@@ -496,7 +498,7 @@ async fn fill_with_poison(store: &Store, subject: &str, poison: u64) -> Vec<Even
     events
 }
 
-async fn repair(store: &Store, event: &Event) {
+pub(crate) async fn repair(store: &Store, event: &Event) {
     let mut repaired = event.clone();
     repaired.data = json!({ "number": event.revision }).into();
     let row = store.item(&repaired);
