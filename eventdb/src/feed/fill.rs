@@ -104,7 +104,7 @@ impl FollowEvents {
     /// ```no_run
     /// use futures_util::TryStreamExt;
     ///
-    /// # async fn example<Loans: eventdb::ReadModel>(
+    /// # async fn example<Loans: eventdb::ReadModel + 'static>(
     /// #     feed: eventdb::Feed, db: eventdb::EventDb, loans: Loans, kept: Option<String>)
     /// # -> Result<(), Box<dyn std::error::Error>> {
     /// let mut follow = feed.follow();
