@@ -131,7 +131,6 @@ pub use {
     feed::Feed,
     feed::error::FeedError,
     feed::events::{FeedEventsPage, FollowEvents, MissingEvent, MissingReason},
-    feed::fill::{FillError, FillProgress},
     feed::follow::{FeedPage, Follow},
     feed::verify::adopt::{Adopt, Adoption},
     feed::verify::stored::InvalidRow,
@@ -146,6 +145,7 @@ pub use {
         TimeLimits,
     },
     subscribe::dynamodb_read_model::{DynamoDbReadModel, PositionTable, ReadModelError},
+    subscribe::fill::{FillError, FillProgress},
     subscribe::wait::WaitError,
 };
 

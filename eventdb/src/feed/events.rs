@@ -43,7 +43,7 @@ const PAUSES: [Duration; 4] = [
 #[must_use = "a request does nothing until its stream is read"]
 pub struct FollowEvents {
     follow: Follow,
-    pub(super) db: EventDb,
+    pub(crate) db: EventDb,
 }
 
 /// Events that the feed lists, in the order of their partition. A page can be empty.
@@ -110,7 +110,7 @@ impl FollowEvents {
         Self { follow, db }
     }
 
-    pub(super) fn feed_table(&self) -> Table {
+    pub(crate) fn feed_table(&self) -> Table {
         self.follow.table.clone()
     }
 

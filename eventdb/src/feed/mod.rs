@@ -2,9 +2,8 @@
 
 pub(crate) mod error;
 pub(crate) mod events;
-pub(crate) mod fill;
 pub(crate) mod follow;
-mod reader;
+pub(crate) mod reader;
 pub(crate) mod verify;
 
 use std::fmt;

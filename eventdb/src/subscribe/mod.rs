@@ -8,6 +8,8 @@ pub(crate) mod dynamodb_read_model;
 #[cfg(feature = "dynamodb")]
 mod event_db;
 pub(crate) mod event_reader;
+#[cfg(feature = "dynamodb")]
+pub(crate) mod fill;
 pub(crate) mod projection;
 pub(crate) mod read_model;
 #[cfg(feature = "dynamodb")]

@@ -131,7 +131,7 @@ impl Query {
     }
 
     /// The keys of the first events of the subjects in one partition of the index of subjects, from a
-    /// text to another, both included. An empty one is no bound.
+    /// text to another, both included. An empty text doesn't bound it.
     pub(crate) fn of_subjects_in(partition: &str, from: &str, to: Option<&str>) -> Self {
         let mut query = Self::new(attribute::SUBJECT_PARTITION, partition);
         query.index = Some(index::ALL_SUBJECTS);
