@@ -135,7 +135,7 @@ pub use {
     feed::verify::adopt::{Adopt, Adoption},
     feed::verify::stored::InvalidRow,
     feed::verify::subjects::{Damage, DamagedSubject},
-    feed::verify::{Verification, Verify},
+    feed::verify::{Verification, VerificationRounds, Verify},
     store::error::{CompleteEvent, Conflict, Error, IdReuse, StoredEvent, UnsettledEvents},
     store::precondition::{ExpectedState, KnownRevision, Precondition, SubjectState},
     store::{

@@ -151,6 +151,13 @@ pub mod feed {
     /// Partition key of the mark that says that the feed lists all events of the store, including those
     /// that are older than the feed. Its sort key is 0.
     pub const COMPLETE: &str = "$complete";
+    /// Partition key of the item that says when each segment of the table of events was verified. Its
+    /// sort key is 0.
+    pub const VERIFICATION: &str = "$verification";
+    /// On that item: when each segment was verified (List of Numbers), in milliseconds.
+    pub const CHECKED: &str = "checked";
+    /// On that item: how many unpublished events each segment had (List of Numbers).
+    pub const UNPUBLISHED: &str = "unpublished";
     /// Partition key of acknowledgements: rows that will never be published. Their sort keys are numbers
     /// from 0.
     pub const ACKNOWLEDGED: &str = "$acknowledged";
@@ -183,6 +190,14 @@ pub mod environment {
     pub const MESSAGE_BYTES: &str = "MESSAGE_BYTES";
     /// Optional: the name of the feed's table. Without it, no feed is written.
     pub const FEED_TABLE: &str = "FEED_TABLE";
+    /// The name of the table of events. A function with it verifies instead of publishing.
+    pub const EVENT_TABLE: &str = "EVENT_TABLE";
+    /// Optional, to verify: the layout of the table of events, `byTime` (the default) or `byRevision`.
+    pub const TABLE_LAYOUT: &str = "TABLE_LAYOUT";
+    /// Optional, to verify: how far back events are compared by the index, in seconds.
+    pub const VERIFICATION_WINDOW: &str = "VERIFICATION_WINDOW";
+    /// Optional, to verify: the time between the two looks, in seconds. Default: 300.
+    pub const SECOND_LOOK_AFTER: &str = "SECOND_LOOK_AFTER";
     /// Optional: the number of partitions with which the publisher creates the feed. An existing feed
     /// keeps its number. Default: [`feed::DEFAULT_PARTITIONS`](super::feed::DEFAULT_PARTITIONS).
     pub const FEED_PARTITIONS: &str = "FEED_PARTITIONS";
@@ -231,6 +246,15 @@ pub mod metric {
     /// Events that the topic has accepted, but that couldn't be listed in the feed (Count). Lambda
     /// delivers their records again.
     pub const UNLISTED_EVENTS: &str = "UnlistedEvents";
+    /// Stored events that the feed doesn't list, by the latest verification of each part of the table
+    /// (Count).
+    pub const UNPUBLISHED_EVENTS: &str = "UnpublishedEvents";
+    /// Rows that can't be read as events, by a verification (Count).
+    pub const INVALID_ROWS: &str = "InvalidRows";
+    /// Subjects whose history isn't as the store writes it, by a verification (Count).
+    pub const DAMAGED_SUBJECTS: &str = "DamagedSubjects";
+    /// Age of the oldest verification of a part of the table (Seconds).
+    pub const OLDEST_VERIFICATION: &str = "OldestVerification";
 }
 
 /// Sizes and counts that DynamoDB, SNS and this store allow.
@@ -275,6 +299,7 @@ pub fn document() -> Value {
             "sortKey": { "name": feed::OFFSET, "type": "N" },
             "defaultPartitions": feed::DEFAULT_PARTITIONS,
             "mostPartitions": feed::MOST_PARTITIONS,
+            "verification": feed::VERIFICATION,
         },
         "eventSourceFilter": {
             "eventName": ["INSERT"],
@@ -292,6 +317,10 @@ pub fn document() -> Value {
             "messageBytes": environment::MESSAGE_BYTES,
             "feedTable": environment::FEED_TABLE,
             "feedPartitions": environment::FEED_PARTITIONS,
+            "eventTable": environment::EVENT_TABLE,
+            "tableLayout": environment::TABLE_LAYOUT,
+            "verificationWindow": environment::VERIFICATION_WINDOW,
+            "secondLookAfter": environment::SECOND_LOOK_AFTER,
         },
         "limits": {
             "messageBytes": limit::MESSAGE_BYTES,
@@ -314,6 +343,10 @@ pub fn document() -> Value {
             "failedRecords": metric::FAILED_RECORDS,
             "publishLag": metric::PUBLISH_LAG,
             "unlistedEvents": metric::UNLISTED_EVENTS,
+            "unpublishedEvents": metric::UNPUBLISHED_EVENTS,
+            "invalidRows": metric::INVALID_ROWS,
+            "damagedSubjects": metric::DAMAGED_SUBJECTS,
+            "oldestVerification": metric::OLDEST_VERIFICATION,
         },
     })
 }

@@ -42,7 +42,8 @@ impl Rules {
     #[cfg(feature = "dynamodb")]
     pub(crate) const BY_REVISION: Self = Self {
         times_increase: false,
-        subject_bytes: limit::PARTITION_KEY_BYTES - schema::SNAPSHOT_PREFIX.len(),
+        // It is the sort key of the index of subjects.
+        subject_bytes: limit::SORT_KEY_BYTES,
         item_size: item::largest_size_by_revision,
         has_local_index: false,
     };

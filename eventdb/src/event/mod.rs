@@ -65,7 +65,7 @@ pub struct Event {
     /// most 1,010 bytes.
     pub ty: String,
     /// The entity that it happened to, such as `book:123`. At least 3 characters, at most 2,042
-    /// bytes. It can't begin with `$`.
+    /// bytes, or 1,024 in a table by revision. It can't begin with `$`.
     pub subject: String,
     /// When it happened, in whole milliseconds of UTC.
     ///

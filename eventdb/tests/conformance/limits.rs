@@ -5,7 +5,8 @@ use eventdb::{CapacityMeter, Error, EventCandidate, Message, Precondition, TimeL
 use serde_json::{Value, json};
 
 use crate::support::{
-    Store, candidate, candidate_with_id, revisions, with_store, with_store_by_time,
+    Store, candidate, candidate_with_id, revisions, with_store, with_store_by_revision,
+    with_store_by_time,
 };
 
 fn too_large(error: Error) -> (&'static str, usize, usize) {
@@ -216,6 +217,18 @@ async fn keys_are_at_most_as_long_as_dynamodb_takes_them() {
         accepts(&store, of_id("abc", &"i".repeat(2040))).await;
         refuses(&store, of_id("abc", &"i".repeat(2041)), "id").await;
         refuses(&store, of_id("a#c", &"i".repeat(2039)), "id").await;
+    })
+    .await;
+}
+
+/// The subject is the sort key of `AllSubjects`, and DynamoDB refuses a row whose index key is too long.
+/// The emulators don't.
+#[tokio::test]
+async fn subjects_of_a_table_by_revision_fit_into_the_index_of_subjects() {
+    with_store_by_revision(|store| async move {
+        accepts(&store, candidate(&"s".repeat(1024), json!({}))).await;
+        refuses(&store, candidate(&"s".repeat(1025), json!({})), "subject").await;
+        refuses(&store, candidate(&"ü".repeat(513), json!({})), "subject").await;
     })
     .await;
 }

@@ -281,6 +281,27 @@ async fn segments_together_are_everything() {
 }
 
 #[tokio::test]
+async fn the_next_segment_is_remembered_and_what_it_found() {
+    with_feed(|listed| async move {
+        listed.store.fill("book:1", 2).await;
+        let before = chrono::Utc::now();
+        let next = || {
+            let verify = listed.feed.verify(&listed.store.db).next_segment();
+            verify.second_look_after(NOTHING_BETWEEN).into_future()
+        };
+        let rounds = next().await.expect("verified").rounds.expect("rounds");
+        assert_eq!(rounds.unpublished_events, 2);
+        assert!(rounds.complete_since >= before - chrono::TimeDelta::seconds(1));
+        listed.list(entries_of(&listed.store.subject("book:1").await)).await;
+        let later = next().await.expect("verified").rounds.expect("rounds");
+        assert_eq!(later.unpublished_events, 0);
+        assert!(later.complete_since > rounds.complete_since);
+        assert_eq!(listed.verify().await.rounds, None);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_time_is_compared_by_the_index() {
     with_feed(|listed| async move {
         let now = chrono::Utc::now().timestamp_millis();

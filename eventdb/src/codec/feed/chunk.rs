@@ -203,6 +203,11 @@ pub fn complete_key() -> Item {
     key(feed::COMPLETE.to_owned(), 0)
 }
 
+/// The key of the item that says when each segment of the table of events was verified.
+pub fn rounds_key() -> Item {
+    key(feed::VERIFICATION.to_owned(), 0)
+}
+
 /// The key of the header.
 pub fn header_key() -> Item {
     key(feed::HEADER.to_owned(), 0)

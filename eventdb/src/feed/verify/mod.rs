@@ -4,6 +4,7 @@
 
 pub(super) mod acknowledged;
 pub(crate) mod adopt;
+mod rounds;
 mod start;
 pub(crate) mod stored;
 pub(crate) mod subjects;
@@ -23,6 +24,7 @@ use crate::codec::feed::entry::FeedEntry;
 use crate::feed::error::FeedError;
 use crate::feed::follow::Follow;
 use crate::feed::verify::acknowledged::RowName;
+use crate::feed::verify::rounds::Rounds;
 use crate::feed::verify::stored::{InvalidRow, Scope, StoredRow};
 use crate::feed::verify::subjects::{DamagedSubject, Subjects};
 use crate::feed::verify::unlisted::Unlisted;
@@ -63,6 +65,7 @@ pub struct Verify {
 enum Choice {
     Everything,
     Segment(Segment),
+    NextSegment,
     Since(DateTime<Utc>),
 }
 
@@ -90,6 +93,19 @@ pub struct Verification {
     pub unknown_events: u64,
     /// Events and rows that were [acknowledged](crate::Feed::acknowledge).
     pub acknowledged: u64,
+    /// With [`next_segment`](Verify::next_segment): what the latest verification of each segment says.
+    pub rounds: Option<VerificationRounds>,
+}
+
+/// What the latest verifications of all segments say together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerificationRounds {
+    /// Every segment was verified since then. Before the first round is complete, it is when the first
+    /// round began.
+    pub complete_since: DateTime<Utc>,
+    /// How many events were unpublished when their segments were verified.
+    pub unpublished_events: u64,
 }
 
 impl Verification {
@@ -131,6 +147,16 @@ impl Verify {
         self
     }
 
+    /// Only the segment whose turn it is. A program that verifies regularly this way verifies
+    /// everything in turn: each segment has some million rows, and the feed's table keeps when each was verified. This
+    /// replaces an earlier choice.
+    ///
+    /// It also needs the permission `PutItem` on the feed, and consumes some write units more.
+    pub fn next_segment(mut self) -> Self {
+        self.choice = Choice::NextSegment;
+        self
+    }
+
     /// Only the events whose time is at least this, by the index `AllEventsByTime`. It costs much less
     /// than everything. It doesn't find an event that was stored since then with an earlier time, or
     /// without what the index needs. This replaces an earlier choice.
@@ -147,6 +173,22 @@ impl Verify {
     }
 
     async fn run(self) -> Result<Verification, FeedError> {
+        let Choice::NextSegment = self.choice else { return self.compare().await };
+        let segments = Comparison::segments(&self.events).await?;
+        let mut rounds = Rounds::read(&self.feed, segments, self.feed.now()).await?;
+        let segment = rounds.next();
+        let choice = Choice::Segment(segment);
+        let mut found = Self { choice, ..self.clone() }.compare().await?;
+        rounds.add(segment, self.feed.now(), found.unpublished_events);
+        rounds.write(&self.feed).await?;
+        found.rounds = rounds.complete_since().map(|complete_since| VerificationRounds {
+            complete_since,
+            unpublished_events: rounds.unpublished(),
+        });
+        Ok(found)
+    }
+
+    async fn compare(self) -> Result<Verification, FeedError> {
         let comparison = Comparison::begin(&self.feed, &self.events).await?;
         let acknowledged = acknowledged::read(&self.feed).await?;
         let mut found = Verification::default();
@@ -281,14 +323,19 @@ impl Comparison {
                     false => Err(FeedError::UnknownSegment { index, of }),
                 }
             }
-            Choice::Everything => Ok(self.all_segments().await?),
+            Choice::Everything | Choice::NextSegment => self.all_segments().await,
         }
     }
 
-    async fn all_segments(&self) -> Result<Vec<Scope>, FeedError> {
-        let items = self.events.begin().extent().await?.items;
+    /// In how many segments the table of events is compared.
+    async fn segments(events: &Table) -> Result<u32, FeedError> {
+        let items = events.begin().extent().await?.items;
         let of = u32::try_from(items / ROWS_PER_SEGMENT + 1).unwrap_or(MOST_SEGMENTS);
-        let of = of.min(MOST_SEGMENTS);
+        Ok(of.min(MOST_SEGMENTS))
+    }
+
+    async fn all_segments(&self) -> Result<Vec<Scope>, FeedError> {
+        let of = Self::segments(&self.events).await?;
         Ok((0..of).map(|index| Scope::Segment(Segment { index, of })).collect())
     }
 
