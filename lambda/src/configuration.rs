@@ -1,7 +1,11 @@
 //! The function's settings, from environment variables. Only this module reads them.
 
 use std::fmt;
+#[cfg(feature = "sns")]
+use std::time::Duration;
 
+#[cfg(feature = "sns")]
+use eventdb::TableLayout;
 use eventdb::internals::schema::{environment, feed, limit};
 use tracing::Level;
 
@@ -47,6 +51,103 @@ pub struct Configuration {
     /// The trusted certification authorities.
     pub trust: Trust,
 }
+
+/// The settings of a function that verifies instead of publishing: one with `EVENT_TABLE`.
+///
+/// ```
+/// use eventdb_publisher::configuration::VerifierConfiguration;
+///
+/// let configuration = VerifierConfiguration::read(|name| match name {
+///     "EVENT_TABLE" => Some("LibraryEvents".to_owned()),
+///     "FEED_TABLE" => Some("LibraryFeed".to_owned()),
+///     "TABLE_LAYOUT" => Some("byRevision".to_owned()),
+///     "VERIFICATION_WINDOW" => Some("7200".to_owned()),
+///     "AWS_REGION" => Some("eu-west-1".to_owned()),
+///     "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("test".to_owned()),
+///     _ => None,
+/// })?;
+/// assert_eq!(configuration.window, Some(std::time::Duration::from_secs(7200)));
+/// # Ok::<(), eventdb_publisher::configuration::ConfigurationError>(())
+/// ```
+#[cfg(feature = "sns")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifierConfiguration {
+    /// Name of the table of events, from `EVENT_TABLE`.
+    pub event_table: String,
+    /// The layout of that table, from `TABLE_LAYOUT`. Default: by time.
+    pub layout: TableLayout,
+    /// Name of the feed's table, from `FEED_TABLE`.
+    pub feed_table: String,
+    /// How far back events are compared by the index, from `VERIFICATION_WINDOW`, in seconds. `None`
+    /// if the table doesn't have the index.
+    pub window: Option<Duration>,
+    /// The time between the two looks, from `SECOND_LOOK_AFTER`, in seconds. Default: 300.
+    pub second_look_after: Duration,
+    /// The log level, from `LOG_LEVEL`. Default: `INFO`.
+    pub log_level: Level,
+    /// Name of the function, which is the dimension of its metrics.
+    pub function_name: String,
+    /// The region of the tables, from `AWS_REGION`.
+    pub region: String,
+    /// The function's credentials, which Lambda sets.
+    pub credentials: Credentials,
+    /// Another endpoint for DynamoDB, such as an emulator.
+    pub endpoint: Option<String>,
+    /// The trusted certification authorities.
+    pub trust: Trust,
+}
+
+#[cfg(feature = "sns")]
+impl VerifierConfiguration {
+    /// Reads the settings from the process's environment; `None` if this function publishes.
+    ///
+    /// # Errors
+    /// The first variable that is missing or invalid, and what it must be.
+    pub fn from_environment() -> Option<Result<Self, ConfigurationError>> {
+        let variable = |name: &str| std::env::var(name).ok();
+        variable(environment::EVENT_TABLE).map(|_| Self::read(variable))
+    }
+
+    /// Reads the settings from a function that returns the values of variables. An empty value counts
+    /// as missing.
+    ///
+    /// # Errors
+    /// The first variable that is missing or invalid, and what it must be.
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigurationError> {
+        let variables = Variables(variable);
+        let region = variables.required("AWS_REGION", "a region, which Lambda sets")?;
+        let endpoint = variables.endpoint("AWS_ENDPOINT_URL_DYNAMODB");
+        let is_amazon = endpoint.is_none() && !region.starts_with("cn-");
+        let layout = variables.optional(environment::TABLE_LAYOUT).map(|layout| layout.parse());
+        Ok(Self {
+            event_table: variables.required(environment::EVENT_TABLE, "the name of a table")?,
+            feed_table: variables.required(environment::FEED_TABLE, "the name of a table")?,
+            layout: layout
+                .transpose()
+                .map_err(|_| ConfigurationError {
+                    name: environment::TABLE_LAYOUT,
+                    problem: "isn't the layout of a table",
+                    expected: "byTime or byRevision",
+                })?
+                .unwrap_or_default(),
+            window: variables.seconds(environment::VERIFICATION_WINDOW)?,
+            second_look_after: variables
+                .seconds(environment::SECOND_LOOK_AFTER)?
+                .unwrap_or(SECOND_LOOK_AFTER),
+            log_level: log_level(variables.optional(environment::LOG_LEVEL).as_deref())?,
+            function_name: variables.function_name(),
+            credentials: variables.credentials()?,
+            trust: variables.trust(is_amazon),
+            region,
+            endpoint,
+        })
+    }
+}
+
+/// The time between the two looks of a verification, unless another one is set.
+#[cfg(feature = "sns")]
+const SECOND_LOOK_AFTER: Duration = Duration::from_secs(300);
 
 /// The certification authorities that are trusted for connections to SNS and DynamoDB.
 ///
@@ -135,39 +236,29 @@ impl Configuration {
     /// assert!(error.to_string().starts_with("the environment variable EVENT_TOPIC_ARN is missing"));
     /// ```
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigurationError> {
-        let optional = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let required = |name, expected| {
-            optional(name).ok_or(ConfigurationError { name, problem: "is missing", expected })
-        };
-        let topic_arn = required(environment::EVENT_TOPIC_ARN, EXPECTED_ARN)?;
-        let endpoint = optional("AWS_ENDPOINT_URL_SNS").or_else(|| optional("AWS_ENDPOINT_URL"));
-        let feed_table = optional(environment::FEED_TABLE);
-        let feed_endpoint =
-            optional("AWS_ENDPOINT_URL_DYNAMODB").or_else(|| optional("AWS_ENDPOINT_URL"));
+        let variables = Variables(variable);
+        let topic_arn = variables.required(environment::EVENT_TOPIC_ARN, EXPECTED_ARN)?;
+        let endpoint = variables.endpoint("AWS_ENDPOINT_URL_SNS");
+        let feed_table = variables.optional(environment::FEED_TABLE);
+        let feed_endpoint = variables.endpoint("AWS_ENDPOINT_URL_DYNAMODB");
         let is_feed_elsewhere = feed_table.is_some() && feed_endpoint.is_some();
         let elsewhere =
             endpoint.is_some() || is_feed_elsewhere || !topic_arn.starts_with("arn:aws:");
-        let own_authorities =
-            ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(optional).iter().any(Option::is_some);
         Ok(Self {
-            trust: if elsewhere || own_authorities { Trust::System } else { Trust::Amazon },
+            trust: variables.trust(!elsewhere),
             region: region(&topic_arn)?,
             topic_arn,
-            log_level: log_level(optional(environment::LOG_LEVEL).as_deref())?,
-            message_bytes: message_bytes(optional(environment::MESSAGE_BYTES).as_deref())?,
-            function_name: optional("AWS_LAMBDA_FUNCTION_NAME")
-                .unwrap_or_else(|| env!("CARGO_PKG_NAME").to_owned()),
-            credentials: Credentials {
-                access_key_id: required("AWS_ACCESS_KEY_ID", "an access key, which Lambda sets")?,
-                secret_access_key: required(
-                    "AWS_SECRET_ACCESS_KEY",
-                    "a secret access key, which Lambda sets",
-                )?,
-                session_token: optional("AWS_SESSION_TOKEN"),
-            },
+            log_level: log_level(variables.optional(environment::LOG_LEVEL).as_deref())?,
+            message_bytes: message_bytes(
+                variables.optional(environment::MESSAGE_BYTES).as_deref(),
+            )?,
+            function_name: variables.function_name(),
+            credentials: variables.credentials()?,
             endpoint,
             feed_table,
-            feed_partitions: feed_partitions(optional(environment::FEED_PARTITIONS).as_deref())?,
+            feed_partitions: feed_partitions(
+                variables.optional(environment::FEED_PARTITIONS).as_deref(),
+            )?,
             feed_endpoint,
         })
     }
@@ -178,6 +269,59 @@ impl Configuration {
     /// [end in `.fifo`]: https://docs.aws.amazon.com/sns/latest/api/API_CreateTopic.html
     pub fn is_fifo(&self) -> bool {
         self.topic_arn.ends_with(".fifo")
+    }
+}
+
+/// The environment variables. An empty value counts as missing.
+struct Variables<F>(F);
+
+impl<F: Fn(&str) -> Option<String>> Variables<F> {
+    fn optional(&self, name: &str) -> Option<String> {
+        (self.0)(name).filter(|value| !value.is_empty())
+    }
+
+    fn required(
+        &self,
+        name: &'static str,
+        expected: &'static str,
+    ) -> Result<String, ConfigurationError> {
+        self.optional(name).ok_or(ConfigurationError { name, problem: "is missing", expected })
+    }
+
+    #[cfg(feature = "sns")]
+    fn seconds(&self, name: &'static str) -> Result<Option<Duration>, ConfigurationError> {
+        let seconds = self.optional(name).map(|seconds| seconds.parse().map(Duration::from_secs));
+        seconds.transpose().map_err(|_| ConfigurationError {
+            name,
+            problem: "isn't a number of seconds",
+            expected: "a whole number, such as 3600",
+        })
+    }
+
+    /// The endpoint of a service, if it isn't that of AWS.
+    fn endpoint(&self, name: &str) -> Option<String> {
+        self.optional(name).or_else(|| self.optional("AWS_ENDPOINT_URL"))
+    }
+
+    fn trust(&self, is_amazon: bool) -> Trust {
+        let given =
+            ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| self.optional(name).is_some());
+        if is_amazon && !given { Trust::Amazon } else { Trust::System }
+    }
+
+    fn function_name(&self) -> String {
+        let name = self.optional("AWS_LAMBDA_FUNCTION_NAME");
+        name.unwrap_or_else(|| env!("CARGO_PKG_NAME").to_owned())
+    }
+
+    fn credentials(&self) -> Result<Credentials, ConfigurationError> {
+        Ok(Credentials {
+            access_key_id: self
+                .required("AWS_ACCESS_KEY_ID", "an access key, which Lambda sets")?,
+            secret_access_key: self
+                .required("AWS_SECRET_ACCESS_KEY", "a secret access key, which Lambda sets")?,
+            session_token: self.optional("AWS_SESSION_TOKEN"),
+        })
     }
 }
 

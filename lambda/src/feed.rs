@@ -1,4 +1,5 @@
-//! The feed's table in DynamoDB. Only this module uses that AWS client.
+//! The clients of the tables: the feed's, to list in it, and both, to verify. Only this module uses
+//! that AWS client.
 
 use std::time::Duration;
 
@@ -13,14 +14,19 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use eventdb::internals::feed::chunk::END_ATTRIBUTES;
 use eventdb::internals::schema::feed;
+use eventdb::{EventDb, Feed, TimeLimits};
 use serde_dynamo::Item;
 
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, VerifierConfiguration};
 use crate::listing::{FeedFailure, FeedTable, Put};
 use crate::sns::credentials;
+use crate::verification::Verifier;
 
 /// Time limit for establishing a connection, which is part of the time limit of a request.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a read is tried. Nobody waits for a verification, so it is patient.
+const VERIFICATION_REQUEST: Duration = Duration::from_secs(60);
 
 /// The table that the configuration names.
 #[derive(Debug, Clone)]
@@ -38,7 +44,7 @@ impl DynamoDbFeedTable {
             .behavior_version(BehaviorVersion::latest())
             // The table is in the region of the function and of the topic.
             .region(Region::new(configuration.region.clone()))
-            .credentials_provider(credentials(configuration))
+            .credentials_provider(credentials(&configuration.credentials))
             .http_client(http_client)
             // The listing retries, because it knows what a refusal means and the remaining time.
             .retry_config(RetryConfig::disabled())
@@ -46,6 +52,26 @@ impl DynamoDbFeedTable {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         config.set_endpoint_url(configuration.feed_endpoint.clone());
         Some(Self { client: Client::from_conf(config.build()), name })
+    }
+}
+
+/// The verifier of the tables that the configuration names. Nothing is sent.
+pub fn verifier(configuration: &VerifierConfiguration, http_client: SharedHttpClient) -> Verifier {
+    let mut config = Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(configuration.region.clone()))
+        .credentials_provider(credentials(&configuration.credentials))
+        .http_client(http_client)
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    config.set_endpoint_url(configuration.endpoint.clone());
+    let client = Client::from_conf(config.build());
+    let limits = TimeLimits::default().operation(VERIFICATION_REQUEST);
+    let db = EventDb::new(client.clone(), &configuration.event_table);
+    Verifier {
+        db: db.with_layout(configuration.layout).with_time_limits(limits),
+        feed: Feed::new(client, &configuration.feed_table).with_time_limits(limits),
+        window: configuration.window,
+        second_look_after: configuration.second_look_after,
     }
 }
 

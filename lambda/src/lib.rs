@@ -12,7 +12,8 @@
 //! | tell Lambda the record from which to deliver again | [`checkpoint`] |
 //! | count what happened | [`metrics`] |
 //!
-//! [`handler`] runs the steps. Only [`sns`] and [`feed`] use AWS clients; the other modules use the
+//! [`handler`] runs the steps. A function with the variable `EVENT_TABLE` doesn't publish; on a schedule,
+//! it compares the table of events with the feed: [`verification`]. Only [`sns`] and [`feed`] use AWS clients; the other modules use the
 //! traits [`Topic`](topic::Topic) and [`FeedTable`](listing::FeedTable). Only [`configuration`] reads
 //! environment variables.
 //!
@@ -40,3 +41,5 @@ pub mod record;
 #[cfg(feature = "sns")]
 pub mod sns;
 pub mod topic;
+#[cfg(feature = "sns")]
+pub mod verification;

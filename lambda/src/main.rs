@@ -1,15 +1,16 @@
-//! The publisher function. Its logic is in the library of this package.
+//! The publisher function, and the function that verifies. Their logic is in the library of this package.
 
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use eventdb_publisher::batch::Payload;
-use eventdb_publisher::configuration::Configuration;
-use eventdb_publisher::feed::DynamoDbFeedTable;
+use eventdb_publisher::configuration::{Configuration, ConfigurationError, VerifierConfiguration};
+use eventdb_publisher::feed::{DynamoDbFeedTable, verifier};
 use eventdb_publisher::handler::handle_with_feed;
 use eventdb_publisher::listing::Feed;
 use eventdb_publisher::sns::{SnsTopic, https_client};
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use serde::de::IgnoredAny;
 use tokio::time::Instant;
 use tracing::{Instrument, Level};
 use tracing_subscriber::filter::Targets;
@@ -22,7 +23,16 @@ const MARGIN: Duration = Duration::from_secs(1);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    let configuration = Configuration::from_environment();
+    match VerifierConfiguration::from_environment() {
+        // Boxed, because the compiler doesn't compute the size of a future that deep.
+        Some(configuration) => Box::pin(verify(configuration)).await,
+        None => Box::pin(publish(Configuration::from_environment())).await,
+    }
+}
+
+async fn publish(
+    configuration: Result<Configuration, ConfigurationError>,
+) -> Result<(), lambda_runtime::Error> {
     start_logging(configuration.as_ref().map_or(Level::INFO, |settings| settings.log_level));
     let configuration =
         configuration.inspect_err(|error| tracing::error!(%error, "the function can't start"))?;
@@ -44,6 +54,28 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         // The answer matters more than the metrics, so an error in writing them is ignored.
         let _ = writeln!(std::io::stdout(), "{}", metrics.embedded(function_name, timestamp));
         answer.map_err(Diagnostic::from)
+    }))
+    .await
+}
+
+async fn verify(
+    configuration: Result<VerifierConfiguration, ConfigurationError>,
+) -> Result<(), lambda_runtime::Error> {
+    start_logging(configuration.as_ref().map_or(Level::INFO, |settings| settings.log_level));
+    let configuration =
+        configuration.inspect_err(|error| tracing::error!(%error, "the function can't start"))?;
+    let verifier = verifier(&configuration, https_client(configuration.trust));
+    let (verifier, function_name) = (&verifier, configuration.function_name.as_str());
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<IgnoredAny>| {
+        let invocation = tracing::info_span!("invocation", request_id = event.context.request_id);
+        let report = verifier.run(SystemTime::now().into()).instrument(invocation).await;
+        let report = report.map_err(|error| Diagnostic {
+            error_type: "VerificationError".to_owned(),
+            error_message: error.message(),
+        })?;
+        let line = report.embedded(function_name, SystemTime::now().into());
+        let _ = writeln!(std::io::stdout(), "{line}");
+        Ok::<_, Diagnostic>(line)
     }))
     .await
 }

@@ -56,14 +56,7 @@ impl Metrics {
             definitions.push(json!({ "Name": metric::UNLISTED_EVENTS, "Unit": "Count" }));
         }
         let mut line = json!({
-            "_aws": {
-                "Timestamp": timestamp,
-                "CloudWatchMetrics": [{
-                    "Namespace": metric::NAMESPACE,
-                    "Dimensions": [[metric::FUNCTION_NAME_DIMENSION]],
-                    "Metrics": definitions,
-                }],
-            },
+            "_aws": header(timestamp, &definitions),
             metric::FUNCTION_NAME_DIMENSION: function_name,
             metric::PUBLISHED_EVENTS: self.published,
             metric::SKIPPED_RECORDS: self.skipped,
@@ -82,6 +75,18 @@ impl Metrics {
         }
         line
     }
+}
+
+/// The member `_aws` of a line in embedded metric format. `timestamp` is in milliseconds since 1970.
+pub(crate) fn header(timestamp: u64, definitions: &[Value]) -> Value {
+    json!({
+        "Timestamp": timestamp,
+        "CloudWatchMetrics": [{
+            "Namespace": metric::NAMESPACE,
+            "Dimensions": [[metric::FUNCTION_NAME_DIMENSION]],
+            "Metrics": definitions,
+        }],
+    })
 }
 
 fn sample(values: &[u64]) -> Vec<u64> {

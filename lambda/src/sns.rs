@@ -19,7 +19,7 @@ use eventdb::Message;
 use eventdb::internals::ATTRIBUTE_TYPE;
 use sha2::{Digest, Sha256};
 
-use crate::configuration::{Configuration, Trust};
+use crate::configuration::{self, Configuration, Trust};
 use crate::topic::{Answer, Entry, FailureKind, Limits, PublishFailure, Topic};
 
 /// Time limit for establishing a connection, which is part of the time limit of a request.
@@ -62,7 +62,7 @@ impl SnsTopic {
         let mut config = Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(configuration.region.clone()))
-            .credentials_provider(credentials(configuration))
+            .credentials_provider(credentials(&configuration.credentials))
             .http_client(http_client)
             // The publisher retries, because it knows the order of events and the remaining time.
             .retry_config(RetryConfig::disabled())
@@ -79,9 +79,8 @@ impl SnsTopic {
     }
 }
 
-/// The credentials of the configuration, for every AWS client of the function.
-pub(crate) fn credentials(configuration: &Configuration) -> Credentials {
-    let credentials = &configuration.credentials;
+/// The configured credentials, for every AWS client of the function.
+pub(crate) fn credentials(credentials: &configuration::Credentials) -> Credentials {
     Credentials::new(
         &credentials.access_key_id,
         &credentials.secret_access_key,
