@@ -1,4 +1,4 @@
-import { CfnOutput, RemovalPolicy, Stack, type StackProps } from 'aws-cdk-lib';
+import { CfnOutput, Duration, RemovalPolicy, Stack, type StackProps } from 'aws-cdk-lib';
 import { Table } from 'aws-cdk-lib/aws-dynamodb';
 import { ManagedPolicy } from 'aws-cdk-lib/aws-iam';
 import { type IKey, Key } from 'aws-cdk-lib/aws-kms';
@@ -56,6 +56,10 @@ export class EventDBStack extends Stack {
       publish: settings.publish,
       feed: settings.feed,
       feedPartitions: settings.feedPartitions,
+      verification:
+        settings.verificationHours === undefined
+          ? undefined
+          : Duration.hours(settings.verificationHours),
       emptyFailureBucket: settings.emptyFailureBucket,
       architecture: settings.architecture,
       code: settings.code === undefined ? undefined : Code.fromAsset(settings.code),
@@ -71,8 +75,8 @@ export class EventDBStack extends Stack {
       this.output('FeedTableName', this.eventDB.feed.tableName, 'Feed of published events');
     }
     this.output('TopicArn', this.eventDB.topic.topicArn, 'Topic to subscribe to');
-    this.output('PublisherName', this.eventDB.publisher.functionName, 'For npm run redrive');
-    this.output('FailureBucketName', this.eventDB.failureBucket.bucketName, 'For npm run redrive');
+    this.output('PublisherName', this.eventDB.publisher.functionName, 'For eventdb redrive');
+    this.output('FailureBucketName', this.eventDB.failureBucket.bucketName, 'For eventdb redrive');
     if (encryptionKey !== undefined) {
       this.output('EncryptionKeyArn', encryptionKey.keyArn, 'Key of tables and topic');
     }
@@ -85,6 +89,12 @@ export class EventDBStack extends Stack {
     if (this.eventDB.feed !== undefined) {
       this.policy('Follow', 'For services that follow the feed', (policy) => {
         this.eventDB.grantFollow(policy);
+      });
+      this.policy('Verify', 'For operators who verify that events were published', (policy) => {
+        this.eventDB.grantVerify(policy);
+      });
+      this.policy('Republish', 'For operators who republish, adopt and acknowledge', (policy) => {
+        this.eventDB.grantRepublish(policy);
       });
     }
     this.policy('Redrive', 'For operators who redrive failed records', (policy) => {

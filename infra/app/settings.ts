@@ -77,6 +77,9 @@ export interface Settings {
   /** `-c feedPartitions=`: number of partitions of a new feed. Default that of the construct. */
   readonly feedPartitions: number | undefined;
 
+  /** `-c verificationHours=`: how often events are verified. Default never. */
+  readonly verificationHours: number | undefined;
+
   /** `-c emptyFailureBucket=false`: leaves out the function that empties the failure bucket. */
   readonly emptyFailureBucket: boolean | undefined;
 
@@ -132,6 +135,7 @@ export function readSettings(
     topicName: text(context, 'topicName'),
     publish,
     ...readFeed(context),
+    verificationHours: readVerification(context, flag(context, 'feed')),
     emptyFailureBucket: flag(context, 'emptyFailureBucket'),
     code: readCode(context),
   };
@@ -242,6 +246,25 @@ function readFeed(context: Context): Pick<Settings, 'feed' | 'feedPartitions'> {
     );
   }
   return { feed, feedPartitions };
+}
+
+function readVerification(context: Context, feed: boolean | undefined): number | undefined {
+  const given = context('verificationHours');
+  if (given === undefined || given === null || given === '') {
+    return undefined;
+  }
+  const hours = /^[1-9]\d?$/.test(String(given)) ? Number(given) : Number.NaN;
+  if (!(hours <= 24)) {
+    throw new Error(
+      `The context value verificationHours is ${JSON.stringify(given)}; give a whole number from 1 to 24`,
+    );
+  }
+  if (feed === false) {
+    throw new Error(
+      `The context value verificationHours is ${hours}, but feed is false; leave one of them out`,
+    );
+  }
+  return hours;
 }
 
 function readTable(context: Context, publish: boolean): ExistingTable | undefined {

@@ -71,12 +71,3 @@ describe("the subscriber's app", () => {
     expect(stderr).toMatch(/^The context value topicArn is missing.*\n$/);
   });
 });
-
-describe('the redrive command', () => {
-  test('ends with status 2 where it is called wrongly', () => {
-    const { status, stdout } = start('redrive/main.ts', {}, '--bucket', 'failures');
-
-    expect(status).toBe(2);
-    expect(stdout).toContain('--function is missing');
-  });
-});

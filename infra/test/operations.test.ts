@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Duration } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
 import { Topic } from 'aws-cdk-lib/aws-sns';
 import { describe, expect, test } from 'vitest';
@@ -16,8 +17,25 @@ import { only, props, synthesize, testStack } from './support';
 
 /** The operations that the store uses, by the layout of its table. */
 const OPERATIONS: Readonly<Record<TableLayout, readonly string[]>> = {
-  [TableLayout.BY_TIME]: ['TransactWriteItems', 'GetItem', 'Query', 'PutItem', 'UpdateItem'],
-  [TableLayout.BY_REVISION]: ['PutItem', 'TransactWriteItems', 'GetItem', 'Query', 'BatchGetItem'],
+  [TableLayout.BY_TIME]: [
+    'TransactWriteItems',
+    'GetItem',
+    'TransactGetItems',
+    'Query',
+    'BatchGetItem',
+    'Scan',
+    'PutItem',
+    'UpdateItem',
+  ],
+  [TableLayout.BY_REVISION]: [
+    'PutItem',
+    'TransactWriteItems',
+    'GetItem',
+    'TransactGetItems',
+    'Query',
+    'BatchGetItem',
+    'Scan',
+  ],
 };
 
 /** An alarm of the template with all alarms. */
@@ -26,7 +44,7 @@ function alarm(name: EventDBAlarm, own: Partial<EventDBProps> = {}) {
   return {
     template,
     properties: only(template, 'AWS::CloudWatch::Alarm', `Alarms${name}$`).Properties,
-    publisher: only(template, 'AWS::Lambda::Function', 'Publisher').id,
+    publisher: only(template, 'AWS::Lambda::Function', 'PublisherFunction').id,
     mapping: only(template, 'AWS::Lambda::EventSourceMapping').id,
     table: only(template, 'AWS::DynamoDB::Table', 'Table$').id,
   };
@@ -89,7 +107,9 @@ describe('the alarms', () => {
   });
 
   test('every operation that the crate sends is watched', () => {
-    const source = readFileSync(join(__dirname, '../../eventdb/src/store/table.rs'), 'utf8');
+    const source = ['table.rs', 'table/scan.rs']
+      .map((file) => readFileSync(join(__dirname, '../../eventdb/src/store', file), 'utf8'))
+      .join('\n');
     const used = [...source.matchAll(/send!\(\$?\w+, "(\w+)"/g)].map(([, operation]) => operation);
     expect(used.length).toBeGreaterThan(4);
     expect(Object.values(OPERATIONS).flat()).toEqual(expect.arrayContaining(used));
@@ -116,7 +136,8 @@ describe('the alarms', () => {
         }),
       ),
     );
-    expect(properties.Metrics[0].Expression).toBe('SUM([m0, m1, m2, m3, m4])');
+    const terms = OPERATIONS[tableLayout].map((_, position) => `m${position}`);
+    expect(properties.Metrics[0].Expression).toBe(`SUM([${terms.join(', ')}])`);
   });
 
   test.each<[Partial<EventDBProps>, string[], string]>([
@@ -164,7 +185,7 @@ describe('the alarms', () => {
   });
 
   test('each says to whom it may concern what to do', () => {
-    const { template } = alarm(EventDBAlarm.ITERATOR_AGE);
+    const { template } = alarm(EventDBAlarm.ITERATOR_AGE, { verification: Duration.hours(1) });
 
     const descriptions = Object.values(template.findResources('AWS::CloudWatch::Alarm')).map(
       (resource) => resource['Properties'].AlarmDescription,

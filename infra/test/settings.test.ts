@@ -43,6 +43,7 @@ describe("the settings of the event store's app", () => {
       publish: true,
       feed: undefined,
       feedPartitions: undefined,
+      verificationHours: undefined,
       emptyFailureBucket: undefined,
       code: undefined,
     });
@@ -68,6 +69,7 @@ describe("the settings of the event store's app", () => {
         publish: 'false',
         feed: 'true',
         feedPartitions: '16',
+        verificationHours: '2',
         emptyFailureBucket: 'false',
         code: BUNDLE_DIRECTORY,
       }),
@@ -89,6 +91,7 @@ describe("the settings of the event store's app", () => {
       publish: false,
       feed: true,
       feedPartitions: 16,
+      verificationHours: 2,
       emptyFailureBucket: false,
       code: BUNDLE_DIRECTORY,
     });
@@ -181,6 +184,14 @@ describe("the settings of the event store's app", () => {
         `The context value feedPartitions is ${JSON.stringify(feedPartitions)}; give a whole number from 1 to 256`,
       ],
     ),
+    ...['0', '25', '1.5', true].map((verificationHours): [Record<string, unknown>, string] => [
+      { env: 'dev', verificationHours },
+      `The context value verificationHours is ${JSON.stringify(verificationHours)}; give a whole number from 1 to 24`,
+    ]),
+    [
+      { env: 'dev', feed: 'false', verificationHours: 8 },
+      'The context value verificationHours is 8, but feed is false; leave one of them out',
+    ],
     [
       { env: 'dev', feed: 'false', feedPartitions: 8 },
       'The context value feedPartitions is 8, but feed is false; leave one of them out',

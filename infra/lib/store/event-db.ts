@@ -24,6 +24,7 @@ import {
 } from '../properties';
 import {
   ALARMS_OF_PUBLISHING,
+  ALARMS_OF_VERIFICATION,
   createEventDBAlarms,
   EventDBAlarm,
 } from '../watching/event-db-alarms';
@@ -61,6 +62,9 @@ import {
   type TopicOptions,
   validateTopicOptions,
 } from './topic-options';
+import { grantRepublishOf, grantVerifyOf, type VerifiedTables } from './verification-grants';
+import { type VerificationOptions, validateVerificationOptions } from './verification-options';
+import { Verifier } from './verifier';
 
 /** What the publisher logs at least. */
 export type LogLevel = 'ERROR' | 'WARN' | 'INFO' | 'DEBUG' | 'TRACE';
@@ -75,6 +79,7 @@ export interface EventDBProps
     ExistingTableOptions,
     PublishingOptions,
     FeedOptions,
+    VerificationOptions,
     OwnStackOptions {
   /**
    * Whether this is production.
@@ -287,6 +292,9 @@ export class EventDB extends Construct implements IEventDB {
   /** The dashboard, if there is one. */
   readonly dashboard: EventDBDashboard | undefined;
 
+  /** The function that verifies that events were published, if there is one. */
+  readonly verifier: LambdaFunction | undefined;
+
   private readonly granted: GrantedTable;
 
   private readonly subscriptionConditions: Readonly<Record<string, Record<string, unknown>>>;
@@ -355,6 +363,19 @@ export class EventDB extends Construct implements IEventDB {
       environment: messageLimitVariable(props),
     });
     this.publisher = publisher.function;
+    this.verifier =
+      props.verification === undefined || this.feed === undefined
+        ? undefined
+        : new Verifier(this, 'Verifier', {
+            isProdEnv: props.isProdEnv,
+            events: this.granted,
+            feed: this.feed,
+            feedKey: this.encryptionKey,
+            code: props.code,
+            architecture: props.architecture ?? Architecture.ARM_64,
+            logLevel: props.logLevel,
+            interval: props.verification,
+          }).function;
     this.logGroup = publisher.logGroup;
     this.eventSourceMapping = publisher.eventSourceMapping;
     if (props.table !== undefined) {
@@ -373,7 +394,8 @@ export class EventDB extends Construct implements IEventDB {
       (props.alarms ?? (props.isProdEnv ? Object.values(EventDBAlarm) : [])).filter(
         (alarm) =>
           (isPublishing(props) || !ALARMS_OF_PUBLISHING.includes(alarm)) &&
-          (hasFeed(props) || alarm !== EventDBAlarm.UNLISTED_EVENTS),
+          (hasFeed(props) || alarm !== EventDBAlarm.UNLISTED_EVENTS) &&
+          (this.verifier !== undefined || !ALARMS_OF_VERIFICATION.includes(alarm)),
       ),
       props.alarmTopic,
     );
@@ -455,6 +477,34 @@ export class EventDB extends Construct implements IEventDB {
   }
 
   /**
+   * Lets the grantee verify that events were published (`eventdb verify`): read both tables in every
+   * way, and change nothing.
+   *
+   * @param grantee an identity of this account to which policies can be attached
+   * @throws if there is no feed, or no policy can be attached to the grantee
+   */
+  grantVerify(grantee: IGrantable): Grant {
+    return grantVerifyOf(this, this.verified(), grantee);
+  }
+
+  /**
+   * Lets the grantee do something about what was found: what `grantVerify` gives, put entries and
+   * acknowledgements into the feed, and what `grantInvokePublisher` gives, with its danger.
+   *
+   * @param grantee an identity of this account to which policies can be attached
+   * @throws if there is no feed, or no policy can be attached to the grantee
+   */
+  grantRepublish(grantee: IGrantable): Grant {
+    return grantRepublishOf(this, this.verified(), grantee).combine(
+      this.grantInvokePublisher(grantee),
+    );
+  }
+
+  private verified(): VerifiedTables {
+    return { events: this.granted, feed: this.feed, feedKey: this.encryptionKey };
+  }
+
+  /**
    * Lets the grantee subscribe to the topic: `sns:Subscribe`, with the protocols in
    * `subscriptionProtocols`.
    *
@@ -480,7 +530,7 @@ export class EventDB extends Construct implements IEventDB {
    * - On the bucket, below `aws/lambda/`: `s3:ListBucket`, `GetObject`, `DeleteObject`.
    * - On `failureEncryptionKey`, only through S3: `kms:Decrypt`.
    *
-   * A redrive (`npm run redrive`) also needs `grantInvokePublisher`.
+   * A redrive (`eventdb redrive`) also needs `grantInvokePublisher`.
    *
    * @param grantee an identity of this account to which policies can be attached
    * @throws if it belongs to another account, or no policy can be attached to it
@@ -552,6 +602,33 @@ export class EventDB extends Construct implements IEventDB {
    */
   metricFailedRecords(options: MetricOptions = {}): Metric {
     return this.metric(schema.metrics.failedRecords, { statistic: Stats.SUM, ...options });
+  }
+
+  /**
+   * Stored events that the feed doesn't list, by the latest verification of each part of the table.
+   *
+   * @param options statistic (maximum, if not given), period and so on
+   * @throws without `verification`
+   */
+  metricUnpublishedEvents(options: MetricOptions = {}): Metric {
+    return this.verificationMetric(schema.metrics.unpublishedEvents, options);
+  }
+
+  /**
+   * The age of the oldest verification of a part of the table, in seconds.
+   *
+   * @param options statistic (maximum, if not given), period and so on
+   * @throws without `verification`
+   */
+  metricOldestVerification(options: MetricOptions = {}): Metric {
+    return this.verificationMetric(schema.metrics.oldestVerification, options);
+  }
+
+  private verificationMetric(metricName: string, options: MetricOptions): Metric {
+    if (this.verifier === undefined) {
+      throw new Error(`There is no metric ${metricName} without verification`);
+    }
+    return publisherMetric(this.verifier, metricName, { statistic: Stats.MAXIMUM, ...options });
   }
 
   /**
@@ -691,6 +768,7 @@ function validate(props: EventDBProps): void {
   validateTableLayout(props);
   validateTableOptions(props);
   validateFeedOptions(props);
+  validateVerificationOptions(props);
   validateExistingTable(props, isPublishing(props));
   validateTopicOptions(props, props.fifo === true);
 }

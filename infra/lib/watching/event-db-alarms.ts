@@ -68,6 +68,18 @@ export enum EventDBAlarm {
    */
   UNLISTED_EVENTS = 'UnlistedEvents',
 
+  /**
+   * A verification has found stored events that were not published, or rows that never can be. It
+   * exists only with `verification`.
+   */
+  UNPUBLISHED_EVENTS = 'UnpublishedEvents',
+
+  /**
+   * The verification keeps failing, so a lost event would stay unnoticed. It exists only with
+   * `verification`.
+   */
+  VERIFICATION_ERRORS = 'VerificationErrors',
+
   /** DynamoDB keeps returning internal errors. */
   SYSTEM_ERRORS = 'SystemErrors',
 
@@ -88,6 +100,15 @@ export const ALARMS_OF_PUBLISHING: readonly EventDBAlarm[] = [
   EventDBAlarm.FAILURE_DESTINATION,
   EventDBAlarm.FAILURE_DESTINATION_UNREACHABLE,
 ];
+
+/** The alarms that make sense only for a store that is verified regularly. */
+export const ALARMS_OF_VERIFICATION: readonly EventDBAlarm[] = [
+  EventDBAlarm.UNPUBLISHED_EVENTS,
+  EventDBAlarm.VERIFICATION_ERRORS,
+];
+
+/** A run is a day apart at most. */
+const VERIFICATION_PERIOD = Duration.days(1);
 
 /** Lambda measures the age in milliseconds. */
 const ITERATOR_AGE_THRESHOLD = Duration.minutes(5);
@@ -171,6 +192,22 @@ const CONDITIONS: Readonly<Record<EventDBAlarm, (eventDB: EventDB) => AlarmCondi
     onLastingFault(
       "The publisher keeps failing to list published events in the feed, and later events wait: its logs name the cause. Check that the feed's table exists, that the publisher's role may use it, and its key. If records have gone to the failure bucket, redrive them afterwards.",
       eventDB.metricUnlistedEvents({ period: FAULT_PERIOD }),
+    ),
+  [EventDBAlarm.UNPUBLISHED_EVENTS]: (eventDB) =>
+    onAnyFault(
+      'Stored events were not published: the log of the verification names them. See what the publisher says, redrive the failure bucket, then republish (eventdb verify, eventdb republish).',
+      eventDB.metricUnpublishedEvents({ period: FAULT_PERIOD }),
+    ),
+  [EventDBAlarm.VERIFICATION_ERRORS]: (eventDB) =>
+    onAnyFault(
+      'The verification keeps failing, so a lost event would stay unnoticed: its log names the cause.',
+      sumOf(
+        'Failed verifications',
+        eventDB.verifier === undefined
+          ? []
+          : [eventDB.verifier.metricErrors({ period: VERIFICATION_PERIOD })],
+        VERIFICATION_PERIOD,
+      ),
     ),
   [EventDBAlarm.SYSTEM_ERRORS]: (eventDB) =>
     onLastingFault(

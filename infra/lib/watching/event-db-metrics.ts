@@ -6,11 +6,28 @@ import { TableLayout } from '../store/table-layout';
 
 /**
  * The DynamoDB operations that the store uses: by time for appends, reads, the heads of legacy
- * subjects and snapshots; by revision for appends, reads and snapshots.
+ * subjects, snapshots and verifications; by revision for appends, reads, snapshots and verifications.
  */
 const OPERATIONS: Readonly<Record<TableLayout, readonly string[]>> = {
-  [TableLayout.BY_TIME]: ['TransactWriteItems', 'GetItem', 'Query', 'PutItem', 'UpdateItem'],
-  [TableLayout.BY_REVISION]: ['PutItem', 'TransactWriteItems', 'GetItem', 'Query', 'BatchGetItem'],
+  [TableLayout.BY_TIME]: [
+    'TransactWriteItems',
+    'GetItem',
+    'TransactGetItems',
+    'Query',
+    'BatchGetItem',
+    'Scan',
+    'PutItem',
+    'UpdateItem',
+  ],
+  [TableLayout.BY_REVISION]: [
+    'PutItem',
+    'TransactWriteItems',
+    'GetItem',
+    'TransactGetItems',
+    'Query',
+    'BatchGetItem',
+    'Scan',
+  ],
 };
 
 /**
