@@ -93,6 +93,8 @@ pub fn stream_record(row: &Row, stream: &str, sequence_number: &str) -> Value {
             "Keys": dynamodb_json(&keys),
             "NewImage": dynamodb_json(row),
             "SequenceNumber": sequence_number,
+            // The publisher doesn't use it, but its records must have it.
+            "SizeBytes": 0,
             "StreamViewType": "NEW_IMAGE"
         }
     })

@@ -1,7 +1,7 @@
 // @ts-check
-/** The failure bucket, and `npm run redrive` with the redrive policy alone. */
+/** The failure bucket, and `eventdb redrive` with the redrive policy alone. */
 import { GetObjectCommand, paginateListObjectsV2, S3Client } from '@aws-sdk/client-s3';
-import { REPOSITORY } from '../../scripts/python-environment.mjs';
+import { operatorsTool } from '../operators-tool.mjs';
 import { roleWith } from './account.mjs';
 import { value } from './deployment.mjs';
 import { run } from './events.mjs';
@@ -54,11 +54,11 @@ export async function redriver({ account, prefix, stacks, signal }) {
  */
 export async function redriveAs({ account, stacks, signal }, credentials) {
   const { status, printed, complaint } = await run(
-    process.execPath,
+    operatorsTool(),
     [
-      ...['--import', 'tsx', `${REPOSITORY}/infra/app/redrive/main.ts`],
-      ...['--bucket', value(stacks.store, 'FailureBucketName')],
-      ...['--function', value(stacks.store, 'PublisherName')],
+      ...['redrive', '--yes'],
+      ...['--failure-bucket', value(stacks.store, 'FailureBucketName')],
+      ...['--publisher', value(stacks.store, 'PublisherName')],
     ],
     { env: account.environmentOf(credentials), signal },
   );

@@ -45,8 +45,14 @@ import {
   IAMClient,
   ListRolesCommand,
 } from '@aws-sdk/client-iam';
-import { LambdaClient, ListFunctionsCommand } from '@aws-sdk/client-lambda';
-import { ListBucketsCommand, S3Client } from '@aws-sdk/client-s3';
+import {
+  CreateEventSourceMappingCommand,
+  DeleteEventSourceMappingCommand,
+  LambdaClient,
+  ListEventSourceMappingsCommand,
+  ListFunctionsCommand,
+} from '@aws-sdk/client-lambda';
+import { ListBucketsCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import {
   ListTopicsCommand,
   SNSClient,
@@ -62,6 +68,7 @@ import {
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import { CloudEvent } from 'cloudevents';
 import { REPOSITORY } from '../../scripts/python-environment.mjs';
+import { operatorsTool } from '../operators-tool.mjs';
 import { makeCertificate } from './emulator/certificate.mjs';
 import {
   cdkFor,
@@ -469,6 +476,113 @@ test('the feed lists every published event, and who may follow it can read them'
   await assert.rejects(follow(await appender()), /AccessDenied/);
 });
 
+test('verify names exactly the events that were lost, and republish delivers exactly these', async () => {
+  const verifier = await assumeRole('Verifier', output(store, 'VerifyPolicyArn'));
+  const republisher = await assumeRole('Republisher', output(store, 'RepublishPolicyArn'));
+  const before = new Set(stored.keys());
+  const verify = ['verify', '--second-look-after', '1s'];
+  // Everything that was published is listed by now, since the test before.
+  const clean = await runTool(verify, verifier);
+  assert.equal(clean.status, 0, clean.printed + clean.complaint);
+
+  await withoutPublisher(async () => {
+    const burst = Array.from({ length: 12 }, (_, index) => [
+      candidate({ subject: `book:lost-${index % 3}` }),
+    ]);
+    await append(burst, await appender());
+  });
+  const lost = [...stored.keys()].filter((id) => !before.has(id)).sort();
+  assert.equal(lost.length, 12);
+  await append([[candidate({ subject: 'book:after-loss' })]], await appender());
+  await receive(output(subscribers['All'], 'QueueUrl'), () =>
+    [...stored.keys()].every((id) => arrived.has(id) || lost.includes(id)),
+  );
+  assert.deepEqual(
+    lost.filter((id) => arrived.has(id)),
+    [],
+  );
+
+  const found = await runTool([...verify, '--json'], verifier);
+  assert.equal(found.status, 1, found.complaint);
+  const lines = found.printed
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  const unpublished = lines.filter(({ kind }) => kind === 'unpublished');
+  assert.deepEqual(unpublished.map(({ id }) => id).sort(), lost);
+  assert.deepEqual(lines.at(-1), {
+    kind: 'verification',
+    events: stored.size,
+    unpublished: lost.length,
+    unknown: 0,
+    invalidRows: 0,
+    damagedSubjects: 0,
+    acknowledged: 0,
+  });
+
+  const republish = ['republish', '--events', '-'];
+  const dryRun = await runTool(republish, republisher, found.printed);
+  assert.equal(dryRun.printed, 'would publish 12 events\n', dryRun.complaint);
+  const denied = await runTool([...republish, '--yes'], verifier, found.printed);
+  assert.equal(denied.status, 2);
+  assert.match(denied.complaint, /lambda:InvokeFunction/);
+  const known = arrivals.length;
+  const published = await runTool([...republish, '--yes'], republisher, found.printed);
+  assert.equal(published.printed, 'published 12 events; 0 failed\n', published.complaint);
+  await receiveAll();
+  assert.deepEqual(arrivals.slice(known).sort(), lost);
+  const again = await runTool(verify, verifier);
+  assert.equal(again.status, 0, again.printed + again.complaint);
+});
+
+test('redrive publishes what is in the failure bucket, and empties it', async () => {
+  const operator = await assumeRole('Redriver', output(store, 'RedrivePolicyArn'));
+  const before = new Set(stored.keys());
+  await withoutPublisher(async () => {
+    await append([[candidate({ subject: 'book:failed' })]], await appender());
+  });
+  const [failed = ''] = [...stored.keys()].filter((id) => !before.has(id));
+  const shown = await runTool(['show', failed, '--json'], ROOT);
+  const { row } = JSON.parse(shown.printed);
+  // As Lambda writes it.
+  const Records = [
+    {
+      eventID: '1',
+      eventName: 'INSERT',
+      awsRegion: REGION,
+      dynamodb: {
+        SequenceNumber: '1',
+        SizeBytes: 26,
+        NewImage: row,
+        StreamViewType: 'NEW_IMAGE',
+      },
+    },
+  ];
+  await client(S3Client).send(
+    new PutObjectCommand({
+      Bucket: output(store, 'FailureBucketName'),
+      Key: 'aws/lambda/1/shard/2026/01/01/failed',
+      Body: JSON.stringify({
+        requestContext: { condition: 'RetryAttemptsExhausted' },
+        payload: JSON.stringify({ Records }),
+      }),
+    }),
+  );
+  const dryRun = await runTool(['redrive'], operator);
+  assert.equal(dryRun.status, 1, dryRun.complaint);
+  assert.match(dryRun.printed, /1 records would be published \(RetryAttemptsExhausted\)/);
+  const redriven = await runTool(['redrive', '--yes'], operator);
+  assert.equal(redriven.status, 0, redriven.printed + redriven.complaint);
+  await receiveAll();
+  const again = await runTool(['redrive', '--yes', '--json'], operator);
+  assert.deepEqual(JSON.parse(again.printed), {
+    kind: 'redrive',
+    objects: 0,
+    records: 0,
+    left: 0,
+  });
+});
+
 test('what may append may also decide on aggregates and keep snapshots', async () => {
   const printed = await runExample('typed_library', LAYOUT_OPTIONS, {
     ...environmentOf(await appender()),
@@ -640,6 +754,51 @@ async function append(events, credentials, table) {
 }
 
 /**
+ * Does something whose records nobody gets: they are lost.
+ *
+ * @param {() => Promise<void>} act
+ */
+async function withoutPublisher(act) {
+  const lambda = client(LambdaClient);
+  const FunctionName = output(store, 'PublisherName');
+  const { EventSourceMappings: [mapping] = [] } = await lambda.send(
+    new ListEventSourceMappingsCommand({ FunctionName }),
+  );
+  assert.ok(mapping !== undefined);
+  await lambda.send(new DeleteEventSourceMappingCommand({ UUID: mapping.UUID }));
+  await act();
+  const { EventSourceArn, FilterCriteria, BatchSize, FunctionResponseTypes } = mapping;
+  await lambda.send(
+    new CreateEventSourceMappingCommand({
+      FunctionName,
+      EventSourceArn,
+      FilterCriteria,
+      BatchSize,
+      FunctionResponseTypes,
+      StartingPosition: 'LATEST',
+    }),
+  );
+}
+
+/**
+ * Runs the operators' tool.
+ *
+ * @param {string[]} options
+ * @param {Credentials} credentials
+ * @param {string} [input]
+ */
+async function runTool(options, credentials, input = '') {
+  const env = {
+    ...environmentOf(credentials),
+    EVENTDB_TABLE: output(store, 'TableName'),
+    EVENTDB_FEED: output(store, 'FeedTableName'),
+    EVENTDB_PUBLISHER: output(store, 'PublisherName'),
+    EVENTDB_FAILURE_BUCKET: output(store, 'FailureBucketName'),
+  };
+  return runProgram(operatorsTool(), options, env, input);
+}
+
+/**
  * Runs an example of the crate and returns what it has printed.
  *
  * @param {string} name
@@ -650,7 +809,27 @@ async function append(events, credentials, table) {
  */
 async function runExample(name, options, env, input = '') {
   const command = ['run', '--quiet', '--locked', '--all-features', '--example', name, '--'];
-  const child = spawn('cargo', [...command, ...options], {
+  const { status, printed, complaint } = await runProgram(
+    'cargo',
+    [...command, ...options],
+    env,
+    input,
+  );
+  if (status !== 0) {
+    throw new Error(complaint);
+  }
+  return printed;
+}
+
+/**
+ * @param {string} program
+ * @param {string[]} command
+ * @param {NodeJS.ProcessEnv} env
+ * @param {string} input
+ * @returns {Promise<{ status: unknown, printed: string, complaint: string }>}
+ */
+async function runProgram(program, command, env, input) {
+  const child = spawn(program, command, {
     cwd: REPOSITORY,
     env,
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -670,10 +849,7 @@ async function runExample(name, options, env, input = '') {
     child.once('error', reject);
     child.once('close', resolve);
   });
-  if (status !== 0) {
-    throw new Error(complaint);
-  }
-  return printed;
+  return { status, printed, complaint };
 }
 
 /** @param {Credentials} credentials */

@@ -55,10 +55,10 @@ export const poisonRecord = {
     const { status, printed } = await redriveAs(context, await redriver(context));
     demand(
       status === 1 && printed.includes('STAYS'),
-      `npm run redrive should say that the row stays, and ends with status ${status}: ${printed}`,
+      `eventdb redrive should say that the row stays, and ends with status ${status}: ${printed}`,
     );
     const still = (await kept(account, bucket)).some(({ key }) => key === object.key);
-    demand(still, 'npm run redrive has deleted an object whose row is not published');
+    demand(still, 'eventdb redrive has deleted an object whose row is not published');
     // As an operator does who has repaired it in another way; the later checks find it empty.
     await account
       .client(S3Client)

@@ -17,7 +17,7 @@ const SUBJECT = 'book:redrive';
 export const redrive = {
   name: 'redrive',
   proves:
-    'What could not be published is published by npm run redrive once the cause is repaired, with the redrive policy alone, and the failure bucket is empty then.',
+    'What could not be published is published by eventdb redrive once the cause is repaired, with the redrive policy alone, and the failure bucket is empty then.',
   runsOnEmulator: true,
   notOnEmulator: [
     'that Lambda keeps the records after the last retry: the check writes the object itself, in the documented form',
@@ -35,7 +35,7 @@ export const redrive = {
       // On AWS the repaired permission may take a moment to count.
       demand(
         redriven.status === 0 || !account.isEmulated,
-        `npm run redrive ended with status ${redriven.status}: ${redriven.printed}`,
+        `eventdb redrive ended with status ${redriven.status}: ${redriven.printed}`,
       );
       return redriven.status === 0 ? redriven.printed : undefined;
     });
