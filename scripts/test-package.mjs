@@ -210,8 +210,15 @@ function checkTemplate(assembly) {
   /** @type {{ Resources: Record<string, { Type: string }> }} */
   const template = JSON.parse(readFileSync(path, 'utf8'));
   const types = Object.values(template.Resources).map((resource) => resource.Type);
-  for (const type of ['AWS::DynamoDB::Table', 'AWS::SNS::Topic', 'AWS::Lambda::Function']) {
-    assert.equal(types.filter((found) => found === type).length, 1, `the template has one ${type}`);
+  const expected = {
+    // Events and feed.
+    'AWS::DynamoDB::Table': 2,
+    'AWS::SNS::Topic': 1,
+    'AWS::Lambda::Function': 1,
+  };
+  for (const [type, count] of Object.entries(expected)) {
+    const found = types.filter((other) => other === type).length;
+    assert.equal(found, count, `the template has ${count} of ${type}`);
   }
 }
 
