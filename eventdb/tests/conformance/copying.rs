@@ -58,10 +58,18 @@ async fn fill(store: &Store) {
     let data =
         json!({ "text": "ä \" \u{0}", "number": 0.1, "list": [null, [], {}], "most": u64::MAX });
     store.db.add_new_events([candidate("book:1", data)]).await.unwrap();
-    store.fill("bücher:📚", 3).await;
-    for _ in 0..5 {
-        let many = (0..50).map(|n| candidate("book:many", json!({ "n": n })));
-        store.db.add_new_events(many).await.unwrap();
+    // Their times increase, which a table by time demands and one by revision doesn't see to.
+    let numbered = |subject: &'static str, from: u64, to: u64| {
+        (from..=to).map(move |revision| {
+            let time = 1_738_074_600_000 + i64::try_from(revision).unwrap();
+            let event =
+                event(subject, &format!("{subject}-{revision}"), time, json!({ "n": revision }));
+            with_revision(&event, revision)
+        })
+    };
+    store.db.add_events(numbered("bücher:📚", 1, 3)).await.unwrap();
+    for last in (50..=250).step_by(50) {
+        store.db.add_events(numbered("book:many", last - 49, last)).await.unwrap();
     }
     let books = Repository::<Book>::new(&store.db, SOURCE);
     books.execute("book:lent", |book| book.borrow("user:456")).command("lend#1").await.unwrap();
