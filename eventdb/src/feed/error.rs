@@ -138,8 +138,12 @@ impl FeedError {
                 let what = format!("what precedes offset {offset} of partition {partition}");
                 Self::OtherFeed { table, what }
             }
-            BrokenChain::InvalidItem(source) => Self::InvalidItem { table, source },
+            BrokenChain::InvalidItem(source) => Self::invalid_item(&table, source),
         }
+    }
+
+    pub(crate) fn invalid_item(table: &str, source: InvalidFeedItem) -> Self {
+        Self::InvalidItem { table: table.to_owned(), source }
     }
 
     pub(crate) fn other_header(table: &str) -> Self {

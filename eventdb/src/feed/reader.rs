@@ -28,8 +28,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 pub(crate) async fn header(table: &Table) -> Result<Option<Header>, FeedError> {
     let item =
         table.feed_header().await.map_err(|error| FeedError::of_table(table.name(), error))?;
-    let invalid = |source| FeedError::InvalidItem { table: table.name().to_owned(), source };
-    item.as_ref().map(chunk::decode_header).transpose().map_err(invalid)
+    let header = item.as_ref().map(chunk::decode_header).transpose();
+    header.map_err(|source| FeedError::invalid_item(table.name(), source))
 }
 
 /// Where these partitions end.

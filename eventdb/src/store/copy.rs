@@ -15,6 +15,7 @@ use crate::store::error::Error;
 use crate::store::layout::{EventKey, SdkItem};
 use crate::store::read::decode;
 use crate::store::read::fetch_events::FetchEvents;
+use crate::store::table::scan::{Scan, Segment};
 use crate::store::table::{KEYS_PER_REQUEST, Table};
 use crate::store::{EventDb, command};
 
@@ -182,7 +183,7 @@ impl CopyEvents {
         let mut start = None;
         let mut last_subject = None;
         loop {
-            let page = self.source.scan_keys(start).await?;
+            let page = self.source.scan(&KEYS, start).await?;
             let mut subjects = BTreeSet::new();
             let mut guards = Vec::new();
             for item in page.items {
@@ -304,10 +305,10 @@ impl CopyEvents {
 
     async fn put(&self, event: &Event) -> Result<u64, CopyError> {
         let layout = self.target.layout();
-        if !self.target.put_if_absent(layout.encode(event)).await? {
+        let existing = self.target.put_if_absent(layout.encode(event), attribute::SUBJECT).await?;
+        if let Some(row) = existing {
             // It was put by a request without an answer, or by somebody else.
-            let row = self.target.get(layout.key(&layout.key_of_event(event))).await?;
-            self.compare(&event.subject, event, row.unwrap_or_default())?;
+            self.compare(&event.subject, event, row)?;
         }
         Ok(1)
     }
@@ -353,7 +354,7 @@ impl CopyEvents {
             Some(there) if there == item => Ok(0),
             Some(there) => Err(self.differs(subject, format!("the item {there:?}"))),
             None => {
-                self.target.put_if_absent(item).await?;
+                self.target.put_if_absent(item, attribute::SUBJECT).await?;
                 Ok(1)
             }
         }
@@ -461,6 +462,21 @@ impl IntoFuture for CopyEvents {
         Box::pin(self.run())
     }
 }
+
+/// What tells events, guards and other items apart, of the whole table.
+const KEYS: Scan = Scan {
+    segment: Segment::WHOLE_TABLE,
+    consistent: true,
+    attributes: Some(&[
+        attribute::SUBJECT,
+        attribute::PK_ALL,
+        attribute::EVENT_SUBJECT,
+        attribute::EVENT_TIME_TYPE,
+        attribute::EVENT_REVISION,
+        attribute::EVENTS,
+        attribute::REVISION,
+    ]),
+};
 
 /// What an item of the source is.
 enum Kind {

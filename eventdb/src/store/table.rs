@@ -228,41 +228,6 @@ impl Table {
         Ok(Page { items: output.items.unwrap_or_default(), next })
     }
 
-    /// One page of all items of the table, strongly consistent, with what tells events, guards and
-    /// other items apart.
-    pub(crate) async fn scan_keys(&self, start: Option<SdkItem>) -> Result<Page, Error> {
-        const WANTED: [&str; 7] = [
-            attribute::SUBJECT,
-            attribute::PK_ALL,
-            attribute::EVENT_SUBJECT,
-            attribute::EVENT_TIME_TYPE,
-            attribute::EVENT_REVISION,
-            attribute::EVENTS,
-            attribute::REVISION,
-        ];
-        let output = self
-            .repeat("Scan", || {
-                let mut request = self
-                    .client
-                    .scan()
-                    .table_name(&*self.name)
-                    .consistent_read(true)
-                    .projection_expression(
-                        (0..WANTED.len()).map(|n| format!("#a{n}")).collect::<Vec<_>>().join(", "),
-                    )
-                    .set_exclusive_start_key(start.clone());
-                for (n, name) in WANTED.into_iter().enumerate() {
-                    request = request.expression_attribute_names(format!("#a{n}"), name);
-                }
-                send!(self, "Scan", Kind::Read, request, |output| output
-                    .consumed_capacity
-                    .as_slice())
-            })
-            .await?;
-        let next = output.last_evaluated_key.filter(|key| !key.is_empty());
-        Ok(Page { items: output.items.unwrap_or_default(), next })
-    }
-
     /// A request to create the table, to be completed.
     pub(crate) fn creation(&self) -> CreateTableFluentBuilder {
         self.client.create_table().table_name(&*self.name)
@@ -313,9 +278,14 @@ impl Table {
         .map(|output| output.table)
     }
 
-    /// Puts an item if no item has its key, and returns whether it did. After an unanswered request,
-    /// it can return `false` although this call has put the item.
-    pub(crate) async fn put_if_absent(&self, item: SdkItem) -> Result<bool, Error> {
+    /// Puts an item if no item has its key; otherwise it returns the item that has it. After an
+    /// unanswered request, that can be the item that this call has put. `partition_key` is the name of
+    /// the table's partition key.
+    pub(crate) async fn put_if_absent(
+        &self,
+        item: SdkItem,
+        partition_key: &str,
+    ) -> Result<Option<SdkItem>, Error> {
         let mut attempts = self.attempts("PutItem");
         loop {
             let request = self
@@ -323,16 +293,19 @@ impl Table {
                 .put_item()
                 .table_name(&*self.name)
                 .set_item(Some(item.clone()))
-                .condition_expression("attribute_not_exists(#subject)")
-                .expression_attribute_names("#subject", attribute::SUBJECT);
+                .condition_expression("attribute_not_exists(#partition)")
+                .expression_attribute_names("#partition", partition_key)
+                .return_values_on_condition_check_failure(
+                    ReturnValuesOnConditionCheckFailure::AllOld,
+                );
             let put = send!(self, "PutItem", Kind::Write, request, |output| output
                 .consumed_capacity
                 .as_slice())
             .await;
             match put {
-                Ok(_) => return Ok(true),
-                Err(Failure::Service(PutItemError::ConditionalCheckFailedException(_))) => {
-                    return Ok(false);
+                Ok(_) => return Ok(None),
+                Err(Failure::Service(PutItemError::ConditionalCheckFailedException(refused))) => {
+                    return Ok(Some(refused.item.unwrap_or_default()));
                 }
                 Err(failure) => self.pause_after(failure, &mut attempts).await?,
             }

@@ -1,6 +1,6 @@
 //! Listing events without publishing them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 
@@ -12,9 +12,9 @@ use crate::codec::feed::entry::{FeedEntry, Listing};
 use crate::codec::feed::partition_of;
 use crate::feed::error::FeedError;
 use crate::feed::follow::Follow;
-use crate::feed::verify::stored::{self, StoredRow};
+use crate::feed::verify::Comparison;
+use crate::feed::verify::stored;
 use crate::feed::verify::unlisted::{self, Unlisted};
-use crate::feed::verify::{Comparison, Verification};
 use crate::schema::feed;
 use crate::store::table::Table;
 
@@ -59,31 +59,26 @@ impl Adopt {
         if comparison.unknown_before.is_none() {
             return Ok(adoption);
         }
-        for scope in comparison.all_segments().await? {
+        for scope in comparison.all_segments() {
             let mut unknown = Unlisted::default();
-            let mut found = Verification::default();
-            comparison
-                .look(scope, &HashSet::new(), &mut found, |entry, is_unknown| {
-                    if is_unknown {
-                        unknown.add(entry);
-                    }
-                })
-                .await?;
-            adoption.events += found.events;
+            let mut events = stored::events(&self.events, scope);
+            while let Some(entry) = events.try_next().await? {
+                adoption.events += 1;
+                if comparison.is_unknown(&entry) {
+                    unknown.add(&entry);
+                }
+            }
             unlisted::remove_listed([&mut unknown], Follow::new(self.feed.clone())).await?;
             if unknown.is_empty() {
                 continue;
             }
             // The table is read again, because only hashes of the events were kept.
             let mut waiting = Waiting::default();
-            let mut pages = stored::pages(&self.events, scope);
-            while let Some(rows) = pages.try_next().await? {
-                for row in rows {
-                    let StoredRow::Event(entry) = row else { continue };
-                    if comparison.is_unknown(&entry) && unknown.contains(&entry) {
-                        adoption.adopted += 1;
-                        waiting.add(&writer, entry).await?;
-                    }
+            let mut events = stored::events(&self.events, scope);
+            while let Some(entry) = events.try_next().await? {
+                if unknown.contains(&entry) {
+                    adoption.adopted += 1;
+                    waiting.add(&writer, entry).await?;
                 }
             }
             waiting.write_all(&writer).await?;
@@ -155,11 +150,13 @@ impl Writer {
             None => {
                 let new = chunk::encode_header(partitions_of_new_feed, table.now());
                 // A header that can't be read is refused before it is written.
-                chunk::decode_header(&new).map_err(|source| invalid(feed, source))?;
+                chunk::decode_header(&new)
+                    .map_err(|source| FeedError::invalid_item(feed.name(), source))?;
                 table.put_in_feed(new.clone()).await.map_err(failed)?.unwrap_or(new)
             }
         };
-        let header = chunk::decode_header(&header).map_err(|source| invalid(feed, source))?;
+        let header = chunk::decode_header(&header)
+            .map_err(|source| FeedError::invalid_item(feed.name(), source))?;
         Ok(Self { feed: feed.clone(), header })
     }
 
@@ -168,8 +165,9 @@ impl Writer {
         let table = self.feed.begin();
         let failed = |error| FeedError::of_table(self.feed.name(), error);
         let end = table.feed_end(partition).await.map_err(failed)?;
+        let invalid = |source| FeedError::invalid_item(self.feed.name(), source);
         let end = end.as_ref().map(chunk::end_of).transpose();
-        let end = end.map_err(|source| invalid(&self.feed, source))?.unwrap_or_default();
+        let end = end.map_err(invalid)?.unwrap_or_default();
         let mut append = PartitionAppend::new(partition, entries, table.now(), end)
             .map_err(|error| FeedError::Store(table.refused(Box::new(error))))?;
         while let Some(chunk) = append.next_chunk() {
@@ -177,7 +175,7 @@ impl Writer {
             match self.feed.begin().put_in_feed(chunk).await.map_err(failed)? {
                 None => append.stored(),
                 Some(existing) => {
-                    append.refused(&existing).map_err(|source| invalid(&self.feed, source))?;
+                    append.refused(&existing).map_err(invalid)?;
                 }
             }
         }
@@ -190,8 +188,4 @@ impl Writer {
         self.feed.begin().put_in_feed(chunk::complete_key()).await.map_err(failed)?;
         Ok(())
     }
-}
-
-fn invalid(feed: &Table, source: chunk::InvalidFeedItem) -> FeedError {
-    FeedError::InvalidItem { table: feed.name().to_owned(), source }
 }

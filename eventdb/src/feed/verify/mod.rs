@@ -31,7 +31,7 @@ use crate::feed::verify::unlisted::Unlisted;
 use crate::store::layout::TableLayout;
 use crate::store::read::query::TimeRange;
 use crate::store::table::Table;
-use crate::store::table::scan::Segment;
+use crate::store::table::scan::{Extent, Segment};
 
 /// How long an event may take from the table to the feed before it counts as unpublished.
 const SECOND_LOOK_AFTER: Duration = Duration::from_secs(300);
@@ -148,8 +148,8 @@ impl Verify {
     }
 
     /// Only the segment whose turn it is. A program that verifies regularly this way verifies
-    /// everything in turn: each segment has some million rows, and the feed's table keeps when each was verified. This
-    /// replaces an earlier choice.
+    /// everything in turn: each segment has some million rows, and the feed's table keeps when each was
+    /// verified. This replaces an earlier choice.
     ///
     /// It also needs the permission `PutItem` on the feed, and consumes some write units more.
     pub fn next_segment(mut self) -> Self {
@@ -173,12 +173,29 @@ impl Verify {
     }
 
     async fn run(self) -> Result<Verification, FeedError> {
-        let Choice::NextSegment = self.choice else { return self.compare().await };
-        let segments = Comparison::segments(&self.events).await?;
-        let mut rounds = Rounds::read(&self.feed, segments, self.feed.now()).await?;
+        let comparison = Comparison::begin(&self.feed, &self.events).await?;
+        let scopes = match self.choice {
+            Choice::Everything => comparison.all_segments(),
+            Choice::Since(time) => {
+                let since = Some(time.timestamp_millis());
+                vec![Scope::Times(TimeRange { since, until: None })]
+            }
+            Choice::Segment(segment) => {
+                let Segment { index, of } = segment;
+                if index >= of || of > MOST_SEGMENTS {
+                    return Err(FeedError::UnknownSegment { index, of });
+                }
+                vec![Scope::Segment(segment)]
+            }
+            Choice::NextSegment => return self.compare_next(&comparison).await,
+        };
+        self.compare(&comparison, scopes).await
+    }
+
+    async fn compare_next(&self, comparison: &Comparison) -> Result<Verification, FeedError> {
+        let mut rounds = Rounds::read(&self.feed, comparison.segments, self.feed.now()).await?;
         let segment = rounds.next();
-        let choice = Choice::Segment(segment);
-        let mut found = Self { choice, ..self.clone() }.compare().await?;
+        let mut found = self.compare(comparison, vec![Scope::Segment(segment)]).await?;
         rounds.add(segment, self.feed.now(), found.unpublished_events);
         rounds.write(&self.feed).await?;
         found.rounds = rounds.complete_since().map(|complete_since| VerificationRounds {
@@ -188,14 +205,17 @@ impl Verify {
         Ok(found)
     }
 
-    async fn compare(self) -> Result<Verification, FeedError> {
-        let comparison = Comparison::begin(&self.feed, &self.events).await?;
+    async fn compare(
+        &self,
+        comparison: &Comparison,
+        scopes: Vec<Scope>,
+    ) -> Result<Verification, FeedError> {
         let acknowledged = acknowledged::read(&self.feed).await?;
         let mut found = Verification::default();
         let mut candidates = Unlisted::default();
         let mut with_candidates = Vec::new();
         let mut first_end = None;
-        for scope in comparison.scopes(self.choice).await? {
+        for scope in scopes {
             let (mut known, mut unknown) = (candidates.none_of(), candidates.none_of());
             comparison
                 .look(scope, &acknowledged, &mut found, |entry, is_unknown| {
@@ -226,13 +246,10 @@ impl Verify {
             if candidates.is_empty() {
                 break;
             }
-            let mut pages = stored::pages(&self.events, scope);
-            while let Some(rows) = pages.try_next().await? {
-                for row in rows {
-                    let StoredRow::Event(entry) = row else { continue };
-                    if candidates.contains(&entry) {
-                        found.add_unpublished(entry, &acknowledged, self.events.layout());
-                    }
+            let mut events = stored::events(&self.events, scope);
+            while let Some(entry) = events.try_next().await? {
+                if candidates.contains(&entry) {
+                    found.add_unpublished(entry, &acknowledged, self.events.layout());
                 }
             }
         }
@@ -285,6 +302,8 @@ struct Comparison {
     header: Option<Header>,
     /// Events of earlier times may have been published before there was a feed, in milliseconds.
     unknown_before: Option<i64>,
+    /// In how many segments the whole table of events is compared.
+    segments: u32,
 }
 
 impl Comparison {
@@ -293,50 +312,31 @@ impl Comparison {
         let failed = |error| FeedError::of_table(feed.name(), error);
         let header = table.feed_header().await.map_err(failed)?;
         let decoded = header.as_ref().map(chunk::decode_header).transpose();
-        let decoded = decoded.map_err(|source| {
-            let table = feed.name().to_owned();
-            FeedError::InvalidItem { table, source }
-        })?;
+        let decoded = decoded.map_err(|source| FeedError::invalid_item(feed.name(), source))?;
         let is_complete = table.get(chunk::complete_key().into()).await.map_err(failed)?.is_some();
-        let unknown_before = match is_complete || created_together(feed, events).await? {
+        let extent = events.begin().extent().await?;
+        let unknown_before = match is_complete || created_together(feed, extent).await? {
             true => None,
             false => Some(header.as_ref().and_then(chunk::created_at).unwrap_or(i64::MAX)),
         };
-        Ok(Self { feed: feed.clone(), events: events.clone(), header: decoded, unknown_before })
+        let segments = u32::try_from(extent.items / ROWS_PER_SEGMENT + 1);
+        Ok(Self {
+            feed: feed.clone(),
+            events: events.clone(),
+            header: decoded,
+            unknown_before,
+            segments: segments.unwrap_or(MOST_SEGMENTS).min(MOST_SEGMENTS),
+        })
     }
 
     fn is_unknown(&self, entry: &FeedEntry) -> bool {
         self.unknown_before.is_some_and(|before| entry.time.timestamp_millis() < before)
     }
 
-    /// The parts in which the chosen events are compared, so that each takes little memory.
-    async fn scopes(&self, choice: Choice) -> Result<Vec<Scope>, FeedError> {
-        match choice {
-            Choice::Since(time) => {
-                let since = Some(time.timestamp_millis());
-                Ok(vec![Scope::Times(TimeRange { since, until: None })])
-            }
-            Choice::Segment(segment) => {
-                let Segment { index, of } = segment;
-                match index < of && of <= MOST_SEGMENTS {
-                    true => Ok(vec![Scope::Segment(segment)]),
-                    false => Err(FeedError::UnknownSegment { index, of }),
-                }
-            }
-            Choice::Everything | Choice::NextSegment => self.all_segments().await,
-        }
-    }
-
-    /// In how many segments the table of events is compared.
-    async fn segments(events: &Table) -> Result<u32, FeedError> {
-        let items = events.begin().extent().await?.items;
-        let of = u32::try_from(items / ROWS_PER_SEGMENT + 1).unwrap_or(MOST_SEGMENTS);
-        Ok(of.min(MOST_SEGMENTS))
-    }
-
-    async fn all_segments(&self) -> Result<Vec<Scope>, FeedError> {
-        let of = Self::segments(&self.events).await?;
-        Ok((0..of).map(|index| Scope::Segment(Segment { index, of })).collect())
+    /// The whole table, in parts that take little memory.
+    fn all_segments(&self) -> Vec<Scope> {
+        let of = self.segments;
+        (0..of).map(|index| Scope::Segment(Segment { index, of })).collect()
     }
 
     /// Reads the rows of a scope, and passes on each event and whether it is older than the feed.
@@ -386,10 +386,9 @@ impl Comparison {
 
 /// Whether the feed was created with the table of events or before it, so that it has missed nothing.
 /// A restored table counts as created when it was restored.
-async fn created_together(feed: &Table, events: &Table) -> Result<bool, FeedError> {
-    let feed = feed.begin().extent().await?.created;
-    let events = events.begin().extent().await?.created;
-    Ok(match (feed, events) {
+async fn created_together(feed: &Table, events: Extent) -> Result<bool, FeedError> {
+    let feed = feed.begin().extent().await?;
+    Ok(match (feed.created, events.created) {
         (Some(feed), Some(events)) => feed - events < CREATED_TOGETHER,
         _ => false,
     })

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 
 use crate::codec::feed::chunk::{self, Header};
 use crate::codec::feed::cursor::FeedCursor;
-use crate::codec::feed::read::{BrokenChain, ChunkName, Position};
+use crate::codec::feed::read::{ChunkName, Position};
 use crate::feed::error::FeedError;
 use crate::store::table::Table;
 
@@ -32,8 +32,7 @@ pub(super) async fn listed_since(
 async fn position(feed: &Table, partition: u32, since: i64) -> Result<Position, FeedError> {
     let table = feed.begin();
     let failed = |error| FeedError::of_table(feed.name(), error);
-    let invalid =
-        |source| FeedError::broken(feed.name(), partition, BrokenChain::InvalidItem(source));
+    let invalid = |source| FeedError::invalid_item(feed.name(), source);
     let mut position = Position::default();
     let Some(last) = table.feed_end(partition).await.map_err(failed)? else { return Ok(position) };
     let (_, end) = chunk::extent_of(&last).map_err(invalid)?;

@@ -14,7 +14,7 @@ use crate::store::layout::{SdkItem, TableLayout};
 use crate::store::read::query::{Query, TimeRange};
 use crate::store::read::{decode, revision_of_item, time_of};
 use crate::store::table::Table;
-use crate::store::table::scan::Segment;
+use crate::store::table::scan::{Scan, Segment};
 
 /// Which events are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,8 @@ pub(super) fn pages(
             let table = table.clone();
             async move {
                 let Some(after) = after else { return Ok(None) };
-                let page = table.begin().scan(segment, after).await?;
+                let scan = Scan { segment, consistent: false, attributes: None };
+                let page = table.begin().scan(&scan, after).await?;
                 let layout = table.layout();
                 let rows = page.items.into_iter().filter_map(|row| row_of_table(layout, row));
                 Ok(Some((rows.collect(), page.next.map(Some))))
@@ -91,6 +92,18 @@ pub(super) fn pages(
                 .boxed()
         }
     }
+}
+
+/// The readable events among these rows.
+pub(super) fn events(table: &Table, scope: Scope) -> BoxStream<'static, Result<FeedEntry, Error>> {
+    let event = |row| match row {
+        StoredRow::Event(entry) => Some(Ok(entry)),
+        StoredRow::Invalid(_) => None,
+    };
+    pages(table, scope)
+        .map_ok(move |rows| stream::iter(rows.into_iter().filter_map(event)))
+        .try_flatten()
+        .boxed()
 }
 
 fn pages_of_index(

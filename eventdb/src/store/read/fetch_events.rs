@@ -6,7 +6,7 @@ use std::pin::Pin;
 
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, BoxStream};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 
 use crate::codec::cursor::Cursor;
 use crate::codec::item::{self, InvalidItem};
@@ -214,17 +214,7 @@ impl FetchEvents {
     /// # }
     /// ```
     pub fn stream(self) -> BoxStream<'static, Result<History, Error>> {
-        Box::pin(stream::try_unfold(None, move |pages| {
-            let request = self.clone();
-            async move {
-                let mut pages: Pages = match pages {
-                    Some(pages) => pages,
-                    None => request.begin()?,
-                };
-                let page = next_page(&mut pages).await?;
-                Ok(page.map(|page| (page, Some(pages))))
-            }
-        }))
+        self.pages().map_ok(history_of).boxed()
     }
 
     /// A stream of single events. It reads page by page, in constant memory.
@@ -250,19 +240,7 @@ impl FetchEvents {
     /// ```
     pub fn events(self) -> BoxStream<'static, Result<Event, Error>> {
         let backwards = self.backwards;
-        let pages = stream::try_unfold(None, move |pages| {
-            let request = self.clone();
-            async move {
-                let mut pages: Pages = match pages {
-                    Some(pages) => pages,
-                    None => request.begin()?,
-                };
-                let read = pages.next().await?;
-                Ok::<_, Error>(
-                    read.map(|read| (stream::iter(single(read, backwards)), Some(pages))),
-                )
-            }
-        });
+        let pages = self.pages().map_ok(move |read| stream::iter(single(read, backwards)));
         pages
             .try_flatten()
             .scan(false, |has_failed, event| {
@@ -275,7 +253,14 @@ impl FetchEvents {
 
     /// The rows in the order of the read, including unreadable ones.
     pub(crate) fn rows(self) -> BoxStream<'static, Result<Row, Error>> {
-        let pages = stream::try_unfold(None, move |pages| {
+        self.pages()
+            .map_ok(|read| stream::iter(read.rows.into_iter().map(Ok)))
+            .try_flatten()
+            .boxed()
+    }
+
+    fn pages(self) -> impl Stream<Item = Result<Rows, Error>> + Send + 'static {
+        stream::try_unfold(None, move |pages| {
             let request = self.clone();
             async move {
                 let mut pages: Pages = match pages {
@@ -283,11 +268,9 @@ impl FetchEvents {
                     None => request.begin()?,
                 };
                 let read = pages.next().await?;
-                let rows = |read: Rows| stream::iter(read.rows.into_iter().map(Ok));
-                Ok::<_, Error>(read.map(|read| (rows(read), Some(pages))))
+                Ok(read.map(|read| (read, Some(pages))))
             }
-        });
-        pages.try_flatten().boxed()
+        })
     }
 
     fn begin(self) -> Result<Pages, Error> {
@@ -301,7 +284,7 @@ impl FetchEvents {
         let limit = self.limit;
         let mut history = History { cursor: self.after.clone(), ..History::default() };
         let mut pages = self.begin()?;
-        while let Some(page) = next_page(&mut pages).await? {
+        while let Some(page) = pages.next().await?.map(history_of) {
             history.events.extend(page.events);
             history.invalid.extend(page.invalid);
             history.missing.extend(page.missing);
@@ -323,8 +306,7 @@ impl IntoFuture for FetchEvents {
     }
 }
 
-async fn next_page(pages: &mut Pages) -> Result<Option<History>, Error> {
-    let Some(Rows { rows, missing, cursor, known }) = pages.next().await? else { return Ok(None) };
+fn history_of(Rows { rows, missing, cursor, known }: Rows) -> History {
     let mut history = History { missing, cursor, known, ..History::default() };
     for row in rows {
         match row {
@@ -332,7 +314,7 @@ async fn next_page(pages: &mut Pages) -> Result<Option<History>, Error> {
             Err(invalid) => history.invalid.push(*invalid),
         }
     }
-    Ok(Some(history))
+    history
 }
 
 /// The events of some rows, and an error in the place of each row or revision that lacks its event.

@@ -5,12 +5,8 @@ use std::collections::HashMap;
 pub(crate) use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::get_item::GetItemError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::query::QueryError;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure,
-    ScalarAttributeType,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, ScalarAttributeType};
 use serde_dynamo::Item;
 
 use crate::codec::feed::chunk::{self, END_ATTRIBUTES};
@@ -18,7 +14,7 @@ use crate::schema::feed;
 use crate::store::capacity::Kind;
 use crate::store::create_table::TableParts;
 use crate::store::error::Error;
-use crate::store::failure::{Failure, Transmission};
+use crate::store::failure::Transmission;
 use crate::store::read::query::{number, string};
 use crate::store::table::Table;
 
@@ -120,31 +116,9 @@ impl Table {
     }
 
     /// Puts an item if no item has its key; otherwise it returns the item that has it.
-    pub(crate) async fn put_in_feed(&self, item: Item) -> Result<Option<Item>, Error> {
-        let mut attempts = self.attempts("PutItem");
-        loop {
-            let request = self
-                .client
-                .put_item()
-                .table_name(&*self.name)
-                .set_item(Some(item.clone().into()))
-                .condition_expression("attribute_not_exists(#partition)")
-                .expression_attribute_names("#partition", feed::PARTITION)
-                .return_values_on_condition_check_failure(
-                    ReturnValuesOnConditionCheckFailure::AllOld,
-                );
-            let put = send!(self, "PutItem", Kind::Write, request, |output| output
-                .consumed_capacity
-                .as_slice())
-            .await;
-            match put {
-                Ok(_) => return Ok(None),
-                Err(Failure::Service(PutItemError::ConditionalCheckFailedException(refused))) => {
-                    return Ok(Some(self::item(refused.item.unwrap_or_default())));
-                }
-                Err(failure) => self.pause_after(failure, &mut attempts).await?,
-            }
-        }
+    pub(crate) async fn put_in_feed(&self, new: Item) -> Result<Option<Item>, Error> {
+        let existing = self.put_if_absent(new.into(), feed::PARTITION).await?;
+        Ok(existing.map(item))
     }
 
     /// Creates the feed's table, unless one of that name is there, and waits until it is ready.

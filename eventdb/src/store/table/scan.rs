@@ -17,6 +17,20 @@ pub(crate) struct Segment {
     pub(crate) of: u32,
 }
 
+impl Segment {
+    /// All rows are in this one.
+    pub(crate) const WHOLE_TABLE: Self = Self { index: 0, of: 1 };
+}
+
+/// What a scan reads of each item of a segment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scan {
+    pub(crate) segment: Segment,
+    pub(crate) consistent: bool,
+    /// Only these attributes; `None` for all.
+    pub(crate) attributes: Option<&'static [&'static str]>,
+}
+
 /// What DynamoDB says of a table's age and size.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Extent {
@@ -36,23 +50,28 @@ impl Table {
         Ok(Extent { created, items: items.unwrap_or_default() })
     }
 
-    /// The next page of a segment, eventually consistent, at most 1 MB. The rows of a subject follow
-    /// each other, in the order of their sort keys.
-    pub(crate) async fn scan(
-        &self,
-        segment: Segment,
-        after: Option<SdkItem>,
-    ) -> Result<Page, Error> {
+    /// The next page of a scan, at most 1 MB. The rows of a subject follow each other, in the order of
+    /// their sort keys.
+    pub(crate) async fn scan(&self, scan: &Scan, after: Option<SdkItem>) -> Result<Page, Error> {
         let whole = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
         let output = self
             .repeat("Scan", || {
-                let request = self
+                let mut request = self
                     .client
                     .scan()
                     .table_name(&*self.name)
-                    .segment(whole(segment.index))
-                    .total_segments(whole(segment.of))
+                    .consistent_read(scan.consistent)
+                    .segment(whole(scan.segment.index))
+                    .total_segments(whole(scan.segment.of))
                     .set_exclusive_start_key(after.clone());
+                if let Some(attributes) = scan.attributes {
+                    let aliases = (0..attributes.len()).map(|index| format!("#a{index}"));
+                    let aliases: Vec<_> = aliases.collect();
+                    request = request.projection_expression(aliases.join(", "));
+                    for (alias, name) in aliases.into_iter().zip(attributes) {
+                        request = request.expression_attribute_names(alias, *name);
+                    }
+                }
                 send!(self, "Scan", Kind::Read, request, |output| output
                     .consumed_capacity
                     .as_slice())

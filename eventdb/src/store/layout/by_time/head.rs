@@ -190,7 +190,7 @@ impl Table {
         item.insert(attribute::LAST_TIME.to_owned(), number(head.last_time));
         item.insert(attribute::LAST_ID.to_owned(), string(head.last_id.clone()));
         item.insert(attribute::LEGACY_EVENTS.to_owned(), number(head.legacy_events));
-        if self.put_if_absent(item).await? {
+        if self.put_if_absent(item, attribute::SUBJECT).await?.is_none() {
             return Ok(Some(head));
         }
         // Another writer was first.
