@@ -82,8 +82,6 @@ pub struct Store {
     pub db: EventDb,
     /// The ARN of the table's stream, if it has one.
     pub stream: Option<String>,
-    /// How many items the table has, as counted in the last six hours.
-    pub items: u64,
 }
 
 impl Connection {
@@ -187,7 +185,6 @@ impl Session {
             table: name,
             layout,
             stream: description.latest_stream_arn,
-            items: description.item_count.and_then(|count| count.try_into().ok()).unwrap_or(0),
         })
     }
 

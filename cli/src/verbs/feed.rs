@@ -109,7 +109,7 @@ pub async fn run(
             };
             let Some(page) = next else { break };
             for entry in &page.entries {
-                output.line(&entry_line("entry", entry), entry_text(entry))?;
+                output.line(&entry_line(entry), entry_text(entry))?;
             }
             cursor = page.cursor;
             output.flush()?;

@@ -46,9 +46,9 @@ fn revision(revision: Option<u64>) -> String {
 }
 
 /// An entry of the feed as a line of JSON.
-fn entry_line(kind: &str, entry: &FeedEntry) -> serde_json::Value {
+fn entry_line(entry: &FeedEntry) -> serde_json::Value {
     serde_json::json!({
-        "kind": kind,
+        "kind": "entry",
         "subject": entry.subject,
         "revision": entry.revision,
         "type": entry.ty,

@@ -74,7 +74,7 @@ pub async fn run(
     let (mut wanted, more) = match &arguments.events {
         Some(path) => (read_events(path)?, 0),
         None => {
-            let found = verify::compare(&arguments.choice, session).await?;
+            let found = verify::compare(&arguments.choice, &store, &session.feed().await?).await?;
             let kept = u64::try_from(found.unpublished.len()).unwrap_or(u64::MAX);
             let lines = found.unpublished.iter();
             let wanted = lines

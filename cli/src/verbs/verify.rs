@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use eventdb::{Damage, FeedEntry, TableLayout, Verification};
+use eventdb::{Damage, Feed, FeedEntry, TableLayout, Verification};
 use serde_json::{Value, json};
 
 use crate::arguments::{duration, time};
-use crate::connection::Session;
+use crate::connection::{Session, Store};
 use crate::failure::Failure;
 use crate::output::{Output, tell, visible};
 use crate::verbs::{Ended, Outcome, entry_text, shown};
@@ -88,8 +88,9 @@ pub async fn run(
 ) -> Result<Outcome, Ended> {
     match arguments.action {
         None => {
-            let found = compare(&arguments.choice, session).await?;
-            print(session.store().await?.layout, &found, output)?;
+            let (store, feed) = (session.store().await?, session.feed().await?);
+            let found = compare(&arguments.choice, &store, &feed).await?;
+            print(store.layout, &found, output)?;
             Ok(if found.is_clean() { Outcome::Fine } else { Outcome::Found })
         }
         Some(Action::Adopt { choice, unpublished, partitions, yes }) => {
@@ -102,8 +103,11 @@ pub async fn run(
 }
 
 /// Compares the chosen events with the feed.
-pub(super) async fn compare(choice: &Choice, session: &Session) -> Result<Verification, Failure> {
-    let (store, feed) = (session.store().await?, session.feed().await?);
+pub(super) async fn compare(
+    choice: &Choice,
+    store: &Store,
+    feed: &Feed,
+) -> Result<Verification, Failure> {
     let mut verify = feed.verify(&store.db).second_look_after(choice.second_look_after);
     if let Some(since) = choice.since {
         verify = verify.since(since);
@@ -216,7 +220,7 @@ async fn adopt(
         Failure::of("the events can't be adopted", error)
     };
     let found = match unpublished || !yes {
-        true => Some(compare(choice, session).await?),
+        true => Some(compare(choice, &store, &feed).await?),
         false => None,
     };
     let of_unpublished =
@@ -253,7 +257,7 @@ async fn acknowledge(
 ) -> Result<Outcome, Ended> {
     let (store, feed) = (session.store().await?, session.feed().await?);
     let everything = Choice { since: None, segment: None, second_look_after: Duration::ZERO };
-    let found = compare(&everything, session).await?;
+    let found = compare(&everything, &store, &feed).await?;
     let event = found.unpublished.iter().find(|entry| {
         let is_row = entry.revision.map(|revision| revision.to_string()).as_deref() == Some(row)
             || entry.sort_key_by_time() == row;
