@@ -79,7 +79,7 @@ impl SnsTopic {
     }
 }
 
-/// The configured credentials, for every AWS client of the function.
+/// The credentials in the form that every AWS client of the function takes.
 pub(crate) fn credentials(credentials: &configuration::Credentials) -> Credentials {
     Credentials::new(
         &credentials.access_key_id,

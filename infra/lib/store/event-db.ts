@@ -461,7 +461,8 @@ export class EventDB extends Construct implements IEventDB {
    * role of another account, an account or an ARN, what `grantRead` says applies, too.
    *
    * @param grantee the identity that may follow
-   * @throws if there is no feed, if it is a service, or the tables can't be read from another account
+   * @throws if the store has no feed, if the grantee is a service, or if the tables can't be read from
+   *   another account
    */
   grantFollow(grantee: IGrantable): Grant {
     return grantFollowOf(
@@ -481,7 +482,7 @@ export class EventDB extends Construct implements IEventDB {
    * way, and change nothing.
    *
    * @param grantee an identity of this account to which policies can be attached
-   * @throws if there is no feed, or no policy can be attached to the grantee
+   * @throws if the store has no feed, or if no policy can be attached to the grantee
    */
   grantVerify(grantee: IGrantable): Grant {
     return grantVerifyOf(this, this.verified(), grantee);
@@ -492,7 +493,7 @@ export class EventDB extends Construct implements IEventDB {
    * acknowledgements into the feed, and what `grantInvokePublisher` gives, with its danger.
    *
    * @param grantee an identity of this account to which policies can be attached
-   * @throws if there is no feed, or no policy can be attached to the grantee
+   * @throws if the store has no feed, or if no policy can be attached to the grantee
    */
   grantRepublish(grantee: IGrantable): Grant {
     return grantRepublishOf(this, this.verified(), grantee).combine(
