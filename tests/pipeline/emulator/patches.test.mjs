@@ -20,6 +20,7 @@ import {
   DynamoDBClient,
   PutItemCommand,
   QueryCommand,
+  ScanCommand,
   TransactWriteItemsCommand,
 } from '@aws-sdk/client-dynamodb';
 import { CreateRoleCommand, IAMClient, PutRolePolicyCommand } from '@aws-sdk/client-iam';
@@ -84,6 +85,25 @@ function isNeeded(patch, behavesLikeAws) {
     );
   });
 }
+
+isNeeded('scan_order', async (emulator) => {
+  const dynamodb = new DynamoDBClient(clientOf(emulator));
+  await dynamodb.send(new CreateTableCommand(byNumber('numbered')));
+  for (const number of ['10', '9', '2', '11']) {
+    const item = { id: { S: 'a' }, number: { N: number } };
+    await dynamodb.send(new PutItemCommand({ TableName: 'numbered', Item: item }));
+  }
+  const numbers = [];
+  let start;
+  do {
+    const page = await dynamodb.send(
+      new ScanCommand({ TableName: 'numbered', Limit: 2, ExclusiveStartKey: start }),
+    );
+    numbers.push(...(page.Items ?? []).map((item) => item['number']?.N));
+    start = page.LastEvaluatedKey;
+  } while (start !== undefined);
+  return isDeepStrictEqual(numbers, ['2', '9', '10', '11']);
+});
 
 isNeeded('local_index_attributes', async (emulator) => {
   const dynamodb = new DynamoDBClient(clientOf(emulator));
