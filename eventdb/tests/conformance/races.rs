@@ -237,7 +237,9 @@ async fn losing_to_other_writers_is_contention_and_not_an_outage() {
         let limits = eventdb::TimeLimits::default().operation(std::time::Duration::from_millis(1));
         let hurried = store.db.with_time_limits(limits.operation(std::time::Duration::ZERO));
         let error = hurried.add_new_events([candidate("book:1", json!({}))]).await.unwrap_err();
-        assert!(error.is_retryable() && !error.is_contention(), "{error:#}");
+        // On a busy machine, the limit can be noticed after the write was sent.
+        let no_answer = matches!(error, Error::Unavailable { .. } | Error::OutcomeUnknown { .. });
+        assert!(no_answer && !error.is_contention(), "{error:#}");
         // There is time for a few attempts, and another writer is first in each of them.
         let limits = limits.operation(std::time::Duration::from_millis(400));
         let patient = store.db.with_time_limits(limits);
