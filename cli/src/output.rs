@@ -38,7 +38,8 @@ impl Output {
         self.is_json
     }
 
-    /// One result, in the form that was asked for. It is a JSON object with the member `kind`.
+    /// One result, in the form that was asked for. As JSON, it is an object with the member `kind`, which
+    /// `output.schema.json` describes.
     ///
     /// # Errors
     /// If the line can't be written.

@@ -5,97 +5,15 @@
     reason = "a test that panics has done its work"
 )]
 
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+mod output_schema;
+mod store;
+
+use std::process::Stdio;
 
 use eventdb::{EmbeddedDynamoDb, EventCandidate, EventDb, Feed, TableLayout};
 use serde_json::{Value, json};
 
-const LAYOUTS: [TableLayout; 2] = [TableLayout::ByTime, TableLayout::ByRevision];
-
-/// A store in a new file.
-struct Store {
-    file: PathBuf,
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        for suffix in ["", "-wal", "-shm"] {
-            let _ = std::fs::remove_file(format!("{}{suffix}", self.file.display()));
-        }
-    }
-}
-
-struct Ran {
-    status: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Store {
-    fn new(name: &str, layout: TableLayout) -> Self {
-        let file = std::env::temp_dir()
-            .join(format!("eventdb-transcript-{}-{name}-{layout}.db", std::process::id()));
-        let store = Self { file };
-        let layout = layout.to_string();
-        let created = store.run(&[
-            "create-table",
-            "--table",
-            "Events",
-            "--feed",
-            "Feed",
-            "--layout",
-            &layout,
-        ]);
-        assert_eq!(created.status, 0, "{}", created.stderr);
-        store
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_eventdb"));
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
-            command.env_remove(name);
-        }
-        command.args(arguments).env("EVENTDB_FILE", &self.file).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ran {
-        ran(self.command(arguments).output().expect("it starts"))
-    }
-
-    /// The lines of JSON that a command prints.
-    fn json(&self, arguments: &[&str]) -> Vec<Value> {
-        let ran = self.run(&[&["--json"], arguments].concat());
-        assert_ne!(ran.status, 2, "{}", ran.stderr);
-        let line = |line: &str| serde_json::from_str(line).expect(line);
-        ran.stdout.lines().map(line).collect()
-    }
-
-    fn append(&self, subject: &str, data: &str) {
-        let arguments = [
-            "append",
-            subject,
-            "book.borrowed",
-            "--source",
-            "https://library.example.com",
-            "--data",
-            data,
-            "--yes",
-        ];
-        let ran = self.run(&arguments);
-        assert_eq!(ran.status, 0, "{}", ran.stderr);
-    }
-}
-
-fn ran(output: Output) -> Ran {
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    Ran {
-        status: output.status.code().expect("an exit status"),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
-    }
-}
+use crate::store::{LAYOUTS, Store, ran};
 
 #[test]
 fn a_history_is_printed_for_people_and_for_programs() {
