@@ -6,7 +6,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Parser, Subcommand};
 
 use crate::connection::Connection;
-use crate::verbs::{append, cat, create_table, feed, redrive, republish, show, verify};
+use crate::verbs::{
+    append, cat, completions, create_table, feed, man, redrive, republish, show, subjects, tail,
+    trace, types, verify,
+};
 
 /// Looks into an event store of the crate `eventdb`, and operates it.
 ///
@@ -35,6 +38,14 @@ pub enum Verb {
     Cat(cat::Arguments),
     /// Show one event, found by its id, with its row and its message
     Show(show::Arguments),
+    /// List the subjects, with their last events if asked for
+    Subjects(subjects::Arguments),
+    /// Count the events of each type, and say how often they happen
+    Types(types::Arguments),
+    /// Show the last events, and those that are published from now on
+    Tail(tail::Arguments),
+    /// Show what caused an event and what it caused, as a tree
+    Trace(trace::Arguments),
     /// Append an event, for repairs and drills
     Append(append::Arguments),
     /// Read the feed: which events were published, in an order that can be followed
@@ -47,6 +58,10 @@ pub enum Verb {
     Redrive(redrive::Arguments),
     /// Create a table of events, and a feed, on an endpoint or in a file
     CreateTable(create_table::Arguments),
+    /// Print the completions for a shell
+    Completions(completions::Arguments),
+    /// Print the manual page of the tool or of a command
+    Man(man::Arguments),
 }
 
 /// Reads a point in time: a duration before now, such as `24h` or `7days`, or an RFC 3339 time.

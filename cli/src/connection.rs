@@ -40,6 +40,10 @@ pub struct Connection {
     #[arg(long, global = true, env = "EVENTDB_FAILURE_BUCKET", value_name = "NAME")]
     pub failure_bucket: Option<String>,
 
+    /// The ARN of the topic on which events are published.
+    #[arg(long, global = true, env = "EVENTDB_TOPIC", value_name = "ARN")]
+    pub topic: Option<String>,
+
     /// The profile of the AWS configuration.
     #[arg(long, global = true, env = "AWS_PROFILE", value_name = "NAME")]
     pub profile: Option<String>,
@@ -82,7 +86,14 @@ pub struct Store {
     pub db: EventDb,
     /// The ARN of the table's stream, if it has one.
     pub stream: Option<String>,
+    /// About how many rows the table has. DynamoDB counts them about every six hours.
+    pub rows: Option<u64>,
+    /// About how many read units it takes to read the whole table, at half a unit per 4 KB.
+    pub read_units: Option<u64>,
 }
+
+/// Bytes that half a strongly consistent read unit, or one other, reads.
+const BYTES_PER_READ_UNIT: u64 = 8 * 1024;
 
 impl Connection {
     /// Opens the connection, and reads the outputs of the stack if there is one.
@@ -154,6 +165,7 @@ impl Connection {
                 Some("FeedTableName") => &mut self.feed,
                 Some("PublisherName") => &mut self.publisher,
                 Some("FailureBucketName") => &mut self.failure_bucket,
+                Some("TopicArn") => &mut self.topic,
                 _ => continue,
             };
             if place.is_none() {
@@ -161,6 +173,18 @@ impl Connection {
             }
         }
         Ok(())
+    }
+}
+
+impl Store {
+    /// Says how large the table is, so that it is known what reading it takes.
+    pub fn tell_size(&self, advice: &str) {
+        if let (Some(rows), Some(units)) = (self.rows, self.read_units) {
+            tell(format_args!(
+                "the table `{}` has about {rows} rows; to read it takes about {units} read units: {advice}",
+                self.table
+            ));
+        }
     }
 }
 
@@ -184,6 +208,9 @@ impl Session {
             db: db.metered_by(&self.meter),
             table: name,
             layout,
+            rows: positive(description.item_count),
+            read_units: positive(description.table_size_bytes)
+                .map(|bytes| bytes.div_ceil(BYTES_PER_READ_UNIT)),
             stream: description.latest_stream_arn,
         })
     }
@@ -195,11 +222,7 @@ impl Session {
     pub async fn feed(&self) -> Result<Feed, Failure> {
         let name = match (&self.options.feed, &self.backend) {
             (Some(name), _) => name.clone(),
-            (None, Backend::Embedded(_)) => {
-                let is_feed =
-                    |table: &TableDescription| keys_of(table) == [feed::PARTITION, feed::OFFSET];
-                self.only_table(is_feed, "feed", "--feed").await?
-            }
+            (None, Backend::Embedded(_)) => self.only_table(is_feed, "feed", "--feed").await?,
             (None, Backend::Aws(_)) => return Err(self.lacks("feed", "--feed", "FeedTableName")),
         };
         Ok(Feed::new(self.dynamodb.clone(), name).metered_by(&self.meter))
@@ -234,6 +257,49 @@ impl Session {
             .force_path_style(self.options.endpoint_url.is_some())
             .build();
         Ok((aws_sdk_s3::Client::from_conf(s3), name))
+    }
+
+    /// The ARN of the topic, and clients for it and for queues.
+    ///
+    /// # Errors
+    /// If it isn't known, or the store is a file.
+    pub fn topic(&self) -> Result<(aws_sdk_sns::Client, aws_sdk_sqs::Client, String), Failure> {
+        let config = self.aws("a topic")?;
+        let arn = self.options.topic.clone();
+        let arn = arn.ok_or_else(|| self.lacks("topic", "--topic", "TopicArn"))?;
+        Ok((aws_sdk_sns::Client::new(config), aws_sdk_sqs::Client::new(config), arn))
+    }
+
+    /// Whether it is known which table is the feed.
+    ///
+    /// # Errors
+    /// If the file can't be read.
+    pub async fn has_feed(&self) -> Result<bool, Failure> {
+        match (&self.options.feed, &self.backend) {
+            (Some(_), _) => Ok(true),
+            (None, Backend::Aws(_)) => Ok(false),
+            (None, Backend::Embedded(_)) => Ok(!self.tables(is_feed).await?.is_empty()),
+        }
+    }
+
+    /// The store in words, for somebody who has to find out what went wrong.
+    pub fn described(&self) -> String {
+        let Connection { stack, file, table, profile, region, endpoint_url, .. } = &self.options;
+        let configured = match &self.backend {
+            Backend::Aws(config) => config.region().map(ToString::to_string),
+            Backend::Embedded(_) => None,
+        };
+        let parts = [
+            ("file", file.as_ref().map(|file| file.display().to_string())),
+            ("stack", stack.clone()),
+            ("table", table.clone()),
+            ("profile", profile.clone()),
+            ("region", region.clone().or(configured)),
+            ("endpoint", endpoint_url.clone()),
+        ];
+        let named = parts.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let named: Vec<String> = named.map(|(name, value)| format!("{name} `{value}`")).collect();
+        named.join(", ")
     }
 
     /// The table to be created, by its name.
@@ -324,6 +390,20 @@ impl Session {
         what: &str,
         option: &str,
     ) -> Result<String, Failure> {
+        let mut found = self.tables(is_wanted).await?;
+        let only = (found.len() == 1).then(|| found.pop()).flatten();
+        only.ok_or_else(|| match found.is_empty() {
+            true => Failure::new(format!("the file has no {what}")),
+            false => Failure::new(format!("the file has several: {}", found.join(", ")))
+                .advice(format!("Choose one with {option} NAME.")),
+        })
+    }
+
+    /// The tables of a file that are what is looked for.
+    async fn tables(
+        &self,
+        is_wanted: impl Fn(&TableDescription) -> bool,
+    ) -> Result<Vec<String>, Failure> {
         let mut found = Vec::new();
         let mut pages = self.dynamodb.list_tables().into_paginator().items().send();
         while let Some(name) = pages.next().await {
@@ -332,12 +412,7 @@ impl Session {
                 found.push(name);
             }
         }
-        let only = (found.len() == 1).then(|| found.pop()).flatten();
-        only.ok_or_else(|| match found.is_empty() {
-            true => Failure::new(format!("the file has no {what}")),
-            false => Failure::new(format!("the file has several: {}", found.join(", ")))
-                .advice(format!("Choose one with {option} NAME.")),
-        })
+        Ok(found)
     }
 
     async fn describe(&self, table: &str) -> Result<TableDescription, Failure> {
@@ -372,6 +447,15 @@ fn layout_of(table: &TableDescription) -> Option<TableLayout> {
         [attribute::SUBJECT, attribute::REVISION] => Some(TableLayout::ByRevision),
         _ => None,
     }
+}
+
+fn is_feed(table: &TableDescription) -> bool {
+    keys_of(table) == [feed::PARTITION, feed::OFFSET]
+}
+
+/// An empty table may only be one that DynamoDB hasn't counted yet.
+fn positive(number: Option<i64>) -> Option<u64> {
+    number.and_then(|number| u64::try_from(number).ok()).filter(|number| *number > 0)
 }
 
 /// The names of the partition key and of the sort key.

@@ -10,12 +10,13 @@ use aws_sdk_dynamodb::error::ErrorMetadata;
 pub struct Failure {
     message: String,
     advice: Option<String>,
+    store: Option<String>,
 }
 
 impl Failure {
     /// A failure with this message: what was wrong, where, and what is allowed.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), advice: None }
+        Self { message: message.into(), advice: None, store: None }
     }
 
     /// What to do about it.
@@ -25,17 +26,27 @@ impl Failure {
         self
     }
 
+    /// On which store it failed.
+    #[must_use]
+    pub(crate) fn of_store(mut self, store: &str) -> Self {
+        self.store = Some(store.to_owned()).filter(|store| !store.is_empty());
+        self
+    }
+
     /// A request to AWS or to the store failed while the tool was doing this.
     pub fn of(doing: impl fmt::Display, error: &(dyn Error + 'static)) -> Self {
         let causes = causes(error);
         let advice = advice(&causes);
-        Self { message: format!("{doing}: {}", causes.join(": ")), advice }
+        Self { message: format!("{doing}: {}", causes.join(": ")), advice, store: None }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.message)?;
+        if let Some(store) = &self.store {
+            write!(formatter, "\nIt was the store with the {store}.")?;
+        }
         match &self.advice {
             Some(advice) => write!(formatter, "\n{advice}"),
             None => Ok(()),
@@ -69,7 +80,18 @@ fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
 
 fn advice(causes: &[String]) -> Option<String> {
     let says = |text: &str| causes.iter().any(|cause| cause.contains(text));
-    let advice = if says("not authorized to perform") || says("AccessDenied") {
+    let advice = if says("ResourceNotFoundException") || says("ValidationError: Stack with id") {
+        "There is none of that name in this account and region: check --profile and --region, then the \
+         name. `aws dynamodb list-tables` and `aws cloudformation list-stacks` show what there is."
+    } else if says("ThrottlingException")
+        || says("ProvisionedThroughputExceededException")
+        || says("RequestLimitExceeded")
+    {
+        "DynamoDB throttles: the table or the account is at its limit. Nothing is wrong with the \
+         command: run it again later, when there is less load."
+    } else if says("database is locked") || says("database table is locked") {
+        "Another process writes to the file at the moment: run it again, or stop the service."
+    } else if says("not authorized to perform") || says("AccessDenied") {
         "The answer above names the missing permission. The outputs of the stack have a policy for \
          each group of commands: attach the one that `eventdb help` names for this command."
     } else if says("ExpiredToken") || says("security token included in the request is expired") {

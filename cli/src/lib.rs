@@ -1,12 +1,15 @@
 //! The work of the tool `eventdb`: one module per command in [`verbs`].
 //!
 //! [`arguments`] is the command line, [`connection`] finds the tables, the publisher and the failure
-//! bucket, [`publisher`] passes records to the publisher, and [`output`] prints.
+//! bucket, [`publisher`] passes records to the publisher, [`output`] prints, [`progress`] shows how far
+//! long work is, and [`interrupt`] ends it.
 
 pub mod arguments;
 pub mod connection;
 pub mod failure;
+pub mod interrupt;
 pub mod output;
+pub mod progress;
 pub mod publisher;
 pub mod verbs;
 
@@ -41,6 +44,17 @@ pub async fn run(arguments: Arguments) -> u8 {
 
 async fn perform(arguments: Arguments, output: &mut Output) -> Result<Outcome, Ended> {
     let Arguments { connection, verb, .. } = arguments;
+    match &verb {
+        Verb::Completions(arguments) => {
+            verbs::completions::run(arguments, output)?;
+            return Ok(Outcome::Fine);
+        }
+        Verb::Man(arguments) => {
+            verbs::man::run(arguments, output)?;
+            return Ok(Outcome::Fine);
+        }
+        _ => {}
+    }
     let session = match &verb {
         Verb::CreateTable(_) => connection.open_or_create().await?,
         _ => connection.open().await?,
@@ -54,7 +68,14 @@ async fn perform(arguments: Arguments, output: &mut Output) -> Result<Outcome, E
         Verb::Republish(arguments) => verbs::republish::run(arguments, &session, output).await,
         Verb::Redrive(arguments) => verbs::redrive::run(arguments, &session, output).await,
         Verb::CreateTable(arguments) => verbs::create_table::run(arguments, &session, output).await,
+        Verb::Subjects(arguments) => verbs::subjects::run(arguments, &session, output).await,
+        Verb::Types(arguments) => verbs::types::run(arguments, &session, output).await,
+        Verb::Tail(arguments) => verbs::tail::run(arguments, &session, output).await,
+        Verb::Trace(arguments) => verbs::trace::run(arguments, &session, output).await,
+        // They need no store.
+        Verb::Completions(_) | Verb::Man(_) => Ok(Outcome::Fine),
     };
+    let outcome = outcome.map_err(|ended| ended.of_store(&session.described()));
     session.close().await;
     outcome
 }

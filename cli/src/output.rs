@@ -3,7 +3,11 @@
 use std::fmt;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Stdout, Write};
 
+use anstream::{AutoStream, ColorChoice};
+use anstyle::Style;
 use serde::Serialize;
+
+use crate::progress;
 
 /// Where a command writes its data.
 #[derive(Debug)]
@@ -12,7 +16,14 @@ pub struct Output {
     is_json: bool,
     /// A person who watches sees each line immediately.
     is_terminal: bool,
+    is_colored: bool,
 }
+
+/// What is less important, such as times.
+pub const FAINT: Style = Style::new().dimmed();
+
+/// What a person looks for first, such as the type of an event.
+pub const STRONG: Style = Style::new().bold();
 
 /// Nothing more can be written.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +41,9 @@ impl Output {
     pub fn new(is_json: bool) -> Self {
         let stdout = io::stdout();
         let is_terminal = stdout.is_terminal();
-        Self { stdout: BufWriter::new(stdout), is_json, is_terminal }
+        // It knows NO_COLOR and the like, too.
+        let is_colored = !is_json && AutoStream::choice(&stdout) != ColorChoice::Never;
+        Self { stdout: BufWriter::new(stdout), is_json, is_terminal, is_colored }
     }
 
     /// Whether the lines are JSON.
@@ -44,14 +57,34 @@ impl Output {
     /// # Errors
     /// If the line can't be written.
     pub fn line(&mut self, json: &impl Serialize, text: impl fmt::Display) -> Result<(), Stopped> {
-        let written = match self.is_json {
-            true => serde_json::to_writer(&mut self.stdout, json)
+        let (stdout, is_json) = (&mut self.stdout, self.is_json);
+        let write = |stdout: &mut BufWriter<Stdout>| match is_json {
+            true => serde_json::to_writer(&mut *stdout, json)
                 .map_err(io::Error::from)
-                .and_then(|()| self.stdout.write_all(b"\n")),
-            false => writeln!(self.stdout, "{text}"),
+                .and_then(|()| stdout.write_all(b"\n")),
+            false => writeln!(stdout, "{text}"),
         };
-        written.map_err(stopped)?;
-        if self.is_terminal { self.flush() } else { Ok(()) }
+        let written = match self.is_terminal {
+            true => progress::aside(|| write(stdout).and_then(|()| stdout.flush())),
+            false => write(stdout),
+        };
+        written.map_err(stopped)
+    }
+
+    /// Text in a style, if the output is a terminal with colours.
+    pub fn styled(&self, style: Style, text: impl fmt::Display) -> String {
+        match self.is_colored {
+            true => format!("{style}{text}{style:#}"),
+            false => text.to_string(),
+        }
+    }
+
+    /// What isn't lines, such as a manual page.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn raw(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
+        self.stdout.write_all(bytes).map_err(stopped)
     }
 
     /// A line that is only for people.
@@ -84,7 +117,7 @@ fn stopped(error: io::Error) -> Stopped {
 /// Tells the person something that isn't data.
 #[expect(clippy::print_stderr, reason = "this is the tool's way to talk")]
 pub fn tell(message: impl fmt::Display) {
-    eprintln!("{message}");
+    progress::aside(|| eprintln!("{message}"));
 }
 
 /// Text with control characters made visible, so that an event's text can't change the terminal.

@@ -33,9 +33,18 @@ pub struct Arguments {
     /// Only if the subject is at this revision.
     #[arg(long, value_name = "NUMBER")]
     at_revision: Option<u64>,
+    /// Only if the event with this id is the subject's last one.
+    #[arg(long, value_name = "ID", conflicts_with = "at_revision")]
+    at_event: Option<String>,
     /// Only if the subject has no events.
-    #[arg(long, conflicts_with = "at_revision")]
+    #[arg(long, conflicts_with_all = ["at_revision", "at_event"])]
     pristine: bool,
+    /// Only if the subject has events.
+    #[arg(long, conflicts_with = "pristine")]
+    populated: bool,
+    /// An extension attribute, such as `causationid=ID`, `correlationid=ID` or `traceparent=TEXT`.
+    #[arg(long = "extension", value_name = "NAME=TEXT", value_parser = extension)]
+    extensions: Vec<(String, String)>,
     /// Do it, instead of only saying what would be done.
     #[arg(long)]
     yes: bool,
@@ -50,7 +59,8 @@ pub async fn run(
     session: &Session,
     output: &mut Output,
 ) -> Result<Outcome, Ended> {
-    let Arguments { subject, ty, source, data, id, at_revision, pristine, yes } = arguments;
+    let preconditions = arguments.preconditions();
+    let Arguments { subject, ty, source, data, id, extensions, yes, .. } = arguments;
     let data = read_data(&data)?;
     if !yes {
         let line = json!({
@@ -62,24 +72,21 @@ pub async fn run(
         return Ok(Outcome::Fine);
     }
     let store = session.store().await?;
-    let candidate = EventCandidate::builder()
-        .source(source)
-        .subject(&*subject)
-        .ty(ty)
-        .data(data)
-        .maybe_id(id)
-        .build();
-    let mut append = store.db.add_new_events([candidate]);
-    if let Some(revision) = at_revision {
-        append = append.only_if(Precondition::subject_is_at_revision(&*subject, revision));
+    let mut candidate = EventCandidate::builder();
+    for (name, value) in extensions {
+        candidate = candidate.extension(name, value);
     }
-    if pristine {
-        append = append.only_if(Precondition::subject_is_pristine(&*subject));
+    let candidate =
+        candidate.source(source).subject(&*subject).ty(ty).data(data).maybe_id(id).build();
+    let mut append = store.db.add_new_events([candidate]);
+    for precondition in preconditions {
+        append = append.only_if(precondition);
     }
     let stored = match append.await {
         Ok(stored) => stored,
         Err(error) if error.is_conflict() => {
-            tell(error);
+            tell(visible(&error.to_string()));
+            tell("Nothing was written. `eventdb cat` shows the history of the subject.");
             return Ok(Outcome::Found);
         }
         Err(error) => return Err(Failure::of("the event can't be appended", &error).into()),
@@ -93,6 +100,26 @@ pub async fn run(
         )?;
     }
     Ok(Outcome::Fine)
+}
+
+impl Arguments {
+    fn preconditions(&self) -> Vec<Precondition> {
+        let subject = &*self.subject;
+        let at_revision =
+            self.at_revision.map(|number| Precondition::subject_is_at_revision(subject, number));
+        let at_event =
+            self.at_event.as_ref().map(|id| Precondition::subject_is_at_event_id(subject, id));
+        let pristine = self.pristine.then(|| Precondition::subject_is_pristine(subject));
+        let populated = self.populated.then(|| Precondition::subject_is_populated(subject));
+        [at_revision, at_event, pristine, populated].into_iter().flatten().collect()
+    }
+}
+
+fn extension(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| "it must be a name and a text, such as `causationid=evt-1`".to_owned())?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn read_data(text: &str) -> Result<Value, Failure> {

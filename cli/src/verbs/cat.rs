@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
-use eventdb::{Event, History};
+use eventdb::{Event, FetchEvents, History};
 use futures_util::TryStreamExt;
 use serde_json::json;
 
 use crate::arguments::time;
 use crate::connection::Session;
 use crate::failure::Failure;
-use crate::output::{Output, tell, visible};
+use crate::interrupt;
+use crate::output::{FAINT, Output, STRONG, tell, visible};
 use crate::verbs::{Ended, Outcome, cloud_event, revision, shown};
 
 /// How often --follow looks for new events.
@@ -35,7 +36,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NUMBER")]
     from_revision: Option<u64>,
     /// Only the last events.
-    #[arg(long, value_name = "NUMBER", conflicts_with = "follow")]
+    #[arg(long, value_name = "NUMBER")]
     last: Option<usize>,
     /// Wait for new events.
     #[arg(long, short)]
@@ -68,7 +69,7 @@ pub async fn run(
     let failed = |error: &(dyn std::error::Error + 'static)| {
         Failure::of(format!("the subject `{}` can't be read", arguments.subject), error)
     };
-    let request = |from: Option<u64>| {
+    let request = || {
         let mut request = match &arguments.ty {
             Some(ty) => store.db.fetch_events_for_subject_and_type(&arguments.subject, ty),
             None => store.db.fetch_events_for_subject(&arguments.subject),
@@ -76,43 +77,70 @@ pub async fn run(
         if let Some(since) = arguments.since {
             request = request.since(since);
         }
-        if let Some(from) = from.or(arguments.from_revision) {
+        if let Some(from) = arguments.from_revision {
             request = request.from_revision(from);
         }
         request
     };
     let mut printed = Printed::default();
+    let mut is_interrupted = false;
     if let Some(last) = arguments.last {
         let mut history =
-            request(None).backwards().limit(last).await.map_err(|error| failed(&error))?;
+            request().backwards().limit(last).await.map_err(|error| failed(&error))?;
         history.events.reverse();
         history.invalid.reverse();
         print(&history, &arguments, &mut printed, output)?;
     } else {
-        let mut pages = request(None).stream();
-        while let Some(page) = pages.try_next().await.map_err(|error| failed(&error))? {
+        let mut pages = request().stream();
+        loop {
+            let page = tokio::select! {
+                page = pages.try_next() => page.map_err(|error| failed(&error))?,
+                () = interrupt::requested() => {
+                    is_interrupted = true;
+                    None
+                }
+            };
+            let Some(page) = page else { break };
             print(&page, &arguments, &mut printed, output)?;
         }
     }
-    if arguments.follow {
+    if arguments.follow && !is_interrupted {
         output.flush()?;
         let mut interval = tokio::time::interval(POLLED_EVERY);
         loop {
             tokio::select! {
                 _ = interval.tick() => {}
-                _ = tokio::signal::ctrl_c() => break,
+                () = interrupt::requested() => break,
             }
-            let next = printed.last_revision.map_or(1, |last| last.saturating_add(1));
-            let history = request(Some(next)).await.map_err(|error| failed(&error))?;
+            let history = newer(&printed, request()).await.map_err(|error| failed(&error))?;
             print(&history, &arguments, &mut printed, output)?;
             output.flush()?;
         }
     }
+    if arguments.follow || is_interrupted {
+        tell(match printed.last_revision {
+            Some(last) => format!("to go on from here: --from-revision {}", last.saturating_add(1)),
+            None => "to go on from here: the same command".to_owned(),
+        });
+    }
     if printed.events == 0 {
         tell(format_args!("no events of the subject `{}`", visible(&arguments.subject)));
     }
-    let is_fine = printed.problems == 0 && printed.events > 0;
+    let is_fine = printed.problems == 0 && printed.events > 0 && !is_interrupted;
     Ok(if is_fine { Outcome::Fine } else { Outcome::Found })
+}
+
+/// Only events after those that were printed.
+fn newer(printed: &Printed, mut request: FetchEvents) -> FetchEvents {
+    if let Some(last) = printed.last_revision {
+        request = request.from_revision(last.saturating_add(1));
+    }
+    if let Some(last) = printed.last_time {
+        // In a table by time, this is what it reads from. Legacy events have no revision.
+        let is_printed = printed.last_revision.is_none();
+        request = request.since(last + TimeDelta::milliseconds(i64::from(is_printed)));
+    }
+    request
 }
 
 fn print(
@@ -129,7 +157,8 @@ fn print(
         {
             event.remove("data");
         }
-        output.line(&line, text(event, distance, arguments.no_data))?;
+        let text = text(event, distance, arguments.no_data, output);
+        output.line(&line, text)?;
         printed.events += 1;
         printed.last_time = Some(event.time);
         printed.last_revision = printed.last_revision.max(event.revision);
@@ -146,15 +175,15 @@ fn print(
     Ok(())
 }
 
-fn text(event: &Event, distance: Option<TimeDelta>, no_data: bool) -> String {
+fn text(event: &Event, distance: Option<TimeDelta>, no_data: bool, output: &Output) -> String {
     let data =
         if no_data { String::new() } else { format!("  {}", visible(&event.data.to_string())) };
     format!(
         "{:>6}  {}  {:>10}  {}{data}",
         revision(event.revision),
-        shown(event.time),
+        output.styled(FAINT, shown(event.time)),
         distance.map_or_else(String::new, since),
-        visible(&event.ty),
+        output.styled(STRONG, visible(&event.ty)),
     )
 }
 

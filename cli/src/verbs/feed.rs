@@ -7,7 +7,9 @@ use serde_json::json;
 
 use crate::connection::Session;
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::output::{Output, tell, visible};
+use crate::progress::Progress;
 use crate::verbs::{Ended, Outcome, cloud_event, entry_line, entry_text};
 
 /// Reads the feed from its beginning, or from a cursor, and prints an entry per line.
@@ -77,16 +79,14 @@ pub async fn run(
     let failed =
         |error: &(dyn std::error::Error + 'static)| Failure::of("the feed can't be read", error);
     let mut cursor = FeedCursor::default();
-    // A person who interrupts it reads how to go on.
-    let interrupted = tokio::signal::ctrl_c();
-    tokio::pin!(interrupted);
+    let progress = Progress::new("entries", None);
     if arguments.events {
         let store = session.store().await?;
         let mut pages = follow.events_of(&store.db).stream();
         loop {
             let next = tokio::select! {
                 page = pages.try_next() => page.map_err(|error| failed(&error))?,
-                _ = &mut interrupted => None,
+                () = interrupt::requested() => None,
             };
             let Some(page) = next else { break };
             for event in &page.events {
@@ -97,6 +97,7 @@ pub async fn run(
             for missing in &page.missing {
                 tell(missing);
             }
+            progress.add(page.events.len());
             cursor = page.cursor;
             output.flush()?;
         }
@@ -105,19 +106,18 @@ pub async fn run(
         loop {
             let next = tokio::select! {
                 page = pages.try_next() => page.map_err(|error| failed(&error))?,
-                _ = &mut interrupted => None,
+                () = interrupt::requested() => None,
             };
             let Some(page) = next else { break };
             for entry in &page.entries {
                 output.line(&entry_line(entry), entry_text(entry))?;
             }
+            progress.add(page.entries.len());
             cursor = page.cursor;
             output.flush()?;
         }
     }
-    match output.is_json() {
-        true => output.line(&json!({ "kind": "cursor", "cursor": cursor.to_string() }), "")?,
-        false => tell(format_args!("to go on from here: --after {cursor}")),
-    }
+    drop(progress);
+    super::cursor(&cursor, output)?;
     Ok(Outcome::Fine)
 }

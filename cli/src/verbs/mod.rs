@@ -2,18 +2,24 @@
 
 pub mod append;
 pub mod cat;
+pub mod completions;
 pub mod create_table;
 pub mod feed;
+pub mod man;
 pub mod redrive;
 pub mod republish;
 pub mod show;
+pub mod subjects;
+pub mod tail;
+pub mod trace;
+pub mod types;
 pub mod verify;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use eventdb::{Event, FeedEntry};
 
 use crate::failure::Failure;
-use crate::output::Stopped;
+use crate::output::{Output, Stopped, tell};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +39,29 @@ pub enum Ended {
     /// Its output can't be written.
     #[error(transparent)]
     Output(#[from] Stopped),
+}
+
+impl Ended {
+    /// Also says on which store it failed.
+    pub(crate) fn of_store(self, store: &str) -> Self {
+        match self {
+            Self::Failure(failure) => Self::Failure(failure.of_store(store)),
+            Self::Output(stopped) => Self::Output(stopped),
+        }
+    }
+}
+
+/// Prints the place after which the next run goes on.
+fn cursor(cursor: &impl std::fmt::Display, output: &mut Output) -> Result<(), Stopped> {
+    match output.is_json() {
+        true => {
+            output.line(&serde_json::json!({ "kind": "cursor", "cursor": cursor.to_string() }), "")
+        }
+        false => {
+            tell(format_args!("to go on from here: --after {cursor}"));
+            Ok(())
+        }
+    }
 }
 
 /// A time as the tool prints it: RFC 3339, in milliseconds, in UTC.

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 use crate::connection::Session;
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::output::{Output, tell};
+use crate::progress::Progress;
 use crate::publisher::Publisher;
 use crate::verbs::{Ended, Outcome};
 
@@ -46,25 +48,21 @@ pub async fn run(
     session: &Session,
     output: &mut Output,
 ) -> Result<Outcome, Ended> {
+    interrupt::listen();
     let (s3, bucket) = session.failure_bucket()?;
     let (lambda, name) = session.publisher()?;
     let publisher = Publisher::new(lambda, name);
     let (mut objects, mut records, mut left) = (0, 0, 0);
     let mut pages =
         s3.list_objects_v2().bucket(&bucket).prefix(&arguments.prefix).into_paginator().send();
-    let interrupted = tokio::signal::ctrl_c();
-    tokio::pin!(interrupted);
+    let progress = Progress::new("objects", None);
     let mut is_interrupted = false;
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| {
             Failure::of(format!("the failure bucket `{bucket}` can't be listed"), &error)
         })?;
         for key in page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key) {
-            is_interrupted = tokio::select! {
-                biased;
-                _ = &mut interrupted => true,
-                () = std::future::ready(()) => false,
-            };
+            is_interrupted = interrupt::is_requested();
             if is_interrupted {
                 break;
             }
@@ -92,6 +90,7 @@ pub async fn run(
                     output.line(&line, format_args!("{key}: stays, {failure}"))?;
                 }
             }
+            progress.add(1);
             output.flush()?;
         }
         if is_interrupted {
@@ -99,6 +98,7 @@ pub async fn run(
             break;
         }
     }
+    drop(progress);
     let summary =
         json!({ "kind": "redrive", "objects": objects, "records": records, "left": left });
     let done = if arguments.yes { "published" } else { "would be published" };

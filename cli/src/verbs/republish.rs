@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 
 use crate::connection::{Row, Session, Store};
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::output::{Output, tell, visible};
+use crate::progress::Progress;
 use crate::publisher::{Publisher, stream_record};
 use crate::verbs::verify::{self, Choice};
 use crate::verbs::{Ended, Outcome};
@@ -66,6 +68,7 @@ pub async fn run(
     session: &Session,
     output: &mut Output,
 ) -> Result<Outcome, Ended> {
+    interrupt::listen();
     let store = session.store().await?;
     let (client, name) = session.publisher()?;
     let stream = store.stream.clone().ok_or_else(|| {
@@ -74,7 +77,9 @@ pub async fn run(
     let (mut wanted, more) = match &arguments.events {
         Some(path) => (read_events(path)?, 0),
         None => {
-            let found = verify::compare(&arguments.choice, &store, &session.feed().await?).await?;
+            let found =
+                verify::compare(&arguments.choice, &store, &session.feed().await?, &session.meter)
+                    .await?;
             let kept = u64::try_from(found.unpublished.len()).unwrap_or(u64::MAX);
             let lines = found.unpublished.iter();
             let wanted = lines
@@ -100,9 +105,9 @@ pub async fn run(
     let publisher = Publisher::new(client, name);
     let mut batches = Batches { session, store: &store, stream, wanted: wanted.into() };
     let (mut published, mut failed) = (0, 0);
-    let interrupted = tokio::signal::ctrl_c();
-    tokio::pin!(interrupted);
+    let progress = Progress::new("events", u64::try_from(batches.wanted.len()).ok());
     loop {
+        let before = batches.wanted.len();
         let Some((mut batch, lost)) = batches.next().await? else { break };
         failed += lost;
         while !batch.is_empty() {
@@ -127,16 +132,13 @@ pub async fn run(
                 }
             }
         }
-        let is_interrupted = tokio::select! {
-            biased;
-            _ = &mut interrupted => true,
-            () = std::future::ready(()) => false,
-        };
-        if is_interrupted {
+        progress.add(before.saturating_sub(batches.wanted.len()));
+        if interrupt::is_requested() {
             tell("interrupted; the rest stays unpublished: run it again to go on");
             break;
         }
     }
+    drop(progress);
     let line = json!({ "kind": "republished", "events": published, "failed": failed });
     output.line(&line, format_args!("published {published} events; {failed} failed"))?;
     Ok(if failed == 0 && batches.wanted.is_empty() { Outcome::Fine } else { Outcome::Found })

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use eventdb::{Damage, Feed, FeedEntry, TableLayout, Verification};
+use eventdb::{CapacityMeter, Damage, Feed, FeedEntry, TableLayout, Verification};
 use serde_json::{Value, json};
 
 use crate::arguments::{duration, time};
 use crate::connection::{Session, Store};
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::output::{Output, tell, visible};
+use crate::progress;
 use crate::verbs::{Ended, Outcome, entry_text, shown};
 
 /// Compares the table of events with the feed.
@@ -89,7 +91,7 @@ pub async fn run(
     match arguments.action {
         None => {
             let (store, feed) = (session.store().await?, session.feed().await?);
-            let found = compare(&arguments.choice, &store, &feed).await?;
+            let found = compare(&arguments.choice, &store, &feed, &session.meter).await?;
             print(store.layout, &found, output)?;
             Ok(if found.is_clean() { Outcome::Fine } else { Outcome::Found })
         }
@@ -107,6 +109,7 @@ pub(super) async fn compare(
     choice: &Choice,
     store: &Store,
     feed: &Feed,
+    meter: &CapacityMeter,
 ) -> Result<Verification, Failure> {
     let mut verify = feed.verify(&store.db).second_look_after(choice.second_look_after);
     if let Some(since) = choice.since {
@@ -120,10 +123,16 @@ pub(super) async fn compare(
         store.table,
         humantime::format_duration(choice.second_look_after)
     ));
-    let verifying = verify.into_future();
+    // A part of the table has no known size.
+    let is_everything = choice.since.is_none() && choice.segment.is_none();
+    let estimate = store.read_units.filter(|_| is_everything);
+    let verifying = progress::of_read_units(meter, estimate, verify.into_future());
     tokio::select! {
         found = verifying => found.map_err(|error| Failure::of("the events can't be verified", &error)),
-        _ = tokio::signal::ctrl_c() => Err(Failure::new("interrupted; nothing was changed")),
+        () = interrupt::requested() => {
+            Err(Failure::new("interrupted before the end, so nothing was found out; nothing was changed")
+                .advice("Run it again. --since and --segment choose a part, which takes less time."))
+        }
     }
 }
 
@@ -220,7 +229,7 @@ async fn adopt(
         Failure::of("the events can't be adopted", error)
     };
     let found = match unpublished || !yes {
-        true => Some(compare(choice, &store, &feed).await?),
+        true => Some(compare(choice, &store, &feed, &session.meter).await?),
         false => None,
     };
     let of_unpublished =
@@ -236,7 +245,15 @@ async fn adopt(
         tell("Nothing was changed. Add --yes to do it.");
         return Ok(Outcome::Fine);
     }
-    let adopted = feed.adopt(&store.db).partitions_of_new_feed(partitions).await;
+    let adopting = feed.adopt(&store.db).partitions_of_new_feed(partitions).into_future();
+    let adopting = progress::of_read_units(&session.meter, store.read_units, adopting);
+    let adopted = tokio::select! {
+        adopted = adopting => adopted,
+        () = interrupt::requested() => {
+            let interrupted = Failure::new("interrupted; what was adopted until now stays in the feed");
+            return Err(interrupted.advice("Run it again to go on.").into());
+        }
+    };
     let adopted = adopted.map_err(|error| failed(&error))?.adopted;
     if let Some(found) = found {
         feed.adopt_events(found.unpublished).await.map_err(|error| failed(&error))?;
@@ -257,7 +274,7 @@ async fn acknowledge(
 ) -> Result<Outcome, Ended> {
     let (store, feed) = (session.store().await?, session.feed().await?);
     let everything = Choice { since: None, segment: None, second_look_after: Duration::ZERO };
-    let found = compare(&everything, &store, &feed).await?;
+    let found = compare(&everything, &store, &feed, &session.meter).await?;
     let event = found.unpublished.iter().find(|entry| {
         let is_row = entry.revision.map(|revision| revision.to_string()).as_deref() == Some(row)
             || entry.sort_key_by_time() == row;

@@ -5,6 +5,9 @@
     reason = "a test that panics has done its work"
 )]
 
+mod generated;
+mod interrupting;
+mod looking;
 mod output_schema;
 mod store;
 
@@ -64,7 +67,15 @@ fn a_conflict_is_found_and_wrong_input_is_a_failure() {
     assert_eq!((ran.status, ran.stdout.as_str()), (1, ""));
     assert!(ran.stderr.contains("book:1"), "{}", ran.stderr);
     assert_eq!(append(&["--at-revision", "1"]).status, 0);
+    assert_eq!(append(&["--populated"]).status, 0);
+    let last = store.json(&["cat", "book:1", "--last", "1"]).remove(0);
+    let last = last["event"]["id"].as_str().expect("an id");
+    assert_eq!(append(&["--at-event", last]).status, 0);
+    let ran = append(&["--at-event", last]);
+    assert_eq!((ran.status, ran.stdout.as_str()), (1, ""));
+    assert!(ran.stderr.contains("Nothing was written."), "{}", ran.stderr);
     for (rest, reason) in [
+        (["--extension", "causationid"], "it must be a name and a text"),
         (["--data", "{"], "isn't JSON"),
         (["--data", "[1]"], "isn't a JSON object"),
         (["--at-revision", "one"], "invalid value 'one'"),
@@ -221,13 +232,29 @@ fn a_feed_that_does_not_exist_is_explained() {
     assert!(ran.stderr.contains("isn't a feed"), "{}", ran.stderr);
 }
 
+const VERBS: [&str; 14] = [
+    "append",
+    "cat",
+    "completions",
+    "create-table",
+    "feed",
+    "man",
+    "redrive",
+    "republish",
+    "show",
+    "subjects",
+    "tail",
+    "trace",
+    "types",
+    "verify",
+];
+
 #[test]
 fn every_command_has_help() {
     let store = Store::new("help", TableLayout::ByTime);
     let help = store.run(&["--help"]);
     assert_eq!(help.status, 0);
-    for verb in ["cat", "show", "append", "feed", "verify", "republish", "redrive", "create-table"]
-    {
+    for verb in VERBS {
         assert!(help.stdout.contains(verb), "{verb}");
         let ran = store.run(&[verb, "--help"]);
         assert_eq!(ran.status, 0, "{verb}");

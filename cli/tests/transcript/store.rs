@@ -71,17 +71,12 @@ impl Store {
     }
 
     pub(crate) fn append(&self, subject: &str, data: &str) {
-        let arguments = [
-            "append",
-            subject,
-            "book.borrowed",
-            "--source",
-            "https://library.example.com",
-            "--data",
-            data,
-            "--yes",
-        ];
-        let ran = self.run(&arguments);
+        self.append_with(subject, &["--data", data], "book.borrowed");
+    }
+
+    pub(crate) fn append_with(&self, subject: &str, rest: &[&str], ty: &str) {
+        let arguments = ["append", subject, ty, "--source", "https://library.example.com", "--yes"];
+        let ran = self.run(&[&arguments, rest].concat());
         assert_eq!(ran.status, 0, "{}", ran.stderr);
     }
 }

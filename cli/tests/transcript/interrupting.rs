@@ -1,0 +1,68 @@
+//! Ctrl-C ends a command that waits, and says how to go on.
+#![cfg(unix)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
+
+use eventdb::TableLayout;
+
+use crate::store::{LAYOUTS, Store};
+
+/// Starts a command that follows, waits for its first line, appends an event, waits for that, and presses
+/// Ctrl-C. Returns both lines, and what it has told.
+fn followed(store: &Store, arguments: &[&str], append: impl FnOnce()) -> (String, String, String) {
+    let mut child = store
+        .command(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut next = || lines.next().expect("a line").expect("UTF-8");
+    let first = next();
+    append();
+    let second = next();
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().expect("it starts").success());
+    let status = child.wait().expect("it ends");
+    let mut told = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut told).expect("UTF-8");
+    assert_eq!(status.code(), Some(0), "{told}");
+    (first, second, told)
+}
+
+#[test]
+fn a_history_is_followed_until_ctrl_c() {
+    for layout in LAYOUTS {
+        let store = Store::new("follow", layout);
+        store.append("book:1", "{}");
+        store.append("book:1", r#"{"number":2}"#);
+        let arguments = ["cat", "book:1", "--last", "1", "--follow"];
+        let append = || store.append("book:1", r#"{"number":3}"#);
+        let (first, second, told) = followed(&store, &arguments, append);
+        assert!(first.starts_with("     2  ") && first.ends_with(r#"{"number":2}"#), "{first}");
+        assert!(second.starts_with("     3  ") && second.ends_with(r#"{"number":3}"#), "{second}");
+        assert!(told.contains("to go on from here: --from-revision 4"), "{told}");
+        assert!(told.contains("consumed"), "{told}");
+    }
+}
+
+#[test]
+fn the_feed_is_followed_until_ctrl_c() {
+    let store = Store::new("follow-feed", TableLayout::ByRevision);
+    let adopt = || {
+        let adopt = ["verify", "adopt", "--unpublished", "--second-look-after", "1ms", "--yes"];
+        assert_eq!(store.run(&adopt).status, 0);
+    };
+    store.append("book:1", "{}");
+    adopt();
+    for arguments in [&["feed", "--follow"][..], &["tail", "--follow", "-n", "1"]] {
+        let append = || {
+            store.append("book:2", "{}");
+            adopt();
+        };
+        let (_, second, told) = followed(&store, arguments, append);
+        assert!(second.contains("book:2"), "{second}");
+        assert!(told.contains("to go on from here: --after "), "{told}");
+    }
+}
