@@ -167,6 +167,11 @@ const atTheEnd = [
       ]),
   },
   {
+    name: "Emulator: the operators' tool, with IAM enforced",
+    run: ({ command }) =>
+      command(process.execPath, ['--test', join('tests', 'pipeline', 'operators-tool.test.mjs')]),
+  },
+  {
     // The function is built by now.
     name: 'Pipeline by revision: the same with a table by revision',
     run: ({ command }) =>

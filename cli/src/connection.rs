@@ -427,8 +427,9 @@ impl Session {
     pub async fn close(self) {
         let consumed = self.meter.total();
         if consumed.requests > 0 {
+            let requests = if consumed.requests == 1 { "request" } else { "requests" };
             tell(format_args!(
-                "consumed {} read units and {} write units in {} requests",
+                "consumed {} read units and {} write units in {} {requests}",
                 consumed.read_units, consumed.write_units, consumed.requests
             ));
         }

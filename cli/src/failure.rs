@@ -90,7 +90,8 @@ fn advice(causes: &[String]) -> Option<String> {
         "DynamoDB throttles: the table or the account is at its limit. Nothing is wrong with the \
          command: run it again later, when there is less load."
     } else if says("database is locked") || says("database table is locked") {
-        "Another process writes to the file at the moment: run it again, or stop the service."
+        "Another process keeps the file locked. Services may have it open, but one of them, or a backup, \
+         has written for longer than the tool waits. Run it again, or stop that process."
     } else if says("not authorized to perform") || says("AccessDenied") {
         "The answer above names the missing permission. The outputs of the stack have a policy for \
          each group of commands: attach the one that `eventdb help` names for this command."

@@ -5,6 +5,8 @@
     reason = "a test that panics has done its work"
 )]
 
+#[cfg(unix)]
+mod documented;
 mod generated;
 mod interrupting;
 mod looking;

@@ -96,6 +96,7 @@ isNeeded('scan_order', async (emulator) => {
   const numbers = [];
   let start;
   do {
+    /** @type {import('@aws-sdk/client-dynamodb').ScanCommandOutput} */
     const page = await dynamodb.send(
       new ScanCommand({ TableName: 'numbered', Limit: 2, ExclusiveStartKey: start }),
     );

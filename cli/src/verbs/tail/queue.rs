@@ -47,7 +47,6 @@ impl TemporaryQueue {
             .queue_name(&name)
             .attributes(QueueAttributeName::MessageRetentionPeriod, KEEPS_SECONDS.to_string())
             .attributes(QueueAttributeName::SqsManagedSseEnabled, "true")
-            .tags("created-by", "eventdb tail")
             .send()
             .await
             .map_err(|error| Failure::of(format!("the queue `{name}` can't be created"), &error))?;

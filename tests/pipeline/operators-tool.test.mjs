@@ -1,0 +1,304 @@
+// @ts-check
+/**
+ * The operators' tool on an emulated AWS that enforces IAM: what it prints, its exit status, and that
+ * each of the permissions that the documentation lists for `tail --queue` is enough and needed.
+ */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { after, before, test } from 'node:test';
+import { CreateRoleCommand, IAMClient, PutRolePolicyCommand } from '@aws-sdk/client-iam';
+import {
+  CreateTopicCommand,
+  ListSubscriptionsByTopicCommand,
+  PublishCommand,
+  SNSClient,
+} from '@aws-sdk/client-sns';
+import { ListQueuesCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { REPOSITORY } from '../../scripts/python-environment.mjs';
+import { operatorsTool } from '../operators-tool.mjs';
+import { REGION, startMinistack } from './emulator/with-ministack.mjs';
+
+/** @typedef {Record<string, any>} Json */
+
+const SOURCE = 'https://library.example.com';
+const ROOT = { AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test', AWS_SESSION_TOKEN: '' };
+const ROLE = 'Tail';
+
+const schema = JSON.parse(
+  readFileSync(join(REPOSITORY, 'cli', 'output.schema.json'), { encoding: 'utf8' }),
+);
+const isLine = new Ajv2020({ allowUnionTypes: true }).compile(schema);
+
+/** @type {import('./emulator/with-ministack.mjs').Ministack} */
+let ministack;
+let topic = '';
+
+before(async () => {
+  ministack = await startMinistack({ enforcesIam: true });
+  const { TopicArn } = await client(SNSClient).send(new CreateTopicCommand({ Name: 'Events' }));
+  topic = String(TopicArn);
+  for (const layout of ['byTime', 'byRevision']) {
+    const tables = ['--table', layout, '--feed', `${layout}Feed`];
+    const created = await run(['create-table', '--layout', layout, ...tables]);
+    assert.equal(created.status, 0, created.told);
+  }
+});
+
+after(async () => {
+  await ministack?.stop();
+});
+
+test('a store is looked into as in a file', async () => {
+  for (const layout of ['byTime', 'byRevision']) {
+    const store = ['--table', layout, '--feed', `${layout}Feed`];
+    const append = ['append', 'book:1', '--source', SOURCE, '--yes'];
+    const effect = ['--extension', 'causationid=evt-1'];
+    await fine([...store, ...append, 'book.borrowed', '--id', 'evt-1', '--pristine']);
+    await fine([...store, ...append, 'book.returned', '--id', 'evt-2', ...effect]);
+    const conflict = await run([...store, ...append, 'book.borrowed', '--at-revision', '1']);
+    assert.equal(conflict.status, 1, conflict.told);
+    assert.match(conflict.told, /Nothing was written/);
+
+    const history = await lines([...store, 'cat', 'book:1']);
+    assert.deepEqual(
+      history.map((line) => line['event'].type),
+      ['book.borrowed', 'book.returned'],
+    );
+    assert.deepEqual(kinds(await lines([...store, 'show', 'evt-1'])), ['event']);
+    assert.deepEqual(kinds(await lines([...store, 'tail'])), ['entry', 'entry']);
+    assert.deepEqual(kinds(await lines([...store, 'types'])), ['type', 'type', 'types']);
+    const trace = await lines([...store, 'trace', 'evt-2']);
+    assert.deepEqual(kinds(trace), ['traced', 'traced', 'trace']);
+    assert.equal(trace[0]?.['id'], 'evt-1');
+    assert.deepEqual(kinds(await lines([...store, 'feed'])), ['cursor']);
+    const verify = [...store, 'verify', '--second-look-after', '1ms'];
+    assert.deepEqual(kinds(await lines(verify, 1)), ['unpublished', 'unpublished', 'verification']);
+  }
+  const subjects = await lines(['--table', 'byRevision', 'subjects', '--last-events']);
+  assert.equal(subjects[0]?.['lastType'], 'book.returned');
+});
+
+test('what is wrong is said with the table, and with what to do', async () => {
+  const missing = await run(['--table', 'Missing', 'cat', 'book:1']);
+  assert.deepEqual([missing.status, missing.printed], [2, '']);
+  assert.match(missing.told, /the table `Missing`/);
+  assert.match(missing.told, /check --profile and --region/);
+  const denied = await run(['--table', 'byTime', 'cat', 'book:1'], await roleWith([]));
+  assert.deepEqual([denied.status, denied.printed], [2, '']);
+  assert.match(denied.told, /dynamodb:DescribeTable/);
+  assert.match(denied.told, /attach the one/);
+});
+
+test('tail follows the topic with a queue that is gone when Ctrl-C has ended it', async () => {
+  const permissions = documentedPermissions();
+  const tail = await startTail(await roleWith(permissions));
+  await publish('evt-7');
+  const line = JSON.parse(await tail.next());
+  assert.equal(isLine(line), true, JSON.stringify(isLine.errors));
+  assert.equal(line.id, 'evt-7');
+  tail.child.kill('SIGINT');
+  assert.equal(await tail.ended, 0, tail.told());
+  assert.match(tail.told(), /the queue and its subscription are removed/);
+  await nothingIsLeft();
+});
+
+test('tail removes its queue if it is terminated, and if its reader has gone', async () => {
+  const terminated = await startTail(ROOT);
+  terminated.child.kill('SIGTERM');
+  assert.equal(await terminated.ended, 0, terminated.told());
+  await nothingIsLeft();
+  const unread = await startTail(ROOT);
+  unread.child.stdout.destroy();
+  await publish('evt-8');
+  assert.equal(await unread.ended, 0, unread.told());
+  await nothingIsLeft();
+});
+
+test('without any one of the documented permissions, tail fails and says which', async () => {
+  const permissions = documentedPermissions();
+  for (const [index, statement] of permissions.entries()) {
+    for (const action of statement.Action) {
+      const rest = statement.Action.filter((other) => other !== action);
+      const fewer = permissions.with(index, { ...statement, Action: rest });
+      const role = await roleWith(fewer.filter(({ Action }) => Action.length > 0));
+      const tail = await startTail(role, false);
+      const isSubscribed = await Promise.race([
+        tail.subscribed.then(() => true),
+        tail.ended.then(() => false),
+      ]);
+      if (isSubscribed) {
+        await publish('evt-9');
+        await Promise.race([tail.next(), tail.ended]);
+        tail.child.kill('SIGINT');
+      }
+      await tail.ended;
+      assert.match(tail.told(), new RegExp(`not authorized to perform: ${action}`));
+    }
+  }
+});
+
+/**
+ * The permissions that the documentation lists for a temporary queue, and those to describe the table.
+ *
+ * @returns {{ Effect: string, Action: string[], Resource: string[] }[]}
+ */
+function documentedPermissions() {
+  const page = readFileSync(join(REPOSITORY, 'docs', 'tool.md'), { encoding: 'utf8' });
+  const policy = /```json\n(\{.*?\n)```/s.exec(page)?.[1];
+  assert.ok(policy !== undefined, 'docs/tool.md has a policy, in the first ```json');
+  const here = policy.replaceAll('REGION', REGION).replaceAll('ACCOUNT', '000000000000');
+  const { Statement } = JSON.parse(
+    here.replaceAll('TOPIC', 'Events').replaceAll('TABLE', 'byTime'),
+  );
+  return Statement;
+}
+
+/** @param {Json[]} Statement */
+async function roleWith(Statement) {
+  const iam = client(IAMClient);
+  const trust = { Effect: 'Allow', Principal: { AWS: '*' }, Action: 'sts:AssumeRole' };
+  await iam
+    .send(new CreateRoleCommand({ RoleName: ROLE, AssumeRolePolicyDocument: document([trust]) }))
+    .catch((error) => assert.equal(error.name, 'EntityAlreadyExistsException'));
+  const none = { Effect: 'Deny', Action: 'iam:*', Resource: '*' };
+  await iam.send(
+    new PutRolePolicyCommand({
+      RoleName: ROLE,
+      PolicyName: 'Only',
+      PolicyDocument: document(Statement.length > 0 ? Statement : [none]),
+    }),
+  );
+  const RoleArn = `arn:aws:iam::000000000000:role/${ROLE}`;
+  const { Credentials: given } = await client(STSClient).send(
+    new AssumeRoleCommand({ RoleArn, RoleSessionName: 'test' }),
+  );
+  return {
+    AWS_ACCESS_KEY_ID: String(given?.AccessKeyId),
+    AWS_SECRET_ACCESS_KEY: String(given?.SecretAccessKey),
+    AWS_SESSION_TOKEN: String(given?.SessionToken),
+  };
+}
+
+/** @param {Json[]} Statement */
+function document(Statement) {
+  return JSON.stringify({ Version: '2012-10-17', Statement });
+}
+
+/** @param {string} id */
+async function publish(id) {
+  const event = {
+    ...{ specversion: '1.0', id, source: SOURCE, type: 'book.borrowed', subject: 'book:7' },
+    ...{ time: '2025-01-28T14:30:00.000Z', sequence: '00000000000000000001', data: {} },
+  };
+  await client(SNSClient).send(
+    new PublishCommand({ TopicArn: topic, Message: JSON.stringify(event) }),
+  );
+}
+
+async function nothingIsLeft() {
+  const { QueueUrls = [] } = await client(SQSClient).send(new ListQueuesCommand({}));
+  const { Subscriptions = [] } = await client(SNSClient).send(
+    new ListSubscriptionsByTopicCommand({ TopicArn: topic }),
+  );
+  assert.deepEqual([QueueUrls, Subscriptions], [[], []]);
+}
+
+/**
+ * Starts `tail --follow --queue`, and waits until it follows the topic.
+ *
+ * @param {NodeJS.ProcessEnv} credentials
+ */
+async function startTail(credentials, waits = true) {
+  const options = ['tail', '--follow', '--queue', '--last', '0', '--json', '--topic', topic];
+  const child = spawn(operatorsTool(), ['--table', 'byTime', ...options], {
+    env: { ...ministack.environment, ...credentials },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let told = '';
+  /** @type {Promise<void>} */
+  const subscribed = new Promise((resolve) => {
+    child.stderr.setEncoding('utf8').on('data', (text) => {
+      told += text;
+      if (told.includes('following the topic')) {
+        resolve();
+      }
+    });
+  });
+  const ended = once(child, 'close').then(([status]) => status);
+  const printed = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  if (waits) {
+    const status = await Promise.race([subscribed, ended]);
+    assert.equal(status, undefined, told);
+  }
+  const next = async () => String((await printed.next()).value);
+  return { child, ended, subscribed, next, told: () => told };
+}
+
+/**
+ * @param {string[]} options
+ * @param {NodeJS.ProcessEnv} credentials
+ */
+async function run(options, credentials = ROOT) {
+  const child = spawn(operatorsTool(), options, {
+    env: { ...ministack.environment, ...credentials },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let [printed, told] = ['', ''];
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    printed += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text) => {
+    told += text;
+  });
+  const [status] = await once(child, 'close');
+  return { status, printed, told };
+}
+
+/** @param {string[]} options */
+async function fine(options) {
+  const { status, told } = await run(options);
+  assert.equal(status, 0, told);
+}
+
+/**
+ * The lines of JSON that a command prints, each as the schema says.
+ *
+ * @param {string[]} options
+ * @returns {Promise<Json[]>}
+ */
+async function lines(options, expected = 0) {
+  const { status, printed, told } = await run([...options, '--json']);
+  assert.equal(status, expected, told);
+  const all = printed
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  for (const line of all) {
+    assert.equal(isLine(line), true, `${JSON.stringify(line)}: ${JSON.stringify(isLine.errors)}`);
+  }
+  return all;
+}
+
+/** @param {Json[]} all */
+function kinds(all) {
+  return all.map((line) => line['kind']);
+}
+
+/**
+ * @param {new (configuration: any) => T} Client
+ * @returns {T}
+ * @template T
+ */
+function client(Client) {
+  return new Client({
+    endpoint: ministack.endpoint,
+    region: REGION,
+    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+  });
+}
