@@ -312,6 +312,8 @@ async function quickStart(shell) {
   ]);
   await expectOutput(shell, 'typed_library', [
     /the decision was rejected: the reader isn't registered/,
+    /ben hasn't: the decision was rejected: another reader has this address/,
+    /done before: revision Some\(1\) of book:\d+-dune: book.borrowed/,
     /(ada|ben) has it/,
     /(ada|ben) doesn't: the decision was rejected/,
     /without: 490 loans, from 980 events, [\d.]+ read units/,

@@ -15,10 +15,13 @@ mod loans;
 
 use std::path::PathBuf;
 
-use eventdb::{EmbeddedDynamoDb, EventCandidate, EventDb, Message, Projection, ProjectionError};
+use eventdb::aws_sdk_dynamodb::types::AttributeValue;
+use eventdb::{
+    EmbeddedDynamoDb, EventCandidate, EventDb, Message, Projection, ProjectionError, ReadModel,
+};
 use loans::{Loans, LoansError};
 use rusqlite::Connection;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A file that goes with the test.
 struct File(PathBuf);
@@ -43,11 +46,15 @@ async fn store() -> (EmbeddedDynamoDb, EventDb) {
 }
 
 fn candidate(ty: &str, user: &str) -> EventCandidate {
+    candidate_with(ty, json!({ "userId": user }))
+}
+
+fn candidate_with(ty: &str, data: Value) -> EventCandidate {
     EventCandidate::builder()
         .source("https://library.example.com")
         .ty(ty)
         .subject("book:1")
-        .data(json!({ "userId": user }))
+        .data(data)
         .build()
 }
 
@@ -108,4 +115,65 @@ async fn a_change_that_fails_moves_no_position() {
     other.execute_batch("DROP TRIGGER full").unwrap();
     assert_eq!(Projection::new(&view).handle(&message).await.unwrap(), 1);
     assert_eq!(view.borrower("book:1").unwrap().as_deref(), Some("user:1"));
+}
+
+#[tokio::test]
+async fn a_poisoned_event_parks_its_subject_until_a_retry_reads_on() {
+    for poison in [1, 3] {
+        let (dynamodb, db) = store().await;
+        let file = File::new();
+        let users = (1..=4).map(|place| match place == poison {
+            true => candidate_with("book.borrowed", json!({})),
+            false => candidate("book.borrowed", &format!("user:{place}")),
+        });
+        let events = db.add_new_events(users).await.unwrap();
+        let store = db.store_id().await.unwrap();
+        let batch = |receives: u32| {
+            let body = |event| Message::of_store(event, &store).body;
+            events.iter().map(move |event| (event.id.clone(), body(event), receives))
+        };
+        let view = Loans::open(&file.0).unwrap();
+        let projection = Projection::new(&view).reading(db.clone());
+        let revision = poison - 1;
+        assert_eq!(projection.handle_batch_or_park(batch(1), 2).await.len() as u64, 4 - revision);
+        assert_eq!(view.parked().unwrap(), []);
+        projection.handle_batch_or_park(batch(2), 2).await;
+        let parked = view.parked().unwrap();
+        assert_eq!((&*parked[0].0, parked[0].1.revision, parked.len()), ("book:1", poison, 1));
+        assert!(parked[0].1.reason.contains("missing field `userId`"), "{parked:?}");
+        drop(view);
+
+        // Another process acknowledges its messages, until the row is repaired.
+        let view = Loans::open(&file.0).unwrap();
+        let projection = Projection::new(&view).reading(db.clone());
+        assert!(projection.handle_batch_or_park(batch(1), 2).await.is_empty());
+        assert!(projection.retry("book:1").await.unwrap_err().can_be_parked());
+        let position = view.position("book:1").await.unwrap();
+        assert_eq!((position.revision, position.parked.is_some()), (revision, true));
+
+        let repaired = events[usize::try_from(revision).unwrap()].clone();
+        let names = ["subject", "time_type"];
+        let key = [
+            repaired.subject.clone(),
+            format!("{:013}_{}", repaired.time.timestamp_millis(), repaired.ty),
+        ];
+        let mut update = dynamodb.client().update_item().table_name("Events");
+        for (name, value) in names.into_iter().zip(key) {
+            update = update.key(name, AttributeValue::S(value));
+        }
+        let data = AttributeValue::M(
+            [("userId".to_owned(), AttributeValue::S("user:9".to_owned()))].into(),
+        );
+        let update = update
+            .update_expression("SET #data = :data")
+            .condition_expression("attribute_exists(id)")
+            .expression_attribute_names("#data", "data")
+            .expression_attribute_values(":data", data);
+        update.send().await.unwrap();
+        assert_eq!(projection.retry("book:1").await.unwrap(), 4 - revision);
+        assert_eq!(view.borrower("book:1").unwrap().as_deref(), Some("user:4"));
+        assert_eq!(view.parked().unwrap(), []);
+        assert_eq!(view.position("book:1").await.unwrap().revision, 4);
+        assert!(projection.handle_batch(batch(1).map(|(id, body, _)| (id, body))).await.is_empty());
+    }
 }

