@@ -144,7 +144,9 @@ pub use {
         InvalidTableLayout, ListedSubject, Misfit, MissingRevisions, Subjects, TableLayout,
         TimeLimits,
     },
-    subscribe::dynamodb_read_model::{DynamoDbReadModel, PositionTable, ReadModelError},
+    subscribe::dynamodb_read_model::{
+        DynamoDbReadModel, ParkedSubject, PositionTable, ReadModelError,
+    },
     subscribe::fill::{FillError, FillProgress},
     subscribe::wait::WaitError,
 };

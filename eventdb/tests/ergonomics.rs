@@ -58,6 +58,10 @@ fn errors_go_through_the_question_mark() {
     is_usable::<eventdb::ReadModelError>();
     is_usable::<eventdb::ProjectionError<eventdb::ReadModelError>>();
     is_usable::<eventdb::OtherStore>();
+    is_usable::<eventdb::WaitError<eventdb::ReadModelError>>();
+    is_usable::<eventdb::FillError<eventdb::ReadModelError>>();
+    is_usable::<eventdb::BoxReadModelError>();
+    is_usable::<eventdb::CopyError>();
     is_usable::<EmbeddedError>();
 }
 

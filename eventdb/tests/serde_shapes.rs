@@ -631,25 +631,27 @@ fn forms_of_enums_that_cannot_work_are_named() {
         error.to_string()
     }
     let address = forms::address;
-    let tagged = "the domain event can't be written: the Rust type is an enum with `tag` or \
-                  `untagged`, or has a variant with `untagged`; it must be an enum in serde's \
-                  default form (externally tagged), without `tag`, `content` and `untagged`";
+    let of = |form: &str| {
+        format!(
+            "the domain event can't be written: the Rust type is {form}; it must be an enum in \
+             serde's default form (externally tagged), without `tag`, `content` and `untagged`"
+        )
+    };
+    let tagged = of("an enum with `tag`");
     assert_eq!(form(&forms::Tagged::Returned), tagged);
     assert_eq!(form(&forms::Tagged::Moved { to: address() }), tagged);
-    assert_eq!(form(&forms::Untagged::Moved { address: address() }), tagged);
-    assert_eq!(form(&forms::Untagged::Nothing), tagged);
-    assert_eq!(form(&forms::OneUntagged::Moved { address: address() }), tagged);
-    assert_eq!(form(&forms::OneUntagged::Other(json!({}))), tagged);
-    assert_eq!(form(&forms::OneUntagged::Other(json!(7))), tagged);
-    assert_eq!(form(&forms::From::Moved { address: address() }), tagged);
-    assert_eq!(form(&forms::OfOthers::Plain(Plain::Returned)), tagged);
-    let adjacent = tagged.replace(
-        "an enum with `tag` or `untagged`, or has a variant with `untagged`",
-        "a struct, or an enum with `tag` and `content`",
-    );
+    let untagged = of("an enum with `untagged`, or has a variant with `untagged`");
+    assert_eq!(form(&forms::Untagged::Moved { address: address() }), untagged);
+    assert_eq!(form(&forms::Untagged::Nothing), untagged);
+    assert_eq!(form(&forms::OneUntagged::Moved { address: address() }), untagged);
+    assert_eq!(form(&forms::OneUntagged::Other(json!({}))), untagged);
+    assert_eq!(form(&forms::OneUntagged::Other(json!(7))), untagged);
+    assert_eq!(form(&forms::From::Moved { address: address() }), untagged);
+    assert_eq!(form(&forms::OfOthers::Plain(Plain::Returned)), untagged);
+    let adjacent = of("an enum with `tag` and `content`");
     assert_eq!(form(&forms::Adjacent::Returned), adjacent);
     assert_eq!(form(&forms::Adjacent::Moved { to: address() }), adjacent);
-    assert_eq!(form(&forms::Moved { address: address() }), adjacent);
+    assert_eq!(form(&forms::Moved { address: address() }), of("a struct"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::de::value::StrDeserializer;
-use serde::de::{DeserializeOwned, DeserializeSeed, EnumAccess, VariantAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, EnumAccess, Expected, VariantAccess, Visitor};
 use serde::{Deserializer, Serialize};
 use serde_json::{Map, Value};
 use serde_path_to_error::{Segment, Track};
@@ -555,24 +555,38 @@ impl serde::de::Error for TypedError {
     }
 }
 
-fn no_enum(form: &'static str) -> TypedError {
+/// The error for a Rust type that isn't an enum in the default form. What serde would have expected
+/// tells which form it has.
+fn no_enum(expected: &dyn Expected) -> TypedError {
+    let expected = expected.to_string();
+    let form = [
+        ("internally tagged enum", "an enum with `tag`"),
+        ("adjacently tagged enum", "an enum with `tag` and `content`"),
+        ("any value", "an enum with `untagged`, or has a variant with `untagged`"),
+        ("struct", "a struct"),
+        ("tuple struct", "a struct"),
+        ("unit struct", "a struct"),
+    ]
+    .into_iter()
+    .find(|(beginning, _)| expected.starts_with(beginning))
+    .map_or("not an enum, or one in another form", |(_, form)| form);
     TypedError(ShapeError::NoEnum { form })
 }
 
 impl<'de> Deserializer<'de> for Typed<'de> {
     type Error = TypedError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, TypedError> {
-        Err(no_enum("an enum with `tag` or `untagged`, or has a variant with `untagged`"))
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypedError> {
+        Err(no_enum(&visitor))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
         _: &'static [&'static str],
-        _: V,
+        visitor: V,
     ) -> Result<V::Value, TypedError> {
-        Err(no_enum("a struct, or an enum with `tag` and `content`"))
+        Err(no_enum(&visitor))
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(

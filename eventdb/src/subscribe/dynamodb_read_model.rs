@@ -21,6 +21,7 @@ use crate::store::failure::Failure;
 use crate::store::layout::SdkItem;
 use crate::store::read::query::{number, string};
 use crate::store::table::Table;
+use crate::store::table::scan::Marked;
 use crate::subscribe::read_model::{
     ApplyOutcome, Parked, ParkingReadModel, Position, ReadModel, Step,
 };
@@ -60,6 +61,16 @@ pub struct PositionTable {
     pub sort_key: Option<String>,
     /// Name of the read model. It distinguishes read models that share the table.
     pub read_model: String,
+}
+
+/// A subject that is parked: see [`DynamoDbReadModel::parked_subjects`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ParkedSubject {
+    /// The subject.
+    pub subject: String,
+    /// Its mark: at which revision, since when, and why.
+    pub parked: Parked,
 }
 
 /// A [`ReadModel`] in DynamoDB. The changes of the view and of the position are one transaction, so
@@ -203,11 +214,74 @@ impl DynamoDbReadModel {
         Self { table: self.table.within(limits), ..self }
     }
 
-    fn key(&self, subject: &str) -> SdkItem {
-        let PositionTable { partition_key, sort_key, read_model, .. } = &self.positions;
+    /// The subjects that are parked, the longest first.
+    ///
+    /// It is for operators, not for each message: DynamoDB finds the marks only by reading the whole
+    /// table of the positions.
+    ///
+    /// # Cost
+    /// A read unit for each 4 KB of that table, views in it included. It needs the permission
+    /// `dynamodb:Scan`.
+    ///
+    /// # Errors
+    /// [`ReadModelError::Database`], and [`ReadModelError::DamagedPosition`] if a mark can't be read.
+    ///
+    /// ```no_run
+    /// # async fn example(
+    /// #     loans: eventdb::DynamoDbReadModel,
+    /// #     projection: eventdb::Projection<eventdb::DynamoDbReadModel, eventdb::EventDb>,
+    /// # ) -> Result<(), Box<dyn std::error::Error>> {
+    /// for parked in loans.parked_subjects().await? {
+    ///     println!("{} since {}", parked.subject, parked.parked.since);
+    ///     projection.retry(&parked.subject).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn parked_subjects(&self) -> Result<Vec<ParkedSubject>, ReadModelError> {
+        let prefix = self.partition_of("");
+        let marked = Marked {
+            attribute: PARKED_SINCE,
+            partition_key: &self.positions.partition_key,
+            prefix: &prefix,
+        };
+        let mut parked = Vec::new();
+        let mut after = None;
+        loop {
+            // Each page has its own time limit, however many there are.
+            let page = self.table.begin().scan_marked(marked, after).await?;
+            for item in page.items {
+                let partition = item.get(&self.positions.partition_key);
+                let partition = partition.and_then(|partition| partition.as_s().ok());
+                let subject = partition.and_then(|partition| partition.strip_prefix(&prefix));
+                let subject = subject.unwrap_or_default().to_owned();
+                let position = read_position(&item);
+                match position.and_then(|position| position.parked) {
+                    Some(mark) => parked.push(ParkedSubject { subject, parked: mark }),
+                    None => return Err(ReadModelError::DamagedPosition { subject }),
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        parked.sort_by(|one, other| {
+            (one.parked.since, &one.subject).cmp(&(other.parked.since, &other.subject))
+        });
+        Ok(parked)
+    }
+
+    /// The partition key of a subject's position.
+    fn partition_of(&self, subject: &str) -> String {
         // Escaped, so that the first `/` ends the name.
-        let read_model = read_model.replace('%', "%25").replace('/', "%2F");
-        let partition = string(format!("$position/{read_model}/{subject}"));
+        let read_model = self.positions.read_model.replace('%', "%25").replace('/', "%2F");
+        format!("$position/{read_model}/{subject}")
+    }
+
+    fn key(&self, subject: &str) -> SdkItem {
+        let PositionTable { partition_key, sort_key, .. } = &self.positions;
+        let partition = string(self.partition_of(subject));
         let mut key = HashMap::from([(partition_key.clone(), partition)]);
         if let Some(name) = sort_key {
             key.insert(name.clone(), string("$position"));
@@ -341,6 +415,26 @@ impl DynamoDbReadModel {
     }
 }
 
+/// The position that an item holds; `None` if it is damaged.
+fn read_position(item: &SdkItem) -> Option<Position> {
+    let number = |name: &str| item.get(name)?.as_n().ok()?.parse::<i64>().ok();
+    let store = match item.get(STORE) {
+        Some(store) => Some(store.as_s().ok()?.parse().ok()?),
+        None => None,
+    };
+    let parked = match item.get(PARKED_SINCE) {
+        Some(_) => Some(Parked {
+            revision: u64::try_from(number(PARKED_REVISION)?).ok()?,
+            since: DateTime::from_timestamp_millis(number(PARKED_SINCE)?)?,
+            reason: item.get(PARKED_REASON)?.as_s().ok()?.clone(),
+        }),
+        None => None,
+    };
+    let revision = u64::try_from(number(REVISION)?).ok()?;
+    let time = DateTime::from_timestamp_millis(number(TIME)?)?;
+    Some(Position::new(revision, time, store).with_parked(parked))
+}
+
 impl ReadModel for DynamoDbReadModel {
     type Error = ReadModelError;
 
@@ -348,25 +442,8 @@ impl ReadModel for DynamoDbReadModel {
         let Some(item) = self.table.begin().get(self.key(subject)).await? else {
             return Ok(Position::default());
         };
-        let number = |name: &str| item.get(name)?.as_n().ok()?.parse::<i64>().ok();
-        let read = || {
-            let store = match item.get(STORE) {
-                Some(store) => Some(store.as_s().ok()?.parse().ok()?),
-                None => None,
-            };
-            let parked = match item.get(PARKED_SINCE) {
-                Some(_) => Some(Parked {
-                    revision: u64::try_from(number(PARKED_REVISION)?).ok()?,
-                    since: DateTime::from_timestamp_millis(number(PARKED_SINCE)?)?,
-                    reason: item.get(PARKED_REASON)?.as_s().ok()?.clone(),
-                }),
-                None => None,
-            };
-            let revision = u64::try_from(number(REVISION)?).ok()?;
-            let time = DateTime::from_timestamp_millis(number(TIME)?)?;
-            Some(Position::new(revision, time, store).with_parked(parked))
-        };
-        read().ok_or_else(|| ReadModelError::DamagedPosition { subject: subject.to_owned() })
+        read_position(&item)
+            .ok_or_else(|| ReadModelError::DamagedPosition { subject: subject.to_owned() })
     }
 
     async fn apply(&self, event: &Event, step: &Step) -> Result<ApplyOutcome, ReadModelError> {

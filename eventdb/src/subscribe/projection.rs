@@ -445,9 +445,12 @@ impl<M: ReadModel, R: EventReader> Projection<M, R> {
         match handling.apply(event, &from).await {
             Ok(ApplyOutcome::Applied) => Ok(1),
             Ok(ApplyOutcome::PositionDiffers) => handling.catch_up(false).await,
-            // A read model can fail on the event before it looks at its position.
+            // A read model can fail on the event before it looks at its position. A repetition of an
+            // event whose row was repaired meanwhile is still the old one.
             Err(error) => match self.read_model.position(&event.subject).await {
-                Ok(Position { parked: Some(_), .. }) => Ok(0),
+                Ok(position) if position.parked.is_some() || position.revision >= revision => {
+                    handling.check_store(&position).map(|()| 0)
+                }
                 _ => Err(error),
             },
         }

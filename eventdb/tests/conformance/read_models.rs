@@ -537,6 +537,8 @@ async fn parks_and_goes_on<M: ParkingReadModel + Clone>(store: &Store, model: M,
 
     repair(store, &events[place]).await;
     assert_eq!(projection.retry(&subject).await.unwrap(), 5 - (poison - 1));
+    // Its message is still what it was, and may come again.
+    assert_eq!(projection.handle(&message(&events[place])).await.unwrap(), 0);
     let position = model.position(&subject).await.unwrap();
     assert_eq!((position.revision, position.parked), (5, None));
     assert_eq!(projection.retry(&subject).await.unwrap(), 0);
@@ -580,6 +582,51 @@ async fn a_dynamodb_view_can_be_parked_before_its_first_event() {
         assert_eq!(projection.retry("book:1").await.unwrap(), 4);
         assert_eq!(model.position("book:1").await.unwrap().parked, None);
         assert_eq!(projection.handle(&message(&events[4])).await.unwrap(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn parked_subjects_of_one_read_model_are_listed_and_go_on() {
+    with_store(|store| async move {
+        let table = view_table(&store.client).await;
+        let model = model(&store, &table, counts(&table));
+        assert_eq!(model.parked_subjects().await.unwrap(), []);
+        let other = PositionTable { read_model: "counts/2".to_owned(), ..positions(&table) };
+        let other = DynamoDbReadModel::new(store.client.clone(), other, counts(&table));
+        let (projection, of_other) =
+            (Projection::new(model.clone()), Projection::new(other.clone()));
+        let (projection, of_other) =
+            (projection.reading(store.db.clone()), of_other.reading(store.db.clone()));
+        store.fill("book:good", 3).await;
+        let mut parked = Vec::new();
+        for (number, poison) in [(1, 3), (2, 1), (3, 2)] {
+            let subject = format!("book:{number}");
+            let events = fill_with_poison(&store, &subject, poison).await;
+            let message = message(&events[4]);
+            let error = projection.handle(&message).await.unwrap_err();
+            projection.park(&message, &error).await.unwrap();
+            let mark = model.position(&subject).await.unwrap().parked.unwrap();
+            assert_eq!(mark.revision, poison);
+            parked.push((mark.since, subject.clone(), mark));
+            if number == 1 {
+                of_other.park(&message, &error).await.unwrap();
+            }
+        }
+        parked.sort_by_key(|(since, subject, _)| (*since, subject.clone()));
+        let listed = model.parked_subjects().await.unwrap();
+        let listed: Vec<_> =
+            listed.into_iter().map(|of| (of.parked.since, of.subject, of.parked)).collect();
+        assert_eq!(listed, parked);
+        assert_eq!(other.parked_subjects().await.unwrap().len(), 1);
+
+        for (_, subject, mark) in parked {
+            let place = usize::try_from(mark.revision - 1).unwrap();
+            repair(&store, &store.subject(&subject).await[place]).await;
+            projection.retry(&subject).await.unwrap();
+        }
+        assert_eq!(model.parked_subjects().await.unwrap(), []);
+        assert_eq!(other.parked_subjects().await.unwrap()[0].subject, "book:1");
     })
     .await;
 }

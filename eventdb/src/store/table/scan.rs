@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::store::capacity::Kind;
 use crate::store::error::Error;
 use crate::store::layout::SdkItem;
-use crate::store::read::query::Page;
+use crate::store::read::query::{Page, string};
 use crate::store::table::{ReturnConsumedCapacity, Table, Transmission};
 
 /// A part of a table. DynamoDB assigns each partition key to one segment, so all rows of a subject are
@@ -29,6 +29,14 @@ pub(crate) struct Scan {
     pub(crate) consistent: bool,
     /// Only these attributes; `None` for all.
     pub(crate) attributes: Option<&'static [&'static str]>,
+}
+
+/// Items that have an attribute, and whose partition key begins with a text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Marked<'name> {
+    pub(crate) attribute: &'name str,
+    pub(crate) partition_key: &'name str,
+    pub(crate) prefix: &'name str,
 }
 
 /// What DynamoDB says of a table's age and size.
@@ -72,6 +80,33 @@ impl Table {
                         request = request.expression_attribute_names(alias, *name);
                     }
                 }
+                send!(self, "Scan", Kind::Read, request, |output| output
+                    .consumed_capacity
+                    .as_slice())
+            })
+            .await?;
+        let next = output.last_evaluated_key.filter(|key| !key.is_empty());
+        Ok(Page { items: output.items.unwrap_or_default(), next })
+    }
+
+    /// The next page of a consistent scan that returns these items only. All items are read for it.
+    pub(crate) async fn scan_marked(
+        &self,
+        marked: Marked<'_>,
+        after: Option<SdkItem>,
+    ) -> Result<Page, Error> {
+        let output = self
+            .repeat("Scan", || {
+                let request = self
+                    .client
+                    .scan()
+                    .table_name(&*self.name)
+                    .consistent_read(true)
+                    .filter_expression("attribute_exists(#mark) AND begins_with(#key, :prefix)")
+                    .expression_attribute_names("#mark", marked.attribute)
+                    .expression_attribute_names("#key", marked.partition_key)
+                    .expression_attribute_values(":prefix", string(marked.prefix))
+                    .set_exclusive_start_key(after.clone());
                 send!(self, "Scan", Kind::Read, request, |output| output
                     .consumed_capacity
                     .as_slice())
