@@ -82,7 +82,7 @@ impl Aggregate for User {
     }
 }
 
-/// An e-mail address, which belongs to one reader. A subject of its own is what makes it unique.
+/// An e-mail address, which belongs to one reader. A separate subject is what makes it unique.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum AddressEvent {
     #[serde(rename = "address.claimed", rename_all = "camelCase")]

@@ -62,7 +62,7 @@ async fn library(db: EventDb) -> Result<(), Box<dyn Error>> {
 
     let books = Repository::<Book>::new(&db, SOURCE);
     let users = Repository::<User>::new(&db, SOURCE);
-    // A request has an id of its own, so that it may be sent again.
+    // A request has its own id, so that it may be sent again.
     let borrow = async |book: &str, user: &str, request: &str| {
         let decision = |state: &Book, reader: &User| lend(state, reader, book, user, &due);
         books.execute_with(book, &users, user, decision).command(format!("{run}-{request}")).await

@@ -537,7 +537,7 @@ async fn parks_and_goes_on<M: ParkingReadModel + Clone>(store: &Store, model: M,
 
     repair(store, &events[place]).await;
     assert_eq!(projection.retry(&subject).await.unwrap(), 5 - (poison - 1));
-    // Its message is still what it was, and may come again.
+    // Its message is still what it was, and may be delivered again.
     assert_eq!(projection.handle(&message(&events[place])).await.unwrap(), 0);
     let position = model.position(&subject).await.unwrap();
     assert_eq!((position.revision, position.parked), (5, None));

@@ -412,7 +412,7 @@ export class EventDB extends Construct implements IEventDB {
    * Lets the grantee append events, and read them, which appending needs.
    *
    * - On the table: `dynamodb:ConditionCheckItem`, `GetItem`, `Query`. `GetItem` covers
-   *   `TransactGetItems`, by which commands are looked up; IAM has no action of its own for it.
+   *   `TransactGetItems`, by which commands are looked up; IAM has no separate action for it.
    * - On a table by time: `PutItem` only as part of a transaction; on the items of heads and
    *   snapshots, but not on events, `PutItem` and `UpdateItem`.
    * - On a table by revision: `PutItem`, and no update at all, because no item is ever updated.
