@@ -164,6 +164,7 @@ const atTheEnd = [
         '--test-concurrency=1',
         join('tests', 'pipeline', 'pipeline.test.mjs'),
         join('tests', 'pipeline', 'existing-table.test.mjs'),
+        join('tests', 'pipeline', 'permissions.test.mjs'),
       ]),
   },
   {
@@ -175,9 +176,16 @@ const atTheEnd = [
     // The function is built by now.
     name: 'Pipeline by revision: the same with a table by revision',
     run: ({ command }) =>
-      command(process.execPath, ['--test', join('tests', 'pipeline', 'pipeline.test.mjs')], {
-        variables: { EVENTDB_TABLE_LAYOUT: 'byRevision' },
-      }),
+      command(
+        process.execPath,
+        [
+          '--test',
+          '--test-concurrency=1',
+          join('tests', 'pipeline', 'pipeline.test.mjs'),
+          join('tests', 'pipeline', 'permissions.test.mjs'),
+        ],
+        { variables: { EVENTDB_TABLE_LAYOUT: 'byRevision' } },
+      ),
   },
   {
     // The function is built by now.

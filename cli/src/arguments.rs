@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::connection::Connection;
 use crate::verbs::{
-    append, cat, completions, create_table, feed, man, redrive, republish, show, subjects, tail,
-    trace, types, verify,
+    append, cat, completions, create_table, doctor, erase, export, feed, import, man, redrive,
+    republish, show, subjects, tail, trace, types, verify,
 };
 
 /// Looks into an event store of the crate `eventdb`, and operates it.
@@ -56,6 +56,14 @@ pub enum Verb {
     Republish(republish::Arguments),
     /// Publish the records in the failure bucket
     Redrive(redrive::Arguments),
+    /// Write all events, or some, as lines of CloudEvents JSON
+    Export(export::Arguments),
+    /// Read events from lines of CloudEvents JSON into a table
+    Import(import::Arguments),
+    /// Examine a table that was inherited, restored or written by other programs
+    Doctor(doctor::Arguments),
+    /// Overwrite the data of single events in place
+    Erase(erase::Arguments),
     /// Create a table of events, and a feed, on an endpoint or in a file
     CreateTable(create_table::Arguments),
     /// Print the completions for a shell

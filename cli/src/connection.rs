@@ -1,5 +1,6 @@
 //! What a command works on: the tables, the publisher and the failure bucket of one store.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -52,6 +53,11 @@ pub struct Connection {
     #[arg(long, global = true, env = "AWS_REGION", value_name = "NAME")]
     pub region: Option<String>,
 
+    /// At most this many capacity units per second, read and written: for long work next to services.
+    /// An event that is passed to the publisher counts as one, too.
+    #[arg(long, global = true, value_name = "UNITS")]
+    pub rate: Option<NonZeroU32>,
+
     /// Another address for all AWS services, such as that of the local pipeline.
     #[arg(long, global = true, env = "AWS_ENDPOINT_URL", value_name = "URL")]
     pub endpoint_url: Option<String>,
@@ -101,7 +107,7 @@ impl Connection {
     /// # Errors
     /// If the file can't be opened, or the stack can't be read.
     pub async fn open(mut self) -> Result<Session, Failure> {
-        let meter = CapacityMeter::new();
+        let meter = self.meter();
         if let Some(path) = &self.file {
             if !path.exists() {
                 let path = path.display();
@@ -125,9 +131,16 @@ impl Connection {
     /// If the file can't be opened or created.
     pub async fn open_or_create(self) -> Result<Session, Failure> {
         match self.file {
-            Some(_) => Self::embedded(self, CapacityMeter::new()).await,
+            Some(_) => {
+                let meter = self.meter();
+                Self::embedded(self, meter).await
+            }
             None => self.open().await,
         }
+    }
+
+    fn meter(&self) -> CapacityMeter {
+        self.rate.map_or_else(CapacityMeter::new, CapacityMeter::limited_to)
     }
 
     async fn embedded(self, meter: CapacityMeter) -> Result<Session, Failure> {
@@ -252,11 +265,34 @@ impl Session {
         let name = self.options.failure_bucket.clone();
         let name = name
             .ok_or_else(|| self.lacks("failure bucket", "--failure-bucket", "FailureBucketName"))?;
+        Ok((self.s3_client(config), name))
+    }
+
+    /// A client of S3, also if the store is a file.
+    pub async fn s3(&self) -> aws_sdk_s3::Client {
+        match &self.backend {
+            Backend::Aws(config) => self.s3_client(config),
+            Backend::Embedded(_) => self.s3_client(&self.options.aws().await),
+        }
+    }
+
+    fn s3_client(&self, config: &SdkConfig) -> aws_sdk_s3::Client {
         let s3 = aws_sdk_s3::config::Builder::from(config)
             // An emulator has no host names for buckets.
             .force_path_style(self.options.endpoint_url.is_some())
             .build();
-        Ok((aws_sdk_s3::Client::from_conf(s3), name))
+        aws_sdk_s3::Client::from_conf(s3)
+    }
+
+    /// The feed, if it is known which table it is.
+    ///
+    /// # Errors
+    /// If the file can't be read.
+    pub async fn feed_if_known(&self) -> Result<Option<Feed>, Failure> {
+        match self.has_feed().await? {
+            true => self.feed().await.map(Some),
+            false => Ok(None),
+        }
     }
 
     /// The ARN of the topic, and clients for it and for queues.

@@ -33,6 +33,17 @@ impl Failure {
         self
     }
 
+    /// More of what to do about it.
+    #[must_use]
+    pub fn and_advice(mut self, more: impl Into<String>) -> Self {
+        let more = more.into();
+        self.advice = Some(match self.advice {
+            Some(advice) => format!("{advice}\n{more}"),
+            None => more,
+        });
+        self
+    }
+
     /// A request to AWS or to the store failed while the tool was doing this.
     pub fn of(doing: impl fmt::Display, error: &(dyn Error + 'static)) -> Self {
         let causes = causes(error);

@@ -1,16 +1,20 @@
 //! The work of the tool `eventdb`: one module per command in [`verbs`].
 //!
 //! [`arguments`] is the command line, [`connection`] finds the tables, the publisher and the failure
-//! bucket, [`publisher`] passes records to the publisher, [`output`] prints, [`progress`] shows how far
-//! long work is, and [`interrupt`] ends it.
+//! bucket, [`publisher`] passes records to the publisher, [`lines`] and [`destination`] read and write
+//! events in files and in [`s3`], [`output`] prints, [`progress`] shows how far long work is, and
+//! [`interrupt`] ends it.
 
 pub mod arguments;
 pub mod connection;
+pub mod destination;
 pub mod failure;
 pub mod interrupt;
+pub mod lines;
 pub mod output;
 pub mod progress;
 pub mod publisher;
+pub mod s3;
 pub mod verbs;
 
 use crate::arguments::{Arguments, Verb};
@@ -67,6 +71,10 @@ async fn perform(arguments: Arguments, output: &mut Output) -> Result<Outcome, E
         Verb::Verify(arguments) => verbs::verify::run(arguments, &session, output).await,
         Verb::Republish(arguments) => verbs::republish::run(arguments, &session, output).await,
         Verb::Redrive(arguments) => verbs::redrive::run(arguments, &session, output).await,
+        Verb::Export(arguments) => verbs::export::run(arguments, &session, output).await,
+        Verb::Import(arguments) => verbs::import::run(arguments, &session, output).await,
+        Verb::Doctor(arguments) => verbs::doctor::run(arguments, &session, output).await,
+        Verb::Erase(arguments) => verbs::erase::run(arguments, &session, output).await,
         Verb::CreateTable(arguments) => verbs::create_table::run(arguments, &session, output).await,
         Verb::Subjects(arguments) => verbs::subjects::run(arguments, &session, output).await,
         Verb::Types(arguments) => verbs::types::run(arguments, &session, output).await,

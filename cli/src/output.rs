@@ -98,6 +98,14 @@ impl Output {
         writeln!(self.stdout, "{text}").map_err(stopped)
     }
 
+    /// Data that is the same for people and for programs.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn data(&mut self, data: &[u8]) -> Result<(), Stopped> {
+        self.stdout.write_all(data).map_err(stopped)
+    }
+
     /// Passes on what is buffered.
     ///
     /// # Errors

@@ -79,7 +79,7 @@
 //! # What it doesn't do
 //!
 //! - It doesn't publish events: the table's stream and the publisher function do.
-//! - It doesn't delete or change events.
+//! - It doesn't delete events, and changes them only to [erase](EventDb::erase) their data.
 //! - Reads of all events use an index that is updated shortly after the table. That index has a
 //!   single partition, which limits a store to about 1,000 write units per second.
 //!
@@ -131,6 +131,7 @@ pub use {
     feed::Feed,
     feed::error::FeedError,
     feed::events::{FeedEventsPage, FollowEvents, MissingEvent, MissingReason},
+    feed::examine::{Examination, Examine, Finding, Problem},
     feed::follow::{FeedPage, Follow},
     feed::verify::adopt::{Adopt, Adoption},
     feed::verify::stored::InvalidRow,
@@ -140,9 +141,10 @@ pub use {
     store::precondition::{ExpectedState, KnownRevision, Precondition, SubjectState},
     store::{
         AddEvents, AddNewEvents, CapacityMeter, ConsumedCapacity, CopyError, CopyEvents,
-        CopyReport, CreateTable, EventDb, FetchEvent, FetchEvents, FetchSubjects, History,
-        InvalidTableLayout, ListedSubject, Misfit, MissingRevisions, Subjects, TableLayout,
-        TimeLimits,
+        CopyReport, CreateTable, Erase, ErasedEvent, Erasure, EventDb, Export, ExportCursor,
+        ExportPage, FetchEvent, FetchEvents, FetchSubjects, History, Import, ImportError,
+        ImportMisfit, ImportReport, InvalidTableLayout, ListedSubject, Misfit, MissingRevisions,
+        Subjects, TableLayout, TimeLimits,
     },
     subscribe::dynamodb_read_model::{
         DynamoDbReadModel, ParkedSubject, PositionTable, ReadModelError,

@@ -40,6 +40,8 @@ pub mod attribute {
     pub const DATASCHEMA: &str = "dataschema";
     /// CloudEvents extension attributes (Map), such as `traceparent`.
     pub const EXTENSIONS: &str = "extensions";
+    /// On an event whose data was erased: when (Number), in milliseconds, by the clock of the caller.
+    pub const ERASED: &str = "erased";
     /// On a head item and a snapshot: the time of the last event (Number), in milliseconds.
     pub const LAST_TIME: &str = "last_time";
     /// On a head item and a snapshot: the id of the last event (String).

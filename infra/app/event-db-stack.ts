@@ -97,6 +97,21 @@ export class EventDBStack extends Stack {
         this.eventDB.grantRepublish(policy);
       });
     }
+    this.policy('Export', 'For operators who export events', (policy) => {
+      this.eventDB.grantExport(policy);
+    });
+    this.policy('Import', 'For operators who import events', (policy) => {
+      this.eventDB.grantImport(policy);
+    });
+    this.policy('Doctor', 'For operators who examine the table', (policy) => {
+      this.eventDB.grantExamine(policy);
+    });
+    this.policy('Repair', 'For operators who examine and repair the table', (policy) => {
+      this.eventDB.grantRepair(policy);
+    });
+    this.policy('Erase', 'For operators who erase the data of events', (policy) => {
+      this.eventDB.grantErase(policy);
+    });
     this.policy('Redrive', 'For operators who redrive failed records', (policy) => {
       this.eventDB.grantRedrive(policy);
       this.eventDB.grantInvokePublisher(policy);

@@ -69,6 +69,9 @@ pub async fn run(
             match handle(&s3, &bucket, &key, &publisher, arguments.yes).await {
                 Ok(None) => tell(format_args!("{key}: deleted meanwhile, another run was first")),
                 Ok(Some(record)) => {
+                    if arguments.yes {
+                        session.meter.pace(record.records as f64).await;
+                    }
                     objects += 1;
                     records += record.records;
                     let line = json!({

@@ -112,6 +112,7 @@ pub async fn run(
         failed += lost;
         while !batch.is_empty() {
             let records: Vec<&Value> = batch.iter().map(|(_, record)| record).collect();
+            session.meter.pace(records.len() as f64).await;
             match publisher.publish(&json!({ "Records": records })).await? {
                 Ok(()) => {
                     published += batch.len();

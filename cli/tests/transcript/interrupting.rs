@@ -66,3 +66,38 @@ fn the_feed_is_followed_until_ctrl_c() {
         assert!(told.contains("to go on from here: --after "), "{told}");
     }
 }
+
+/// Presses Ctrl-C after the command has said that it works.
+fn interrupted(store: &Store, arguments: &[&str]) -> String {
+    let mut child = store
+        .command(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut told = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut said = String::new();
+    told.read_line(&mut said).expect("UTF-8");
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().expect("it starts").success());
+    told.read_to_string(&mut said).expect("UTF-8");
+    assert_eq!(child.wait().expect("it ends").code(), Some(2), "{said}");
+    said
+}
+
+#[test]
+fn an_import_and_an_export_say_how_to_go_on() {
+    let store = Store::new("move-interrupted", TableLayout::ByTime);
+    store.append("book:1", "{}");
+    let said = interrupted(&store, &["import", "-", "--yes"]);
+    assert!(said.contains("Repeat the command to go on"), "{said}");
+    // A unit per second: it waits after its first request.
+    let file = format!("{}.jsonl", store.file.display());
+    let said = interrupted(&store, &["export", "--to", &file, "--rate", "1"]);
+    assert!(said.contains("The same command goes on"), "{said}");
+    let ran = store.run(&["export", "--to", &file]);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert_eq!(std::fs::read_to_string(&file).expect("a file").lines().count(), 1);
+    std::fs::remove_file(&file).expect("removed");
+}

@@ -10,7 +10,9 @@ mod documented;
 mod generated;
 mod interrupting;
 mod looking;
+mod moving;
 mod output_schema;
+mod repairing;
 mod store;
 
 use std::process::Stdio;
@@ -234,12 +236,16 @@ fn a_feed_that_does_not_exist_is_explained() {
     assert!(ran.stderr.contains("isn't a feed"), "{}", ran.stderr);
 }
 
-const VERBS: [&str; 14] = [
+const VERBS: [&str; 18] = [
     "append",
     "cat",
     "completions",
     "create-table",
+    "doctor",
+    "erase",
+    "export",
     "feed",
+    "import",
     "man",
     "redrive",
     "republish",

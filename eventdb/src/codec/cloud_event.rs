@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::codec::store_id::StoreId;
+use crate::event::data::EventData;
 use crate::event::{self, Event, ExtensionValue};
 use crate::schema::extension::{SEQUENCE, STORE};
 
@@ -156,11 +157,32 @@ fn write<S: Serializer>(published: &Published<'_>, serializer: S) -> Result<S::O
 
 impl<'de> Deserialize<'de> for Event {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read(Map::deserialize(deserializer)?).map_err(D::Error::custom)
+        let mut members = Map::deserialize(deserializer)?;
+        let data = match members.remove("data") {
+            Some(data @ Value::Object(_)) => Some(data.into()),
+            Some(_) => return Err(D::Error::custom("`data` isn't an object")),
+            None => None,
+        };
+        read(members, data).map_err(D::Error::custom)
     }
 }
 
-fn read(mut members: Map<String, Value>) -> Result<Event, String> {
+/// Reads an event from CloudEvents JSON. The text of its data is kept as it is, and checked: what
+/// can't be kept exactly is refused.
+#[cfg(feature = "dynamodb")]
+pub(crate) fn read_text(text: &str) -> Result<Event, String> {
+    let mut parts: std::collections::BTreeMap<String, &serde_json::value::RawValue> =
+        serde_json::from_str(text).map_err(|error| format!("it isn't a JSON object: {error}"))?;
+    let data = parts.remove("data").map(|data| EventData::of_text(data.get().to_owned()));
+    let data = data.transpose().map_err(|(_, problem)| format!("`data` {problem}"))?;
+    let members: Result<Map<_, _>, _> = parts
+        .into_iter()
+        .map(|(name, value)| Ok((name, serde_json::from_str(value.get())?)))
+        .collect();
+    read(members.map_err(|error: serde_json::Error| error.to_string())?, data)
+}
+
+fn read(mut members: Map<String, Value>, data: Option<EventData>) -> Result<Event, String> {
     if required(&mut members, "specversion")? != SPECVERSION {
         return Err(format!("`specversion` isn't supported; it must be {SPECVERSION:?}"));
     }
@@ -181,18 +203,14 @@ fn read(mut members: Map<String, Value>) -> Result<Event, String> {
     if members.contains_key("data_base64") {
         return Err("`data_base64` isn't supported; use `data` with an object".to_owned());
     }
-    let data = match members.remove("data") {
-        Some(data @ Value::Object(_)) => data,
-        Some(_) => return Err("`data` isn't an object".to_owned()),
-        None => return Err("`data` is missing; it must be an object".to_owned()),
-    };
+    let data = data.ok_or("`data` is missing; it must be an object")?;
     Ok(Event {
         id: required(&mut members, "id")?,
         source: required(&mut members, "source")?,
         ty: required(&mut members, "type")?,
         subject: required(&mut members, "subject")?,
         time,
-        data: data.into(),
+        data,
         revision,
         datacontenttype: optional(&mut members, "datacontenttype")?,
         dataschema: optional(&mut members, "dataschema")?,

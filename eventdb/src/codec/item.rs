@@ -157,6 +157,12 @@ pub fn encode_by_revision(event: &Event) -> Item {
     item
 }
 
+/// The payload of an event in a table by time.
+#[cfg(feature = "dynamodb")]
+pub(crate) fn data_by_time(data: &Value) -> AttributeValue {
+    to_attribute(data)
+}
+
 /// The partition of a subject in the indexes of a table by revision, from 0 to 15: the CRC-32
 /// (ISO-HDLC) of its UTF-8 bytes, modulo 16.
 pub fn partition_of(subject: &str) -> u32 {

@@ -2,6 +2,7 @@
 
 pub(crate) mod error;
 pub(crate) mod events;
+pub(crate) mod examine;
 pub(crate) mod follow;
 pub(crate) mod reader;
 pub(crate) mod verify;
@@ -190,6 +191,23 @@ impl Feed {
         events: impl IntoIterator<Item = FeedEntry>,
     ) -> Result<(), FeedError> {
         verify::adopt::adopt(&self.table, events.into_iter().collect()).await
+    }
+
+    /// Lists those of these stored events as adopted that the feed doesn't list yet, without publishing
+    /// them, and returns how many. Use it after an [import](EventDb::import) with the publisher off: only
+    /// then can't an event be on its way to the feed.
+    ///
+    /// # Cost
+    /// As for reading the whole feed and for [`adopt_events`](Self::adopt_events). Pass on many events
+    /// together, for example 100,000.
+    ///
+    /// # Errors
+    /// As for [`adopt_events`](Self::adopt_events).
+    pub async fn adopt_unlisted(
+        &self,
+        events: impl IntoIterator<Item = FeedEntry>,
+    ) -> Result<u64, FeedError> {
+        verify::adopt::adopt_unlisted(&self.table, events.into_iter().collect()).await
     }
 
     /// Says that an event will never be published, for example because its message is too large, and

@@ -1,10 +1,13 @@
 //! The capacity that operations consume, as DynamoDB reports it.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::ops::AddAssign;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types;
+use tokio::time::Instant;
 
 /// Capacity units and requests, as DynamoDB reports them in its answers.
 ///
@@ -75,11 +78,27 @@ impl ConsumedCapacity {
 }
 
 /// Adds up the capacity that the operations of a store consume: see
-/// [`EventDb::metered_by`](crate::EventDb::metered_by).
+/// [`EventDb::metered_by`](crate::EventDb::metered_by). It can also limit how much they consume per
+/// second.
 ///
-/// Clones share one sum.
+/// Clones share one sum and one limit.
 #[derive(Debug, Clone, Default)]
-pub struct CapacityMeter(Arc<Mutex<ConsumedCapacity>>);
+pub struct CapacityMeter(Arc<Mutex<Metered>>);
+
+#[derive(Debug, Default)]
+struct Metered {
+    total: ConsumedCapacity,
+    limit: Option<Limit>,
+}
+
+/// What a request costs is known only afterwards. So each request is followed by a pause that is as
+/// long as its units would have taken.
+#[derive(Debug)]
+struct Limit {
+    units_per_second: f64,
+    /// When everything that was consumed so far has had its time.
+    settled_at: Instant,
+}
 
 impl CapacityMeter {
     /// A meter at zero.
@@ -87,17 +106,102 @@ impl CapacityMeter {
         Self::default()
     }
 
+    /// A meter at zero. Those who use it together consume at most this many units per second, reads
+    /// and writes added up, on average: each request is followed by a pause. Use it where much is read
+    /// or written beside services that need their share of the table.
+    ///
+    /// ```no_run
+    /// # async fn example(db: eventdb::EventDb) -> Result<(), eventdb::Error> {
+    /// # const RATE: std::num::NonZeroU32 = std::num::NonZeroU32::MIN;
+    /// let slow = db.metered_by(&eventdb::CapacityMeter::limited_to(RATE));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn limited_to(units_per_second: NonZeroU32) -> Self {
+        let limit = Limit {
+            units_per_second: f64::from(units_per_second.get()),
+            settled_at: Instant::now(),
+        };
+        Self(Arc::new(Mutex::new(Metered {
+            total: ConsumedCapacity::default(),
+            limit: Some(limit),
+        })))
+    }
+
     /// The sum so far.
     pub fn total(&self) -> ConsumedCapacity {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.metered().total.clone()
     }
 
     /// Returns the sum so far and resets the meter to zero.
     pub fn take(&self) -> ConsumedCapacity {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.metered().total)
+    }
+
+    /// Lets work that isn't measured take its part of the [limit](Self::limited_to), as if it had
+    /// consumed these units, and waits as long as they take. It isn't added to the sum.
+    pub async fn pace(&self, units: f64) {
+        self.settle(units);
+        self.keep_rate().await;
     }
 
     pub(crate) fn add(&self, consumed: &ConsumedCapacity) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) += consumed;
+        self.metered().total += consumed;
+        self.settle(consumed.read_units + consumed.write_units);
+    }
+
+    /// Waits until what was consumed has had its time.
+    pub(crate) async fn keep_rate(&self) {
+        let until = self.metered().limit.as_ref().map(|limit| limit.settled_at);
+        if let Some(until) = until {
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    fn settle(&self, units: f64) {
+        if let Some(limit) = &mut self.metered().limit {
+            let takes = Duration::try_from_secs_f64(units / limit.units_per_second);
+            limit.settled_at = limit.settled_at.max(Instant::now()) + takes.unwrap_or_default();
+        }
+    }
+
+    fn metered(&self) -> MutexGuard<'_, Metered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::{CapacityMeter, ConsumedCapacity};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limited_meter_lets_so_many_units_pass_per_second() {
+        let meter = CapacityMeter::limited_to(NonZeroU32::new(100).expect("a rate"));
+        let begun = Instant::now();
+        for _ in 0..4 {
+            meter.add(&ConsumedCapacity {
+                read_units: 30.0,
+                write_units: 20.0,
+                ..Default::default()
+            });
+            meter.keep_rate().await;
+        }
+        assert_eq!(begun.elapsed(), Duration::from_secs(2));
+        meter.pace(100.0).await;
+        assert_eq!(begun.elapsed(), Duration::from_secs(3));
+        assert_eq!(meter.total().read_units, 120.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_meter_without_a_limit_never_waits() {
+        let meter = CapacityMeter::new();
+        let begun = Instant::now();
+        meter.pace(1e9).await;
+        assert_eq!(begun.elapsed(), Duration::ZERO);
     }
 }

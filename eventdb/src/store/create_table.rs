@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, IndexStatus, KeySchemaElement, KeyType,
     LocalSecondaryIndex, Projection, ProjectionType, ScalarAttributeType, StreamSpecification,
     StreamViewType, TableDescription,
 };
@@ -175,6 +175,39 @@ impl TableParts {
         Ok(request)
     }
 
+    /// What is wrong with the indexes of a table. One that is optional may be missing, but must be right.
+    pub(crate) fn wrong_indexes(&self, table: &TableDescription) -> Vec<String> {
+        let optional = [index::ALL_EVENTS_BY_TIME, index::ALL_EVENTS_BY_ID];
+        let mut wrong = Vec::new();
+        for needed in &self.global_indexes {
+            let mut of_table = table.global_secondary_indexes().iter();
+            let found = of_table.find(|index| index.index_name() == Some(needed.name));
+            let may_be_missing = self.local_indexes.is_empty() && optional.contains(&needed.name);
+            match found {
+                None if may_be_missing => {}
+                None => wrong.push(format!("the index `{}` is missing", needed.name)),
+                Some(index) => wrong.extend(needed.problem(
+                    index.key_schema(),
+                    index.projection(),
+                    index.index_status().is_none_or(|status| *status == IndexStatus::Active),
+                )),
+            }
+        }
+        for needed in &self.local_indexes {
+            let mut of_table = table.local_secondary_indexes().iter();
+            match of_table.find(|index| index.index_name() == Some(needed.name)) {
+                None => wrong.push(format!(
+                    "the local index `{}` is missing; it can't be added to an existing table",
+                    needed.name
+                )),
+                Some(index) => {
+                    wrong.extend(needed.problem(index.key_schema(), index.projection(), true));
+                }
+            }
+        }
+        wrong
+    }
+
     /// Checks whether the table, which may have existed before, has these keys and indexes.
     fn check(&self, table: &TableDescription) -> Result<(), String> {
         let keys: Vec<_> =
@@ -200,6 +233,35 @@ impl TableParts {
 }
 
 impl IndexParts {
+    /// What is wrong with an index of this name, if anything is.
+    fn problem(
+        &self,
+        keys: &[KeySchemaElement],
+        projection: Option<&Projection>,
+        is_active: bool,
+    ) -> Option<String> {
+        let keys: Vec<_> = keys.iter().map(KeySchemaElement::attribute_name).collect();
+        let ty = projection.and_then(Projection::projection_type);
+        let is_enough = ty.is_some_and(|ty| *ty == ProjectionType::All || *ty == self.projection);
+        if keys != self.keys {
+            Some(format!(
+                "the keys of the index `{}` are {keys:?}; they must be {:?}",
+                self.name, self.keys
+            ))
+        } else if !is_enough {
+            Some(format!(
+                "the index `{}` projects {}; it must project {}",
+                self.name,
+                ty.map_or("nothing", ProjectionType::as_str),
+                self.projection.as_str()
+            ))
+        } else if !is_active {
+            Some(format!("the index `{}` isn't active yet", self.name))
+        } else {
+            None
+        }
+    }
+
     fn projection(&self) -> Projection {
         let included = self.included.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         Projection::builder()

@@ -3,13 +3,16 @@
 pub(crate) mod append;
 pub(crate) mod capacity;
 pub(crate) mod command;
-mod copy;
+pub(crate) mod copy;
 mod create_table;
 #[cfg(feature = "embedded")]
 pub(crate) mod embedded;
+pub(crate) mod erase;
 pub(crate) mod error;
+pub(crate) mod export;
 pub(crate) mod failure;
 mod identity;
+pub(crate) mod items;
 pub(crate) mod layout;
 mod mismatch;
 pub(crate) mod precondition;
@@ -24,8 +27,11 @@ use aws_sdk_dynamodb::Client;
 
 pub use append::{AddEvents, AddNewEvents};
 pub use capacity::{CapacityMeter, ConsumedCapacity};
+pub use copy::import::{Import, ImportError, ImportMisfit, ImportReport};
 pub use copy::{CopyError, CopyEvents, CopyReport, Misfit};
 pub use create_table::CreateTable;
+pub use erase::{Erase, ErasedEvent, Erasure};
+pub use export::{Export, ExportCursor, ExportPage};
 pub use layout::{InvalidTableLayout, TableLayout};
 pub(crate) use precondition::KnownRevision;
 pub use read::fetch_event::FetchEvent;
@@ -84,6 +90,10 @@ impl EventDb {
     /// [`create_table`]: Self::create_table
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self { table: Table::new(client, table).with_layout(TableLayout::default()) }
+    }
+
+    pub(crate) fn of_table(table: Table) -> Self {
+        Self { table }
     }
 
     pub(crate) fn table(&self) -> &Table {

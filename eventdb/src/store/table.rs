@@ -15,15 +15,18 @@ use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilde
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_get_items::TransactGetItemsError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::error::TransactionCanceledException;
 use aws_sdk_dynamodb::types::{
     self, CancellationReason, KeysAndAttributes, ReturnConsumedCapacity,
     ReturnValuesOnConditionCheckFailure, TableDescription, TransactWriteItem,
 };
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::schema::{attribute, limit};
+use crate::store::append::CONCURRENT_READS;
 use crate::store::append::refusal::{BUSY_REASONS, CONDITION_FAILED, TRANSACTION_CONFLICT};
 use crate::store::append::transaction::Transaction;
 use crate::store::capacity::{CapacityMeter, ConsumedCapacity, Kind};
@@ -336,6 +339,74 @@ impl Table {
         .map(|_| ())
     }
 
+    /// Sets and removes attributes of an item if its attributes are the expected ones, of which there
+    /// must be at least one. Otherwise it changes nothing and returns `false`. After an unanswered
+    /// request, `false` can also mean that an earlier attempt has changed what is expected.
+    pub(crate) async fn update_if(
+        &self,
+        key: SdkItem,
+        expected: SdkItem,
+        values: SdkItem,
+        removed: &[&str],
+    ) -> Result<bool, Error> {
+        let assign = |prefix: &str, count: usize, joint: &str| {
+            let all = (0..count).map(|index| format!("#{prefix}{index} = :{prefix}{index}"));
+            all.collect::<Vec<_>>().join(joint)
+        };
+        let mut update = match values.is_empty() {
+            true => String::new(),
+            false => format!("SET {}", assign("v", values.len(), ", ")),
+        };
+        if !removed.is_empty() {
+            let aliases: Vec<_> = (0..removed.len()).map(|index| format!("#r{index}")).collect();
+            update.push_str(&format!(" REMOVE {}", aliases.join(", ")));
+        }
+        let mut attempts = self.attempts("UpdateItem");
+        loop {
+            let mut request = self
+                .client
+                .update_item()
+                .table_name(&*self.name)
+                .set_key(Some(key.clone()))
+                .update_expression(&update)
+                .condition_expression(assign("e", expected.len(), " AND "));
+            for (prefix, attributes) in [("v", &values), ("e", &expected)] {
+                for (index, (name, value)) in attributes.iter().enumerate() {
+                    request = request
+                        .expression_attribute_names(format!("#{prefix}{index}"), name)
+                        .expression_attribute_values(format!(":{prefix}{index}"), value.clone());
+                }
+            }
+            for (index, name) in removed.iter().enumerate() {
+                request = request.expression_attribute_names(format!("#r{index}"), *name);
+            }
+            let answer = send!(self, "UpdateItem", Kind::Write, request, |output| output
+                .consumed_capacity
+                .as_slice())
+            .await;
+            match answer {
+                Ok(_) => return Ok(true),
+                Err(Failure::Service(UpdateItemError::ConditionalCheckFailedException(_))) => {
+                    return Ok(false);
+                }
+                Err(failure) => self.pause_after(failure, &mut attempts).await?,
+            }
+        }
+    }
+
+    /// Deletes an item. It does nothing if there is none.
+    pub(crate) async fn delete(&self, key: SdkItem) -> Result<(), Error> {
+        self.repeat("DeleteItem", || {
+            let request =
+                self.client.delete_item().table_name(&*self.name).set_key(Some(key.clone()));
+            send!(self, "DeleteItem", Kind::Write, request, |output| output
+                .consumed_capacity
+                .as_slice())
+        })
+        .await
+        .map(|_| ())
+    }
+
     /// Puts an item without a condition.
     pub(crate) async fn put(&self, item: SdkItem) -> Result<(), Error> {
         self.repeat("PutItem", || {
@@ -388,6 +459,31 @@ impl Table {
             }
         }
         Ok(found)
+    }
+
+    /// The rows with any number of keys, which are read in several requests.
+    pub(crate) async fn all_rows(
+        &self,
+        mut keys: BTreeSet<EventKey>,
+        consistent: bool,
+    ) -> Result<HashMap<EventKey, SdkItem>, Error> {
+        let mut parts = Vec::new();
+        while !keys.is_empty() {
+            let rest = match keys.iter().nth(KEYS_PER_REQUEST).cloned() {
+                Some(first) => keys.split_off(&first),
+                None => BTreeSet::new(),
+            };
+            parts.push(std::mem::replace(&mut keys, rest));
+        }
+        let read: Vec<_> = stream::iter(parts)
+            .map(|part| {
+                let this = self.clone();
+                async move { this.rows(&part, consistent).await }
+            })
+            .buffer_unordered(CONCURRENT_READS)
+            .try_collect()
+            .await?;
+        Ok(read.into_iter().flatten().collect())
     }
 
     /// Sends an append once: as a transaction, unless it is nothing but storing one event.
@@ -546,6 +642,8 @@ impl Table {
         };
         if let Some(meter) = &self.meter {
             meter.add(&consumed);
+            // Behind the answer, so that the pause doesn't count against the operation's time limit.
+            meter.keep_rate().await;
         }
         result
     }
@@ -560,3 +658,4 @@ fn is_busy(cancelled: &TransactionCanceledException) -> bool {
 // Behind the macro that it uses.
 pub(crate) mod feed;
 pub(crate) mod scan;
+pub(crate) mod settings;

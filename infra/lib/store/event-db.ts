@@ -38,6 +38,7 @@ import { type FeedOptions, hasFeed, validateFeedOptions } from './feed-options';
 import { FeedTable, grantFollowOf } from './feed-table';
 import { grantToIdentity } from './grants';
 import { type EventDBAttributes, type IEventDB, ImportedEventDB } from './imported-event-db';
+import { grantOperationOf } from './operation-grants';
 import { type OwnStackOptions, stackFor } from './own-stack';
 import { Publisher } from './publisher';
 import { type PublisherOptions, validatePublisherOptions } from './publisher-options';
@@ -500,6 +501,61 @@ export class EventDB extends Construct implements IEventDB {
     return grantRepublishOf(this, this.verified(), grantee).combine(
       this.grantInvokePublisher(grantee),
     );
+  }
+
+  /**
+   * Lets the grantee read all events (`eventdb export`): `dynamodb:DescribeTable`, `GetItem`, `Query`,
+   * `Scan`, and on `encryptionKey`, only through DynamoDB, `kms:Decrypt`, `DescribeKey`.
+   *
+   * @param grantee an identity of this account to which policies can be attached
+   * @throws if no policy can be attached to the grantee
+   */
+  grantExport(grantee: IGrantable): Grant {
+    return grantOperationOf('Export', this, this.verified(), grantee);
+  }
+
+  /**
+   * Lets the grantee write events from outside with any ids, times and revisions (`eventdb import`), and
+   * list them in the feed. It can also overwrite events: grant it only to operators.
+   *
+   * @param grantee an identity of this account to which policies can be attached
+   * @throws if no policy can be attached to the grantee
+   */
+  grantImport(grantee: IGrantable): Grant {
+    return grantOperationOf('Import', this, this.verified(), grantee);
+  }
+
+  /**
+   * Lets the grantee examine the table and the feed (`eventdb doctor`), and change nothing.
+   *
+   * @param grantee an identity of this account to which policies can be attached
+   * @throws if no policy can be attached to the grantee
+   */
+  grantExamine(grantee: IGrantable): Grant {
+    return grantOperationOf('Examine', this, this.verified(), grantee);
+  }
+
+  /**
+   * Lets the grantee examine and repair (`eventdb doctor --write`): what `grantExamine` gives, put and
+   * update items in a table by time, and delete snapshots. It can also overwrite events of a table by
+   * time: grant it only to operators.
+   *
+   * @param grantee an identity of this account to which policies can be attached
+   * @throws if no policy can be attached to the grantee
+   */
+  grantRepair(grantee: IGrantable): Grant {
+    return grantOperationOf('Repair', this, this.verified(), grantee);
+  }
+
+  /**
+   * Lets the grantee overwrite the data of events (`eventdb erase`), and delete snapshots. What is
+   * overwritten is lost, except in backups: grant it only to operators.
+   *
+   * @param grantee an identity of this account to which policies can be attached
+   * @throws if no policy can be attached to the grantee
+   */
+  grantErase(grantee: IGrantable): Grant {
+    return grantOperationOf('Erase', this, this.verified(), grantee);
   }
 
   private verified(): VerifiedTables {

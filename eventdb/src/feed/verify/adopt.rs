@@ -110,6 +110,22 @@ pub(in crate::feed) async fn adopt(feed: &Table, entries: Vec<FeedEntry>) -> Res
     waiting.write_all(&writer).await
 }
 
+/// Lists those of these events as adopted that the feed doesn't list.
+pub(in crate::feed) async fn adopt_unlisted(
+    feed: &Table,
+    entries: Vec<FeedEntry>,
+) -> Result<u64, FeedError> {
+    let mut unlisted = Unlisted::default();
+    for entry in &entries {
+        unlisted.add(entry);
+    }
+    unlisted::remove_listed([&mut unlisted], Follow::new(feed.clone())).await?;
+    let entries: Vec<_> = entries.into_iter().filter(|entry| unlisted.contains(entry)).collect();
+    let adopted = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+    adopt(feed, entries).await?;
+    Ok(adopted)
+}
+
 /// Entries that will be written together, by their partitions.
 #[derive(Default)]
 struct Waiting(BTreeMap<u32, Vec<FeedEntry>>);

@@ -10,6 +10,7 @@ use crate::codec::feed::entry::FeedEntry;
 use crate::codec::item;
 use crate::schema::{self, attribute};
 use crate::store::error::Error;
+use crate::store::items::{self, ItemKind};
 use crate::store::layout::{SdkItem, TableLayout};
 use crate::store::read::query::{Query, TimeRange};
 use crate::store::read::{decode, revision_of_item, time_of};
@@ -128,14 +129,13 @@ fn pages_of_index(
 
 /// A row of the table; `None` if it isn't meant to be an event.
 fn row_of_table(layout: TableLayout, row: SdkItem) -> Option<StoredRow> {
-    let subject = row.get(attribute::SUBJECT).and_then(|value| value.as_s().ok());
-    let of_the_store = |prefix: &str| subject.is_some_and(|subject| subject.starts_with(prefix));
-    if of_the_store(schema::RESERVED_SUBJECT_PREFIX) || is_snapshot(&row) {
-        return None;
-    }
-    if !is_published(&row) {
-        let reason = format!("its `{}` isn't that of an event", attribute::PK_ALL);
-        return Some(StoredRow::Invalid(InvalidRow::of(layout, &row, reason)));
+    match items::kind(&row) {
+        ItemKind::Event => {}
+        ItemKind::Foreign => {
+            let reason = format!("its `{}` isn't that of an event", attribute::PK_ALL);
+            return Some(StoredRow::Invalid(InvalidRow::of(layout, &row, reason)));
+        }
+        ItemKind::Head | ItemKind::Snapshot | ItemKind::Guard | ItemKind::Reserved => return None,
     }
     let invalid = InvalidRow::of(layout, &row, String::new());
     let read = entry(layout, &row).and_then(|entry| match decode(row) {
@@ -146,18 +146,6 @@ fn row_of_table(layout: TableLayout, row: SdkItem) -> Option<StoredRow> {
         Ok(entry) => StoredRow::Event(entry),
         Err(reason) => StoredRow::Invalid(InvalidRow { reason, ..invalid }),
     })
-}
-
-/// In a table by time, snapshots are in the partitions of their subjects.
-fn is_snapshot(row: &SdkItem) -> bool {
-    let key = row.get(attribute::TIME_TYPE).and_then(|value| value.as_s().ok());
-    key.is_some_and(|key| key.starts_with(schema::SNAPSHOT_SORT_KEY_PREFIX))
-}
-
-/// Whether the filter of the stream passes the row to the publisher.
-fn is_published(row: &SdkItem) -> bool {
-    let partition = row.get(attribute::PK_ALL).and_then(|value| value.as_s().ok());
-    partition.is_some_and(|partition| partition.starts_with(schema::ALL_EVENTS))
 }
 
 /// A row of the index of all events. It has what the feed lists, but not the whole event.

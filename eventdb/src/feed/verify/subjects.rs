@@ -133,21 +133,25 @@ impl Revisions {
 
 /// The check of all subjects whose rows it sees.
 #[derive(Debug)]
-pub(super) struct Subjects {
+pub(in crate::feed) struct Subjects {
     table: Table,
     current: Option<(String, Revisions)>,
     /// Subjects whose heads must still be read, and their last revisions.
     heads: BTreeMap<String, u64>,
-    pub(super) damaged: Vec<DamagedSubject>,
+    pub(in crate::feed) damaged: Vec<DamagedSubject>,
 }
 
 impl Subjects {
-    pub(super) fn of(table: Table) -> Self {
+    pub(in crate::feed) fn of(table: Table) -> Self {
         Self { table, current: None, heads: BTreeMap::new(), damaged: Vec::new() }
     }
 
     /// The next row. The rows of a subject must follow each other.
-    pub(super) async fn add(&mut self, subject: &str, revision: Option<u64>) -> Result<(), Error> {
+    pub(in crate::feed) async fn add(
+        &mut self,
+        subject: &str,
+        revision: Option<u64>,
+    ) -> Result<(), Error> {
         match &mut self.current {
             Some((current, revisions)) if current == subject => revisions.add(revision),
             _ => {
@@ -161,7 +165,7 @@ impl Subjects {
     }
 
     /// All rows were added.
-    pub(super) async fn finish(&mut self) -> Result<(), Error> {
+    pub(in crate::feed) async fn finish(&mut self) -> Result<(), Error> {
         self.end_of_subject().await?;
         self.compare_heads().await
     }

@@ -26,7 +26,7 @@ use crate::store::error::{
 use crate::store::failure::Failure;
 use crate::store::layout::{Base, Beginning, Plan, Verdict};
 use crate::store::precondition::Precondition;
-use crate::store::read::decode;
+use crate::store::read::{decode, decode_repetition};
 use crate::store::table::{Table, Written};
 
 /// Maximum number of concurrent reads of one append.
@@ -384,8 +384,12 @@ pub(crate) async fn guarded_events(
             let id = given.map(|event| event.id.clone()).unwrap_or_default();
             let reused = |reason, stored| Error::IdReused { index: key.index, id, reason, stored };
             let Some(row) = row else { return Err(reused(IdReuse::EventRemoved, None)) };
-            let stored = decode(row).map_err(|invalid| Error::InvalidItem(Box::new(invalid)))?;
-            match given.and_then(|given| given.difference(&stored)) {
+            let invalid = |invalid| Error::InvalidItem(Box::new(invalid));
+            let (stored, difference) = match given {
+                Some(given) => decode_repetition(row, given).map_err(invalid)?,
+                None => (decode(row).map_err(invalid)?, None),
+            };
+            match difference {
                 Some(attribute) => {
                     Err(reused(IdReuse::OtherContent { attribute }, Some(StoredEvent::new(stored))))
                 }

@@ -8,7 +8,7 @@ use crate::event::Event;
 use crate::store::append::transaction::{Action, Transaction};
 use crate::store::error::{Conflict, Error, IdReuse, StoredEvent};
 use crate::store::layout::{Base, Plan, SdkItem, TableLayout};
-use crate::store::read::decode;
+use crate::store::read::decode_repetition;
 
 /// What to do after an append was refused.
 #[derive(Debug)]
@@ -142,13 +142,20 @@ fn guarded(
         .then_some(Outcome::AlreadyGuarded(keys))
 }
 
-/// The stored events at the keys of the append's events that have the same ids, by their index.
-fn found(transaction: &Transaction, failed: &[Refused<'_>]) -> Vec<(usize, Event)> {
+/// A stored event at the key of the append's event with this index, which has the same id.
+struct Found {
+    index: usize,
+    event: Event,
+    /// What shows that it isn't a repetition, if anything does.
+    difference: Option<&'static str>,
+}
+
+fn found(transaction: &Transaction, failed: &[Refused<'_>]) -> Vec<Found> {
     let found = |(action, row): &Refused<'_>| {
         let Action::PutEvent { index } = action else { return None };
         let given = transaction.append.events.get(*index)?;
-        let event = decode((*row)?.clone()).ok()?;
-        (event.id == given.id).then_some((*index, event))
+        let (event, difference) = decode_repetition((*row)?.clone(), given).ok()?;
+        (event.id == given.id).then_some(Found { index: *index, event, difference })
     };
     failed.iter().filter_map(found).collect()
 }
@@ -156,15 +163,14 @@ fn found(transaction: &Transaction, failed: &[Refused<'_>]) -> Vec<(usize, Event
 /// All events of the append are stored at their keys: the append was stored before.
 fn repeated(transaction: &Transaction, failed: &[Refused<'_>]) -> Option<Outcome> {
     let found = found(transaction, failed);
-    for (index, event) in &found {
-        let given = transaction.append.events.get(*index)?;
-        if let Some(attribute) = given.difference(event) {
+    for Found { index, event, difference } in &found {
+        if let Some(attribute) = difference {
             let reason = IdReuse::OtherContent { attribute };
             return Some(reused(transaction, *index, reason, Some(event.clone())));
         }
     }
     (!found.is_empty() && found.len() == transaction.append.events.len())
-        .then(|| Outcome::AlreadyStored(found.into_iter().map(|(_, event)| event).collect()))
+        .then(|| Outcome::AlreadyStored(found.into_iter().map(|found| found.event).collect()))
 }
 
 /// Some events or ids of the append are stored, and others certainly aren't.
@@ -173,8 +179,10 @@ fn reused_in_part(transaction: &Transaction, failed: &[Refused<'_>]) -> Option<O
         Action::GuardId { index } => Some((*index, None)),
         _ => None,
     });
-    let event =
-        || found(transaction, failed).into_iter().next().map(|(at, event)| (at, Some(event)));
+    let event = || {
+        let found = found(transaction, failed).into_iter().next();
+        found.map(|found| (found.index, Some(found.event)))
+    };
     let (index, stored) = guard.or_else(event)?;
     Some(reused(transaction, index, IdReuse::PartOfAppend, stored))
 }

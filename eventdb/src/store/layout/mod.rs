@@ -22,14 +22,17 @@ use crate::codec::feed::entry::FeedEntry;
 use crate::codec::item;
 use crate::codec::validation::Rules;
 use crate::event::Event;
+use crate::event::data::EventData;
 use crate::schema::{self, attribute};
 use crate::store::append::CONCURRENT_READS;
 use crate::store::append::refusal::{Outcome, Refused};
 use crate::store::append::transaction::{Append, Sent, Transaction};
 use crate::store::create_table::TableParts;
 use crate::store::error::{Conflict, Error};
+use crate::store::layout::by_time::head::Head;
 use crate::store::read::fetch_events::{FetchEvents, Rows};
-use crate::store::read::query::string;
+use crate::store::read::query::{Query, string};
+use crate::store::read::revision_of_item;
 use crate::store::snapshot::Snapshot;
 use crate::store::table::Table;
 
@@ -239,6 +242,63 @@ impl TableLayout {
         match self {
             Self::ByTime => Some(by_time::head::item(last)),
             Self::ByRevision => None,
+        }
+    }
+
+    /// The key of the item that tells whether a subject has this revision: its head or, by revision,
+    /// that event. `None` for revision 0, which needs no event.
+    pub(crate) fn key_of_end(self, subject: &str, revision: u64) -> Option<EventKey> {
+        match self {
+            Self::ByTime => self.event_key(&by_time::head::key(subject)),
+            Self::ByRevision => (revision > 0).then(|| (subject.to_owned(), revision.to_string())),
+        }
+    }
+
+    /// The revision that the item with [`key_of_end`](Self::key_of_end) tells of, and by time the time
+    /// of that event, in milliseconds.
+    pub(crate) fn read_end(self, item: &SdkItem) -> Option<(u64, Option<i64>)> {
+        match self {
+            Self::ByTime => Head::read(item).map(|head| (head.revision, Some(head.last_time))),
+            Self::ByRevision => revision_of_item(item).map(|revision| (revision, None)),
+        }
+    }
+
+    /// The first row of a subject without an end, if the layout keeps where subjects end.
+    pub(crate) async fn first_row_without_end(
+        self,
+        table: &Table,
+        subject: &str,
+    ) -> Result<Option<EventKey>, Error> {
+        if self == Self::ByRevision {
+            return Ok(None);
+        }
+        let query = Query::of_subject(subject).limited_to(Some(1));
+        let page = table.begin().query(&query).await?;
+        Ok(page.items.first().and_then(|row| self.event_key(row)))
+    }
+
+    /// All snapshots of a subject.
+    pub(crate) fn snapshots(self, subject: &str) -> Query {
+        match self {
+            Self::ByTime => Query::of_snapshots_by_time(subject),
+            Self::ByRevision => Query::of_subject(&format!("{}{subject}", schema::SNAPSHOT_PREFIX)),
+        }
+    }
+
+    /// The payload of an event as an attribute.
+    pub(crate) fn data_attribute(self, data: &EventData) -> AttributeValue {
+        match self {
+            Self::ByTime => item::data_by_time(data).into(),
+            Self::ByRevision => string(data.as_json()),
+        }
+    }
+
+    /// Lets a subject end at least at this event, if the layout keeps where subjects end. `false` if
+    /// somebody else changes the end at the same time.
+    pub(crate) async fn advance_end(self, table: &Table, last: &Event) -> Result<bool, Error> {
+        match self {
+            Self::ByTime => table.begin().advance_head(last).await,
+            Self::ByRevision => Ok(true),
         }
     }
 

@@ -46,6 +46,27 @@ pub(crate) fn decode(row: SdkItem) -> Result<Event, InvalidItem> {
     Err(InvalidItem { item: known.into(), reason })
 }
 
+/// The event of a row, and the first attribute that shows that it isn't a repetition of the given
+/// event, if any. The data and the extensions of an erased event aren't compared.
+pub(crate) fn decode_repetition(
+    row: SdkItem,
+    given: &Event,
+) -> Result<(Event, Option<&'static str>), InvalidItem> {
+    let is_erased = row.contains_key(attribute::ERASED);
+    let stored = decode(row)?;
+    let difference = match is_erased {
+        true => given.difference(&with_contents_of(given, &stored)),
+        false => given.difference(&stored),
+    };
+    Ok((stored, difference))
+}
+
+/// A stored event with the data and the extensions of another one, as if it weren't erased.
+pub(crate) fn with_contents_of(given: &Event, stored: &Event) -> Event {
+    let (data, extensions) = (given.data.clone(), given.extensions.clone());
+    Event { data, extensions, ..stored.clone() }
+}
+
 /// Whether the AWS client knows the types of a value and of all values in it.
 fn is_known(value: &AttributeValue) -> bool {
     match value {

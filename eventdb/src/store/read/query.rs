@@ -97,6 +97,19 @@ impl Query {
         query.in_range(attribute::REVISION, Some(number(revision)), None)
     }
 
+    /// The snapshots of a subject in a table by time, strongly consistent.
+    pub(crate) fn of_snapshots_by_time(subject: &str) -> Self {
+        let partition = format!("{}{subject}", schema::HEAD_PREFIX);
+        let prefix = schema::SNAPSHOT_SORT_KEY_PREFIX;
+        // `0` follows `/`.
+        let after = prefix.replace('/', "0");
+        Self::new(attribute::SUBJECT, &partition).in_range(
+            attribute::TIME_TYPE,
+            Some(string(prefix)),
+            Some(string(after)),
+        )
+    }
+
     /// Keeps only the rows of one type. DynamoDB still reads and charges the others.
     pub(crate) fn filtered_by_type(mut self, ty: &str) -> Self {
         self.filter = Some("#type = :type".to_owned());

@@ -13,7 +13,7 @@ use crate::store::error::{Conflict, Error};
 use crate::store::layout::{Base, Beginning, Plan, SdkItem};
 use crate::store::precondition::{ExpectedState, Precondition, SubjectState};
 use crate::store::read::query::Query;
-use crate::store::read::{decode, revision_of_item};
+use crate::store::read::{decode_repetition, revision_of_item};
 use crate::store::table::Table;
 
 /// Where a subject's history ends: its highest sort key, whether or not that row can be read as an
@@ -249,8 +249,8 @@ async fn stored_before(
     let keys = placed.iter().map(|event| key(&event.subject, event.revision.unwrap_or_default()));
     let rows = rows(table, keys.collect()).await?;
     let stored = rows.into_iter().zip(&append.events).map(|(row, given)| {
-        let stored = decode(row?).ok()?;
-        (stored.id == given.id && given.difference(&stored).is_none()).then_some(stored)
+        let (stored, difference) = decode_repetition(row?, given).ok()?;
+        (stored.id == given.id && difference.is_none()).then_some(stored)
     });
     Ok(stored.collect())
 }

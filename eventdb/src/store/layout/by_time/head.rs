@@ -123,6 +123,29 @@ impl Table {
         Ok(item.as_ref().and_then(Head::read).map(|head| head.revision))
     }
 
+    /// Lets a subject end at least at this event. `false` if somebody else changes its head at the same
+    /// time.
+    pub(crate) async fn advance_head(&self, last: &Event) -> Result<bool, Error> {
+        let revision = last.revision.unwrap_or_default();
+        let new = item(last);
+        let stored = match self.stored_head(&last.subject).await? {
+            Some(head) => head,
+            None => match self.put_if_absent(new.clone(), attribute::SUBJECT).await? {
+                None => return Ok(true),
+                Some(there) => self.readable(&last.subject, &there)?,
+            },
+        };
+        if stored.revision >= revision {
+            return Ok(true);
+        }
+        let mut values = new;
+        let key = key(&last.subject);
+        values.retain(|name, _| !key.contains_key(name));
+        let expected = SdkItem::from([(attribute::REVISION.to_owned(), number(stored.revision))]);
+        Ok(self.update_if(key, expected, values, &[]).await?
+            || self.stored_head(&last.subject).await?.is_some_and(|head| head.revision == revision))
+    }
+
     fn readable(&self, subject: &str, item: &SdkItem) -> Result<Head, Error> {
         Head::read(item).ok_or_else(|| {
             self.refused(

@@ -1,6 +1,10 @@
 //! Copying a whole store into another table, of the same or of the other layout.
 
-use std::collections::{BTreeSet, HashMap};
+pub(crate) mod import;
+pub(crate) mod numbering;
+mod target;
+
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -11,7 +15,10 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use crate::codec::{item, validation};
 use crate::event::Event;
 use crate::schema::{self, attribute};
+use crate::store::copy::numbering::Numbering;
+use crate::store::copy::target::Target;
 use crate::store::error::Error;
+use crate::store::items::{self, ItemKind};
 use crate::store::layout::{EventKey, SdkItem};
 use crate::store::read::decode;
 use crate::store::read::fetch_events::FetchEvents;
@@ -21,9 +28,6 @@ use crate::store::{EventDb, command};
 
 /// Subjects that are copied at the same time.
 const CONCURRENT_SUBJECTS: usize = 16;
-
-/// Rows of one subject that are written at the same time.
-const CONCURRENT_PUTS: usize = 4;
 
 /// Most misfits that a report lists.
 const LISTED_MISFITS: usize = 1_000;
@@ -69,7 +73,7 @@ impl EventDb {
     pub fn copy_to(&self, other: &Self) -> CopyEvents {
         CopyEvents {
             source: self.table().clone(),
-            target: other.table().clone(),
+            target: Target(other.table().clone()),
             is_dry_run: false,
         }
     }
@@ -80,7 +84,7 @@ impl EventDb {
 #[must_use = "a request does nothing until it is awaited"]
 pub struct CopyEvents {
     source: Table,
-    target: Table,
+    target: Target,
     is_dry_run: bool,
 }
 
@@ -168,11 +172,9 @@ impl CopyEvents {
         if this.is_dry_run || !checked.misfits.is_empty() {
             return Ok(checked);
         }
-        this.target.layout().check(&this.target).await?;
-        let description = this.target.describe().await?;
-        let stream = description.and_then(|table| table.stream_specification);
-        if stream.is_some_and(|stream| stream.stream_enabled) {
-            return Err(CopyError::HasStream { table: this.target.name().to_owned() });
+        this.target.check().await?;
+        if this.target.has_stream().await? {
+            return Err(CopyError::HasStream { table: this.target.0.name().to_owned() });
         }
         this.pass(true).await
     }
@@ -187,18 +189,32 @@ impl CopyEvents {
             let mut subjects = BTreeSet::new();
             let mut guards = Vec::new();
             for item in page.items {
-                match kind(&item) {
-                    Kind::Event(subject) => {
+                let subject = item.get(attribute::SUBJECT).and_then(|key| key.as_s().ok());
+                let subject = subject.cloned().unwrap_or_default();
+                let problem = match items::kind(&item) {
+                    ItemKind::Event if items::is_like_own_item(&subject) => {
+                        "is an event whose subject begins as the store's own items do"
+                    }
+                    // Rows that aren't events are found when their subject is read.
+                    ItemKind::Event | ItemKind::Foreign => {
                         // A page may begin in the middle of a subject.
                         if last_subject.as_ref() != Some(&subject) {
                             subjects.insert(subject.clone());
                         }
                         last_subject = Some(subject);
+                        continue;
                     }
-                    Kind::Guard(partition) => guards.push((partition, item)),
-                    Kind::Misfit(misfit) => report.add_misfit(misfit),
-                    Kind::LeftOut => {}
-                }
+                    ItemKind::Guard => {
+                        guards.push((subject, item));
+                        continue;
+                    }
+                    ItemKind::Head | ItemKind::Snapshot => continue,
+                    ItemKind::Reserved => {
+                        "is an item of the store that this version doesn't know; use a later one"
+                    }
+                };
+                let problem = problem.to_owned();
+                report.add_misfit(Misfit { subject, revision: None, problem });
             }
             let parts: Vec<CopyReport> = stream::iter(subjects)
                 .map(|subject| {
@@ -232,7 +248,7 @@ impl CopyEvents {
         let mut numbering = Numbering::default();
         let mut chunk = Vec::new();
         let mut last = None;
-        let rules = self.target.layout().rules();
+        let rules = self.target.0.layout().rules();
         let misfit = |revision, problem| Misfit { subject: subject.clone(), revision, problem };
         let mut rows = FetchEvents::of_subject(self.source.clone(), subject.clone()).rows();
         while let Some(row) = rows.try_next().await? {
@@ -255,7 +271,7 @@ impl CopyEvents {
             if writes {
                 chunk.push(event.clone());
                 if chunk.len() == KEYS_PER_REQUEST {
-                    report.written += self.write(&subject, &chunk).await?;
+                    report.written += self.target.write(&subject, &chunk).await?;
                     chunk.clear();
                 }
             }
@@ -270,94 +286,10 @@ impl CopyEvents {
             report.add_misfit(misfit(Some(end), problem));
         }
         if let (true, Some(last)) = (writes, last) {
-            report.written += self.write(&subject, &chunk).await?;
-            report.written += self.finish(&last).await?;
+            report.written += self.target.write(&subject, &chunk).await?;
+            report.written += self.target.finish(&last).await?;
         }
         Ok(report)
-    }
-
-    /// Writes those of the events that aren't there yet, and returns how many.
-    async fn write(self: &Arc<Self>, subject: &str, events: &[Event]) -> Result<u64, CopyError> {
-        if events.is_empty() {
-            return Ok(0);
-        }
-        let layout = self.target.layout();
-        let keys: BTreeSet<EventKey> =
-            events.iter().map(|event| layout.key_of_event(event)).collect();
-        let there = self.target.rows(&keys, true).await?;
-        let mut missing = Vec::new();
-        for event in events {
-            match there.get(&layout.key_of_event(event)) {
-                Some(row) => self.compare(subject, event, row.clone())?,
-                None => missing.push(event.clone()),
-            }
-        }
-        let written: Vec<u64> = stream::iter(missing)
-            .map(|event| {
-                let this = Arc::clone(self);
-                async move { this.put(&event).await }
-            })
-            .buffer_unordered(CONCURRENT_PUTS)
-            .try_collect()
-            .await?;
-        Ok(written.into_iter().sum())
-    }
-
-    async fn put(&self, event: &Event) -> Result<u64, CopyError> {
-        let layout = self.target.layout();
-        let existing = self.target.put_if_absent(layout.encode(event), attribute::SUBJECT).await?;
-        if let Some(row) = existing {
-            // It was put by a request without an answer, or by somebody else.
-            self.compare(&event.subject, event, row)?;
-        }
-        Ok(1)
-    }
-
-    fn compare(&self, subject: &str, event: &Event, row: SdkItem) -> Result<(), CopyError> {
-        let revision = event.revision.unwrap_or_default();
-        let problem = match decode(row) {
-            Ok(stored) if stored == *event => return Ok(()),
-            Ok(stored) => format!(
-                "the event `{}` of revision {} is in the place of the event `{}` of revision {revision}",
-                stored.id,
-                stored.revision.unwrap_or_default(),
-                event.id
-            ),
-            Err(invalid) => invalid.to_string(),
-        };
-        Err(self.differs(subject, problem))
-    }
-
-    fn differs(&self, subject: &str, problem: String) -> CopyError {
-        let table = self.target.name().to_owned();
-        CopyError::Differs { table, subject: subject.to_owned(), problem }
-    }
-
-    /// Writes where a subject ends, if the layout keeps that, and checks that it ends there.
-    async fn finish(&self, last: &Event) -> Result<u64, CopyError> {
-        let layout = self.target.layout();
-        let written = match layout.end_item(last) {
-            Some(end) => self.put_same(&last.subject, end).await?,
-            None => 0,
-        };
-        let end = layout.end_of_copy(&self.target, &last.subject).await?;
-        match Some(end) == last.revision {
-            true => Ok(written),
-            false => Err(self.differs(&last.subject, format!("it goes to revision {end}"))),
-        }
-    }
-
-    /// Puts an item that nobody changes, and returns 0 if it is there already.
-    async fn put_same(&self, subject: &str, item: SdkItem) -> Result<u64, CopyError> {
-        let key = self.target.layout().key_of(item.clone());
-        match self.target.get(key).await? {
-            Some(there) if there == item => Ok(0),
-            Some(there) => Err(self.differs(subject, format!("the item {there:?}"))),
-            None => {
-                self.target.put_if_absent(item, attribute::SUBJECT).await?;
-                Ok(1)
-            }
-        }
     }
 
     async fn guards(
@@ -375,7 +307,7 @@ impl CopyEvents {
             .collect();
         let keys: BTreeSet<EventKey> =
             guards.iter().filter_map(|(.., keys)| keys.clone()).flatten().collect();
-        let rows = self.source_rows(keys).await?;
+        let rows = self.source.all_rows(keys, true).await?;
         for (guard, partition, keys) in guards {
             report.guards += 1;
             let event = |key: &EventKey| decode(rows.get(key)?.clone()).ok();
@@ -391,7 +323,7 @@ impl CopyEvents {
             };
             if writes {
                 let item = self.target_guard(&partition, &guard, &events);
-                report.written += self.put_same(&partition, item).await?;
+                report.written += self.target.put_same(&partition, item).await?;
             }
         }
         Ok(report)
@@ -408,27 +340,11 @@ impl CopyEvents {
 
     /// The same guard in the other table.
     fn target_guard(&self, partition: &str, guard: &SdkItem, events: &[Event]) -> SdkItem {
-        let layout = self.target.layout();
+        let layout = self.target.0.layout();
         match events {
             [event] if !guard.contains_key(attribute::EVENTS) => layout.guard(event),
             events => command::guard(layout, partition.to_owned(), events),
         }
-    }
-
-    async fn source_rows(
-        &self,
-        mut keys: BTreeSet<EventKey>,
-    ) -> Result<HashMap<EventKey, SdkItem>, CopyError> {
-        let mut rows = HashMap::new();
-        while !keys.is_empty() {
-            let rest = match keys.iter().nth(KEYS_PER_REQUEST).cloned() {
-                Some(first) => keys.split_off(&first),
-                None => BTreeSet::new(),
-            };
-            rows.extend(self.source.rows(&keys, true).await?);
-            keys = rest;
-        }
-        Ok(rows)
     }
 }
 
@@ -463,12 +379,13 @@ impl IntoFuture for CopyEvents {
     }
 }
 
-/// What tells events, guards and other items apart, of the whole table.
+/// What tells events, guards and other items apart, and what guards hold, of the whole table.
 const KEYS: Scan = Scan {
     segment: Segment::WHOLE_TABLE,
     consistent: true,
     attributes: Some(&[
         attribute::SUBJECT,
+        attribute::TIME_TYPE,
         attribute::PK_ALL,
         attribute::EVENT_SUBJECT,
         attribute::EVENT_TIME_TYPE,
@@ -477,69 +394,3 @@ const KEYS: Scan = Scan {
         attribute::REVISION,
     ]),
 };
-
-/// What an item of the source is.
-enum Kind {
-    /// With its subject.
-    Event(String),
-    /// With its partition key.
-    Guard(String),
-    /// The end of a subject, or a snapshot.
-    LeftOut,
-    Misfit(Misfit),
-}
-
-fn kind(item: &SdkItem) -> Kind {
-    let subject = item.get(attribute::SUBJECT).and_then(|subject| subject.as_s().ok());
-    let subject = subject.cloned().unwrap_or_default();
-    let begins_with = |prefixes: &[&str]| prefixes.iter().any(|of| subject.starts_with(of));
-    let is_event = item.contains_key(attribute::PK_ALL);
-    let guards = [schema::ID_GUARD_PREFIX, schema::COMMAND_PREFIX];
-    if begins_with(&[schema::HEAD_PREFIX, schema::SNAPSHOT_PREFIX]) || begins_with(&guards) {
-        if is_event {
-            let problem = "is an event whose subject begins as the store's own items do".to_owned();
-            return Kind::Misfit(Misfit { subject, revision: None, problem });
-        }
-        return match begins_with(&guards) {
-            true => Kind::Guard(subject),
-            false => Kind::LeftOut,
-        };
-    }
-    Kind::Event(subject)
-}
-
-/// Which revisions the rows of a subject have, or count as.
-#[derive(Default)]
-struct Numbering {
-    last: u64,
-    has_stated: bool,
-}
-
-impl Numbering {
-    /// The revision of the next event, and what is wrong with it.
-    fn next(&mut self, stated: Option<u64>) -> (u64, Option<String>) {
-        let expected = self.last.saturating_add(1);
-        let (revision, problem) = match stated {
-            None if self.has_stated => {
-                let problem = "an event without a revision stands behind events that have one, so \
-                               it counts as none";
-                (self.last, Some(problem.to_owned()))
-            }
-            None => (expected, None),
-            Some(revision) if revision == expected => (revision, None),
-            Some(revision) => {
-                let problem = format!("the event before it has revision {}", self.last);
-                (revision, Some(format!("{problem}; it must be {}", revision.saturating_sub(1))))
-            }
-        };
-        self.has_stated |= stated.is_some();
-        self.last = revision;
-        (revision, problem)
-    }
-
-    /// A row that can't be read.
-    fn pass(&mut self, stated: Option<u64>) {
-        self.last = stated.unwrap_or(self.last.saturating_add(1));
-        self.has_stated |= stated.is_some();
-    }
-}
