@@ -29,6 +29,11 @@ describe("the event store's stack", () => {
       ['ReadPolicyArn', 'AWS::IAM::ManagedPolicy', 'Read'],
       ['FollowPolicyArn', 'AWS::IAM::ManagedPolicy', 'Follow'],
       ['RedrivePolicyArn', 'AWS::IAM::ManagedPolicy', 'Redrive'],
+      ['ExportPolicyArn', 'AWS::IAM::ManagedPolicy', 'Export'],
+      ['ImportPolicyArn', 'AWS::IAM::ManagedPolicy', 'Import'],
+      ['DoctorPolicyArn', 'AWS::IAM::ManagedPolicy', 'Doctor'],
+      ['RepairPolicyArn', 'AWS::IAM::ManagedPolicy', 'Repair'],
+      ['ErasePolicyArn', 'AWS::IAM::ManagedPolicy', 'Erase'],
     ] as const) {
       template.hasOutput(output, { Value: { Ref: only(template, type, idPart).id } });
     }
@@ -42,6 +47,11 @@ describe("the event store's stack", () => {
     ['Read', ['dynamodb:Query', 'kms:Decrypt']],
     ['Follow', ['dynamodb:Query', 'dynamodb:BatchGetItem', 'kms:Decrypt']],
     ['Redrive', ['s3:GetObject', 'lambda:InvokeFunction']],
+    ['Export', ['dynamodb:Scan', 'kms:Decrypt']],
+    ['Import', ['dynamodb:PutItem', 'kms:Decrypt']],
+    ['Doctor', ['dynamodb:DescribeContinuousBackups', 'kms:Decrypt']],
+    ['Repair', ['dynamodb:UpdateItem', 'dynamodb:DeleteItem', 'kms:Decrypt']],
+    ['Erase', ['dynamodb:UpdateItem', 'dynamodb:DeleteItem', 'kms:Decrypt']],
   ])('has a managed policy %s', (name, needed) => {
     const { template } = variant('ProductionEncrypted');
 

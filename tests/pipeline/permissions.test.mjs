@@ -341,9 +341,7 @@ async function assumeRoleWith(statements) {
       PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: statements }),
     }),
   );
-  await iam.send(
-    new AttachRolePolicyCommand({ RoleName: role?.RoleName, PolicyArn: policy?.Arn }),
-  );
+  await iam.send(new AttachRolePolicyCommand({ RoleName: role?.RoleName, PolicyArn: policy?.Arn }));
   const { Credentials: given } = await client(STSClient).send(
     new AssumeRoleCommand({ RoleArn: role?.Arn, RoleSessionName: 'test' }),
   );

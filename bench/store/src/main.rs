@@ -8,6 +8,7 @@
 //! - `npm run bench:growth` grows a store and writes `docs/growth.md` and its plot;
 //!   `npm run bench:streaming` streams a million events, and writes `docs/streaming.md`.
 //! - `npm run bench:feed` follows a feed of a million entries.
+//! - `npm run bench:moving` imports and exports a million events.
 
 mod comparison;
 mod contention;
@@ -16,6 +17,7 @@ mod costs;
 mod engine;
 mod feed;
 mod growth;
+mod moving;
 
 fn main() {
     match std::env::args().nth(1).as_deref() {
@@ -25,10 +27,12 @@ fn main() {
         Some("contention") => contention::run(),
         Some("costs") => costs::run(),
         Some("feed") => feed::run(),
+        Some("moving") => moving::run(),
         None => comparison::run(),
         Some(other) => {
             eprintln!(
-                "{other} is unknown: give `growth`, `streaming`, `contention`, `costs`, `feed` or nothing"
+                "{other} is unknown: give `growth`, `streaming`, `contention`, `costs`, `feed`, `moving` or \
+                 nothing"
             );
             std::process::exit(2);
         }

@@ -108,7 +108,7 @@ impl CapacityMeter {
 
     /// A meter at zero. Those who use it together consume at most this many units per second, reads
     /// and writes added up, on average: each request is followed by a pause. Use it where much is read
-    /// or written beside services that need their share of the table.
+    /// or written next to services that need their share of the table.
     ///
     /// ```no_run
     /// # async fn example(db: eventdb::EventDb) -> Result<(), eventdb::Error> {

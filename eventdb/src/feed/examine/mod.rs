@@ -67,7 +67,7 @@ pub struct Examine {
 pub struct Examination {
     /// Rows that are events.
     pub events: u64,
-    /// Events that the original library has stored without a revision. That is no fault: they count as
+    /// Events that the original library has stored without a revision. They are fine: they count as
     /// the first revisions of their subjects.
     pub without_revision: u64,
     /// Events whose data was erased.
@@ -192,7 +192,7 @@ impl Problem {
                  with `eventdb verify acknowledge`"
             }
             Self::Foreign => {
-                "find out which program writes it and let it use a table of its own; then delete the row"
+                "find out which program writes it and let it use a separate table; then delete the row"
             }
             Self::Unknown => "a later version may have written it: use that version",
             Self::TooLarge { .. } => {
