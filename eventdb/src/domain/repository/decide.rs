@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::attempt::{append, command, done, pause_after, reaction_id};
 use super::error::{ExecuteError, LoadError};
-use super::execute::{append, command, done, pause_after, reaction_id};
 use super::load::Loaded;
 use super::{Repository, SnapshotWrite};
 use crate::domain::aggregate::Aggregate;

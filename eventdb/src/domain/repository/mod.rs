@@ -1,8 +1,10 @@
 //! Aggregates in the store: loading, decisions and snapshots.
 
+mod attempt;
 mod decide;
 mod error;
 mod execute;
+mod execute_with;
 mod load;
 mod snapshots;
 
@@ -15,7 +17,8 @@ use serde::de::DeserializeOwned;
 
 pub use decide::{Decided, Decision, DecisionRequest};
 pub use error::{ExecuteError, LoadError};
-pub use execute::{Execute, ExecuteWith, Executed};
+pub use execute::{Execute, Executed};
+pub use execute_with::ExecuteWith;
 pub use load::{EventsRead, Loaded};
 pub use snapshots::{SnapshotError, SnapshotWrite, Snapshots};
 
