@@ -280,9 +280,11 @@ impl Caller {
     }
 
     async fn end_of(&mut self, order: &Order) -> Ending {
-        let killed_after = (self.random.u8(0..8) == 0)
-            .then(|| Duration::from_micros(self.random.u64(0..30_000)))
-            .unwrap_or(Duration::MAX);
+        let killed_after = if self.random.u8(0..8) == 0 {
+            Duration::from_micros(self.random.u64(0..30_000))
+        } else {
+            Duration::MAX
+        };
         let answered = match timeout(killed_after, self.call(order)).await {
             Ok(answered) => answered,
             Err(_) => return Ending::Killed,
