@@ -5,12 +5,20 @@
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
 import { CreateRoleCommand, IAMClient, PutRolePolicyCommand } from '@aws-sdk/client-iam';
+import {
+  CreateBucketCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  S3Client,
+} from '@aws-sdk/client-s3';
 import {
   CreateTopicCommand,
   ListSubscriptionsByTopicCommand,
@@ -82,6 +90,76 @@ test('a store is looked into as in a file', async () => {
   }
   const subjects = await lines(['--table', 'byRevision', 'subjects', '--last-events']);
   assert.equal(subjects[0]?.['lastType'], 'book.returned');
+});
+
+test('a store moves through a bucket into the other layout, where it is examined and erased', async () => {
+  const s3 = new S3Client({
+    endpoint: ministack.endpoint,
+    region: REGION,
+    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+    forcePathStyle: true,
+  });
+  await s3.send(new CreateBucketCommand({ Bucket: 'exports' }));
+  // Random text, so that it has more than one part when it is compressed.
+  const events = Array.from({ length: 120 }, (_, index) =>
+    JSON.stringify({
+      specversion: '1.0',
+      id: `large-${index}`,
+      source: SOURCE,
+      type: 'book.scanned',
+      subject: `large:${index}`,
+      time: '2025-01-28T14:30:00.000Z',
+      sequence: '00000000000000000001',
+      data: { scan: randomBytes(100_000).toString('base64') },
+    }),
+  );
+  const file = join(mkdtempSync(join(tmpdir(), 'eventdb-moving-')), 'large.jsonl');
+  writeFileSync(file, `${events.join('\n')}\n`);
+  const refused = await run(['--table', 'byTime', 'import', file, '--yes']);
+  assert.equal(refused.status, 2, refused.told);
+  assert.match(refused.told, /has a stream/);
+  assert.match(refused.told, /--publish/);
+  const byTime = ['--table', 'byTime', '--feed', 'byTimeFeed'];
+  const imported = await lines([...byTime, 'import', file, '--publish', '--yes']);
+  assert.deepEqual([imported[0]?.['written'], imported[0]?.['misfits']], [120, 0]);
+  rmSync(dirname(file), { recursive: true });
+
+  const place = 's3://exports/large.jsonl.gz';
+  const choice = ['--subject-prefix', 'large:', '--to', place];
+  const exported = await lines([...byTime, 'export', ...choice]);
+  assert.deepEqual([exported[0]?.['events'], exported[0]?.['to']], [120, place]);
+  const { Contents: objects = [] } = await s3.send(new ListObjectsV2Command({ Bucket: 'exports' }));
+  assert.deepEqual(
+    objects.map(({ Key }) => Key),
+    ['large.jsonl.gz'],
+  );
+  const { ETag: tag = '' } = await s3.send(
+    new HeadObjectCommand({ Bucket: 'exports', Key: 'large.jsonl.gz' }),
+  );
+  assert.match(tag, /-\d+"?$/, 'it was written in parts');
+
+  const byRevision = ['--table', 'byRevision', '--feed', 'byRevisionFeed'];
+  const moved = await lines([...byRevision, 'import', place, '--publish', '--yes']);
+  assert.equal(moved[0]?.['written'], 120);
+  const again = await lines([...byRevision, 'import', place, '--publish', '--yes']);
+  assert.deepEqual([again[0]?.['written'], again[0]?.['present']], [0, 120]);
+  for (const store of [byTime, byRevision]) {
+    const erased = await lines([...store, 'erase', 'large:7', '1', '--yes']);
+    assert.equal(erased[0]?.['id'], 'large-7');
+    const history = await lines([...store, 'cat', 'large:7']);
+    assert.deepEqual(history[0]?.['event'].data, {});
+    // What an emulator's table has of settings isn't what is tested here.
+    const examined = await lines([...store, 'doctor', '--without-settings']);
+    assert.equal(examined[0]?.['erased'], 1);
+    const settings = await lines([...store, 'doctor'], 1);
+    assert.deepEqual(settings.flatMap(({ name }) => name ?? []).sort(), [
+      'noPointInTimeRecovery',
+      'notProtected',
+    ]);
+  }
+  const nothing = await run([...byTime, 'import', 's3://exports/none', '--yes']);
+  assert.equal(nothing.status, 2);
+  assert.match(nothing.told, /there is no `s3:\/\/exports\/none`/);
 });
 
 test('what is wrong is said with the table, and with what to do', async () => {

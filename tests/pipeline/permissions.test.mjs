@@ -46,7 +46,7 @@ const IS_BY_TIME = TABLE_LAYOUT === 'byTime';
 const SOURCE = 'https://library.example.com';
 /** @type {Credentials} */
 const ROOT = { accessKeyId: 'test', secretAccessKey: 'test' };
-const POLICIES = ['Export', 'Import', 'Doctor', 'Repair', 'Erase'];
+const POLICIES = ['Verify', 'Export', 'Import', 'Doctor', 'Repair', 'Erase'];
 
 const directory = mkdtempSync(join(tmpdir(), 'eventdb-permissions-'));
 let certificate = '';
@@ -93,6 +93,9 @@ async function prepare() {
   await append('book:guarded', ['--id', 'event-with-a-guard']);
   // As the original library stores it.
   if (IS_BY_TIME) {
+    await append('book:behind');
+    await append('book:behind');
+    await putOldHead('book:behind');
     await put({
       subject: { S: 'book:legacy' },
       time_type: { S: '1738074600000_book.borrowed' },
@@ -118,6 +121,10 @@ async function prepare() {
  * @type {Record<string, (credentials: Credentials) => Promise<Ran[]>>}
  */
 const COMMANDS = {
+  Verify: async (credentials) => [
+    await run(['verify', '--second-look-after', '1ms'], credentials),
+    await run(['verify', '--since', '24h', '--second-look-after', '1ms'], credentials),
+  ],
   Export: async (credentials) => [await run(['export'], credentials)],
   Import: async (credentials) => {
     const subject = newSubject();
@@ -134,10 +141,7 @@ const COMMANDS = {
       await append(subject);
       await append(subject);
       if (IS_BY_TIME) {
-        const head = keyOf(`$head/${subject}`, { S: '$head' });
-        await (moves
-          ? put({ ...head, revision: { N: '1' }, last_time: { N: '1' }, last_id: { S: 'x' } })
-          : remove(head));
+        await (moves ? putOldHead(subject) : remove(keyOf(`$head/${subject}`, { S: '$head' })));
       }
       await putSnapshot(subject, 9);
     }
@@ -284,6 +288,16 @@ function putSnapshot(subject, revision) {
         state_revision: { N: String(revision) },
       };
   return put(snapshot);
+}
+
+/**
+ * Lets a subject have more events than its head knows, as an interrupted import leaves it.
+ *
+ * @param {string} subject
+ */
+function putOldHead(subject) {
+  const values = { revision: { N: '1' }, last_time: { N: '1' }, last_id: { S: 'x' } };
+  return put({ ...keyOf(`$head/${subject}`, { S: '$head' }), ...values });
 }
 
 /** @param {Item} item */

@@ -6,6 +6,7 @@ import { KEY_ACTIONS_FOR_READING, KEY_ACTIONS_FOR_WRITING } from './encryption-k
 import { indexArnsOf } from './existing-table';
 import { grantToIdentity, keyPermission, type Permission } from './grants';
 import type { GrantedTable } from './table-grants';
+import { TableLayout } from './table-layout';
 
 /** What verifying compares. */
 export interface VerifiedTables {
@@ -29,9 +30,11 @@ export function verifyPermissions(
   return [
     {
       actions: [
-        'dynamodb:BatchGetItem',
+        // The heads of subjects.
+        ...(events.schema.layout === TableLayout.BY_TIME
+          ? ['dynamodb:BatchGetItem', 'dynamodb:GetItem']
+          : []),
         'dynamodb:DescribeTable',
-        'dynamodb:GetItem',
         'dynamodb:Query',
         'dynamodb:Scan',
       ],
@@ -66,6 +69,8 @@ export function grantRepublishOf(
   return grantToIdentity('grantRepublish', scope, grantee, [
     ...verifyPermissions(scope, tables, KEY_ACTIONS_FOR_WRITING),
     { actions: ['dynamodb:PutItem'], resources: [feed.tableArn] },
+    // The rows that are passed to the publisher.
+    { actions: ['dynamodb:GetItem'], resources: [tables.events.table.tableArn] },
   ]);
 }
 
