@@ -231,7 +231,7 @@ fn open_file(to: &str, new: Position) -> Result<(Place, Position), Failure> {
         })?;
         return Ok((Place::File(path, file), new));
     };
-    let position = continued(&kept, new, to)?;
+    let position = continued(&kept, &new, to)?;
     let open = || {
         let mut file = OpenOptions::new().write(true).open(&path)?;
         // What was written after the last checkpoint is exported again.
@@ -251,14 +251,14 @@ async fn open_object(object: Object, new: Position) -> Result<(Place, Position),
         None => None,
     };
     let position = match kept {
-        Some(kept) => continued(&kept.into_bytes(), new, &object.to_string())?,
+        Some(kept) => continued(&kept.into_bytes(), &new, &object.to_string())?,
         None => new,
     };
     Ok((Place::S3(object), position))
 }
 
 /// The kept position, if it belongs to the same export.
-fn continued(kept: &[u8], new: Position, to: &str) -> Result<Position, Failure> {
+fn continued(kept: &[u8], new: &Position, to: &str) -> Result<Position, Failure> {
     let advice = format!("To begin anew, remove `{to}{SUFFIX}` and `{to}`.");
     let position: Position = serde_json::from_slice(kept).map_err(|error| {
         Failure::of(format!("`{to}{SUFFIX}` isn't the position of an export"), &error)
