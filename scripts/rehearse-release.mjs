@@ -4,8 +4,8 @@
  * clients would take the packages. With `--tag v1.2.3`, as the release itself calls it, the tag and
  * the changelog must name the version, too.
  *
- * That the packages work is tested elsewhere: the crate by test-front-door.mjs, the npm package by
- * test-package.mjs.
+ * That the packages work is tested elsewhere: the library by test-front-door.mjs, the tool by
+ * test-tool-install.mjs, the npm package by test-package.mjs.
  */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -53,12 +53,13 @@ if (faults.length > 0) {
 // A CI machine packs what is committed; elsewhere work may be under way.
 const dirty = process.env['CI'] ? [] : ['--allow-dirty'];
 dryRun('cargo', [
-  ...['publish', '--dry-run', '--package', 'eventdb', '--locked', '--no-verify'],
+  ...['publish', '--dry-run', '--package', 'eventdb', '--package', 'eventdb-cli'],
+  ...['--locked', '--no-verify'],
   ...['--target-dir', join('target', 'release-rehearsal'), ...dirty],
 ]);
 // Its scripts would demand the function, built for both machines.
 dryRun('npm', ['publish', '--dry-run', '--ignore-scripts', '--workspace', 'infra']);
-console.log(`\n${version} of both packages could be published`);
+console.log(`\n${version} of the crates and the npm package could be published`);
 
 /**
  * @param {string} program

@@ -120,6 +120,10 @@ const rust = [
     name: 'README: its first example in a new project, with the packed crate',
     run: ({ command }) => command(process.execPath, [join(SCRIPTS, 'test-front-door.mjs')]),
   },
+  {
+    name: "The operators' tool, installed from the packed crate",
+    run: ({ command }) => command(process.execPath, [join(SCRIPTS, 'test-tool-install.mjs')]),
+  },
   { name: 'docs: the table of costs', run: costTable },
   { name: 'docs: costs compared with other designs', run: comparedCosts },
 ];

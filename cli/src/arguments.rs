@@ -31,44 +31,48 @@ pub struct Arguments {
     pub verb: Verb,
 }
 
-/// What to do.
+/// What to do. A verb has a short help here. What its arguments say of themselves is its long help; a
+/// comment here would replace that.
 #[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "see above")]
 pub enum Verb {
-    /// Show the history of a subject
+    #[command(about = "Show the history of a subject")]
     Cat(cat::Arguments),
-    /// Show one event, found by its id, with its row and its message
+    #[command(about = "Show one event, found by its id, with its row and its message")]
     Show(show::Arguments),
-    /// List the subjects, with their last events if asked for
+    #[command(about = "List the subjects, with their last events if asked for")]
     Subjects(subjects::Arguments),
-    /// Count the events of each type, and say how often they happen
+    #[command(about = "Count the events of each type, and say how often they happen")]
     Types(types::Arguments),
-    /// Show the last events, and those that are published from now on
+    #[command(about = "Show the last events, and those that are published from now on")]
     Tail(tail::Arguments),
-    /// Show what caused an event and what it caused, as a tree
+    #[command(about = "Show what caused an event and what it caused, as a tree")]
     Trace(trace::Arguments),
-    /// Append an event, for repairs and drills
+    #[command(about = "Append an event, for repairs and drills")]
     Append(append::Arguments),
-    /// Read the feed: which events were published, in an order that can be followed
+    #[command(
+        about = "Read the feed: which events were published, in an order that can be followed"
+    )]
     Feed(feed::Arguments),
-    /// Find stored events that were not published
+    #[command(about = "Find stored events that were not published")]
     Verify(verify::Arguments),
-    /// Publish events that `verify` has found
+    #[command(about = "Publish events that `verify` has found")]
     Republish(republish::Arguments),
-    /// Publish the records in the failure bucket
+    #[command(about = "Publish the records in the failure bucket")]
     Redrive(redrive::Arguments),
-    /// Write all events, or some, as lines of CloudEvents JSON
+    #[command(about = "Write all events, or some, as lines of CloudEvents JSON")]
     Export(export::Arguments),
-    /// Read events from lines of CloudEvents JSON into a table
+    #[command(about = "Read events from lines of CloudEvents JSON into a table")]
     Import(import::Arguments),
-    /// Examine a table that was inherited, restored or written by other programs
+    #[command(about = "Examine a table that was inherited, restored or written by other programs")]
     Doctor(doctor::Arguments),
-    /// Overwrite the data of single events in place
+    #[command(about = "Overwrite the data of single events in place")]
     Erase(erase::Arguments),
-    /// Create a table of events, and a feed, on an endpoint or in a file
+    #[command(about = "Create a table of events, and a feed, on an endpoint or in a file")]
     CreateTable(create_table::Arguments),
-    /// Print the completions for a shell
+    #[command(about = "Print the completions for a shell")]
     Completions(completions::Arguments),
-    /// Print the manual page of the tool or of a command
+    #[command(about = "Print the manual page of the tool or of a command")]
     Man(man::Arguments),
 }
 

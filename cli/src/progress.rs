@@ -2,12 +2,13 @@
 //!
 //! Nothing is drawn if stderr isn't a terminal.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use eventdb::CapacityMeter;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// How often the line changes while nothing is added to it.
 const DRAWN_EVERY: Duration = Duration::from_millis(200);
@@ -25,15 +26,17 @@ impl Progress {
         let (bar, template) = match total {
             Some(total) => (
                 ProgressBar::new(total),
-                "{spinner} {human_pos} of {human_len} {msg} ({percent} %), {per_sec:.0}, {eta} left",
+                "{spinner} {human_pos} of {human_len} {msg} ({percent} %), {rate}, {eta} left",
             ),
-            None => {
-                (ProgressBar::new_spinner(), "{spinner} {human_pos} {msg}, {per_sec:.0}, {elapsed}")
-            }
+            None => (ProgressBar::new_spinner(), "{spinner} {human_pos} {msg}, {rate}, {elapsed}"),
         };
         let bar = LINES.add(bar);
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            // Nothing can be done about a terminal that can't be written.
+            let rate = |state: &ProgressState, line: &mut dyn fmt::Write| {
+                let _ = write!(line, "{:.0}/s", state.per_sec());
+            };
+            bar.set_style(style.with_key("rate", rate));
         }
         bar.set_message(things.to_owned());
         if !bar.is_hidden() {
@@ -61,7 +64,7 @@ pub async fn of_read_units<Done>(
     estimate: Option<u64>,
     work: impl Future<Output = Done>,
 ) -> Done {
-    let progress = Progress::new("read units, about", estimate);
+    let progress = Progress::new("read units", estimate);
     let before = meter.total().read_units;
     let mut interval = tokio::time::interval(DRAWN_EVERY);
     tokio::pin!(work);
@@ -69,7 +72,11 @@ pub async fn of_read_units<Done>(
         tokio::select! {
             done = &mut work => return done,
             _ = interval.tick() => {
-                progress.0.set_position(whole(meter.total().read_units - before));
+                let consumed = whole(meter.total().read_units - before);
+                if estimate.is_some_and(|estimate| consumed > estimate) {
+                    progress.0.set_length(consumed);
+                }
+                progress.0.set_position(consumed);
             }
         }
     }

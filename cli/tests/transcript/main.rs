@@ -267,6 +267,10 @@ fn every_command_has_help() {
         let ran = store.run(&[verb, "--help"]);
         assert_eq!(ran.status, 0, "{verb}");
         assert!(ran.stdout.contains("Usage: eventdb"), "{}", ran.stdout);
+        // The short help is one line, and the long one says what the command needs.
+        let needs = ["Policy:", "needs no store", "deploy the CDK construct"];
+        let help = ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(needs.iter().any(|needs| help.contains(needs)), "{help}");
     }
     assert_eq!(store.run(&["unknown"]).status, 2);
 }

@@ -1,5 +1,7 @@
 //! Every line of JSON that a test sees is one that `output.schema.json` describes.
 
+use std::fs;
+use std::path::Path;
 use std::sync::LazyLock;
 
 use jsonschema::Validator;
@@ -62,4 +64,28 @@ fn a_line_that_the_schema_does_not_describe_is_noticed() {
     assert_eq!(faults(&json!({ "kind": "adopted", "unknown": -1, "unpublished": 0 })), 1);
     assert_eq!(faults(&json!({ "kind": "adopted", "unknown": 1 })), 1);
     assert_eq!(faults(&json!({ "kind": "adopted", "unknown": 1, "unpublished": 0, "more": 1 })), 1);
+}
+
+/// The text of all source files below a directory.
+fn source(directory: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        match path.is_dir() {
+            true => text.push_str(&source(&path)),
+            false => text.push_str(&fs::read_to_string(&path).expect("UTF-8")),
+        }
+    }
+    text
+}
+
+#[test]
+fn the_schema_lists_exactly_the_kinds_that_the_tool_prints() {
+    let source = source(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    for printed in source.split(r#""kind": ""#).skip(1).filter_map(|rest| rest.split('"').next()) {
+        assert!(kinds().contains(&printed), "output.schema.json doesn't list the kind `{printed}`");
+    }
+    for kind in kinds() {
+        assert!(source.contains(&format!("\"{kind}\"")), "nothing prints the kind `{kind}`");
+    }
 }

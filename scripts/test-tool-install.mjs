@@ -1,0 +1,85 @@
+// @ts-check
+/**
+ * Installs the operators' tool as its users do: packs both crates as they would be published, and runs
+ * `cargo install` on the packed tool, which takes the packed library. Then it runs what was installed.
+ *
+ * It compiles without optimisation, in the versions and the profile of the workspace and into its target
+ * directory, so that most of it is there already.
+ */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { appendFileSync, copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { REPOSITORY } from './python-environment.mjs';
+
+const directory = mkdtempSync(join(tmpdir(), 'eventdb-tool-install-'));
+const workspace = readFileSync(join(REPOSITORY, 'Cargo.toml'), 'utf8');
+const version = /^version = "(.*)"$/m.exec(workspace)?.[1];
+
+try {
+  const packed = join(directory, 'packed');
+  // A CI machine packs what is committed; elsewhere work may be under way.
+  const dirty = process.env['CI'] ? [] : ['--allow-dirty'];
+  run('cargo', [
+    ...['package', '--package', 'eventdb', '--package', 'eventdb-cli'],
+    ...['--no-verify', '--locked', '--quiet', '--target-dir', packed, ...dirty],
+  ]);
+  for (const name of ['eventdb', 'eventdb-cli']) {
+    const crate = join(packed, 'package', `${name}-${version}.crate`);
+    run('tar', ['-xzf', crate, '-C', directory]);
+  }
+  const library = join(directory, `eventdb-${version}`);
+  const tool = join(directory, `eventdb-cli-${version}`);
+  // Its library isn't in the registry yet, or is another one there.
+  const patched = ['--config', `patch.crates-io.eventdb.path=${JSON.stringify(library)}`];
+  shareCompiledDependencies(tool);
+  // Leaves out of the workspace's versions what the tool doesn't need.
+  run('cargo', ['update', '--workspace', '--quiet', ...patched], tool);
+
+  const installed = join(directory, 'installed');
+  run('cargo', [
+    ...['install', '--debug', '--locked', '--quiet', '--path', tool, '--root', installed],
+    ...['--target-dir', join(REPOSITORY, 'target'), ...patched],
+  ]);
+  const eventdb = join(installed, 'bin', 'eventdb');
+  assert.equal(run(eventdb, ['--version']), `eventdb ${version}\n`);
+  const file = ['--file', join(directory, 'events.db')];
+  run(eventdb, [...file, 'create-table', '--table', 'Events']);
+  const append = ['append', 'book:1', 'book.borrowed', '--source', 'https://library.example.com'];
+  run(eventdb, [...file, ...append, '--yes']);
+  assert.match(run(eventdb, [...file, 'cat', 'book:1']), /^ +1 .* book\.borrowed {2}\{\}\n$/);
+  assert.match(run(eventdb, ['man', 'cat']), /\.TH eventdb-cat 1/);
+  console.log('installed tool: 1 passed, 0 failed');
+} finally {
+  rmSync(directory, { recursive: true });
+}
+
+/**
+ * The workspace's versions and profile: what was compiled with them isn't compiled again.
+ *
+ * @param {string} crate
+ */
+function shareCompiledDependencies(crate) {
+  copyFileSync(join(REPOSITORY, 'Cargo.lock'), join(crate, 'Cargo.lock'));
+  const profiles = workspace.match(/^\[profile\.dev(\..*)?\]\n([^[]*)/gm) ?? [];
+  appendFileSync(join(crate, 'Cargo.toml'), `\n${profiles.join('\n')}`);
+}
+
+/**
+ * @param {string} command
+ * @param {string[]} commandArguments
+ * @param {string} [workingDirectory]
+ */
+function run(command, commandArguments, workingDirectory = REPOSITORY) {
+  const environment = Object.entries(process.env).filter(([name]) => !name.startsWith('EVENTDB_'));
+  const { error, status, stdout, stderr } = spawnSync(command, commandArguments, {
+    cwd: workingDirectory,
+    encoding: 'utf8',
+    env: Object.fromEntries(environment),
+  });
+  const reason = error?.message ?? `status ${status}`;
+  const line = `${command} ${commandArguments.join(' ')}`;
+  assert.equal(status, 0, `\`${line}\` failed (${reason}):\n${stdout}\n${stderr}`);
+  return stdout;
+}
