@@ -92,8 +92,9 @@ fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
 fn advice(causes: &[String]) -> Option<String> {
     let says = |text: &str| causes.iter().any(|cause| cause.contains(text));
     let advice = if says("ResourceNotFoundException") || says("ValidationError: Stack with id") {
-        "There is none of that name in this account and region: check --profile and --region, then the \
-         name. `aws dynamodb list-tables` and `aws cloudformation list-stacks` show what there is."
+        "There is none of that name here: check the name, then --profile and --region, or --file. `aws \
+         dynamodb list-tables` and `aws cloudformation list-stacks` show what \
+         there is."
     } else if says("ThrottlingException")
         || says("ProvisionedThroughputExceededException")
         || says("RequestLimitExceeded")

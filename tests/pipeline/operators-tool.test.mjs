@@ -166,7 +166,7 @@ test('what is wrong is said with the table, and with what to do', async () => {
   const missing = await run(['--table', 'Missing', 'cat', 'book:1']);
   assert.deepEqual([missing.status, missing.printed], [2, '']);
   assert.match(missing.told, /the table `Missing`/);
-  assert.match(missing.told, /check --profile and --region/);
+  assert.match(missing.told, /check the name, then --profile and --region/);
   const denied = await run(['--table', 'byTime', 'cat', 'book:1'], await roleWith([]));
   assert.deepEqual([denied.status, denied.printed], [2, '']);
   assert.match(denied.told, /dynamodb:DescribeTable/);

@@ -116,21 +116,23 @@ async fn with_last_event(
 
 fn print(listed: &Listed, with_last_event: bool, output: &mut Output) -> Result<(), Ended> {
     let Listed { subject, last } = listed;
-    let mut line = json!({ "kind": "subject", "subject": subject });
-    let mut text = visible(subject);
-    if let Some(event) = last {
-        line["revision"] = json!(event.revision);
-        line["lastTime"] = json!(shown(event.time));
-        line["lastType"] = json!(event.ty);
-        text = format!(
-            "{:>6}  {}  {text}  {}",
-            revision(event.revision),
-            shown(event.time),
-            visible(&event.ty)
-        );
-    } else if with_last_event {
-        // It was removed meanwhile, or can't be read.
-        text = format!("{:>6}  {:24}  {text}", "?", "?");
-    }
+    let name = visible(subject);
+    let Some(event) = last else {
+        let text = match with_last_event {
+            // It was removed meanwhile, or can't be read.
+            true => format!("{:>6}  {:24}  {name}", "?", "?"),
+            false => name,
+        };
+        return Ok(output.line(&json!({ "kind": "subject", "subject": subject }), text)?);
+    };
+    let line = json!({
+        "kind": "subject",
+        "subject": subject,
+        "revision": event.revision,
+        "lastTime": shown(event.time),
+        "lastType": event.ty,
+    });
+    let (revision, time) = (revision(event.revision), shown(event.time));
+    let text = format!("{revision:>6}  {time}  {name}  {}", visible(&event.ty));
     Ok(output.line(&line, text)?)
 }

@@ -236,13 +236,13 @@ async fn effects(
         read.is_complete = false;
         read.until = last_time.unwrap_or(since);
     }
-    let start = std::iter::once(asked).chain(causes);
-    read.events = belonging(start.cloned().collect(), linked);
+    let start: Vec<&Traced> = std::iter::once(asked).chain(causes).collect();
+    read.events = belonging(&start, linked);
     Ok(read)
 }
 
 /// Those that are linked to the first ones: by their causes, the correlation or the trace.
-fn belonging(start: Vec<Traced>, mut linked: Vec<Traced>) -> Vec<Traced> {
+fn belonging(start: &[&Traced], mut linked: Vec<Traced>) -> Vec<Traced> {
     let mut ids: HashSet<String> = start.iter().map(|event| event.id.clone()).collect();
     // What is the first of its business transaction has no correlation: its id is that of the others.
     let mut correlations = ids.clone();
