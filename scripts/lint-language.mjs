@@ -22,7 +22,18 @@ import { REPOSITORY } from './python-environment.mjs';
 const { phrases, allowed, notYet } = JSON.parse(
   readFileSync(join(import.meta.dirname, 'language.json'), 'utf8'),
 );
-const KINDS = ['*.rs', '*.md', '*.ts', '*.mts', '*.mjs', '*.py', '*.toml', '*.yml', '*.txt'];
+const KINDS = [
+  '*.rs',
+  '*.md',
+  '*.ts',
+  '*.tsx',
+  '*.mts',
+  '*.mjs',
+  '*.py',
+  '*.toml',
+  '*.yml',
+  '*.txt',
+];
 
 const files = execFileSync(
   'git',

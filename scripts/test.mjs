@@ -105,6 +105,7 @@ const rust = [
     },
   },
   { name: 'Quick start: the library, plain and typed', run: quickStart },
+  { name: 'Explore: the page, in a browser', run: explorePage },
   {
     name: 'Rust: dependencies',
     run: async ({ after, command }) => {
@@ -272,6 +273,19 @@ async function sdkCrates({ output }, features) {
     throw new Error(`cargo tree shows no crate eventdb, but:\n${tree}`);
   }
   return [...new Set(crates.filter((crate) => /^aws-(sdk|smithy|config|runtime)/.test(crate)))];
+}
+
+/**
+ * The page is what its sources build, and does what it should in a real browser.
+ *
+ * @param {Shell} shell
+ */
+async function explorePage(shell) {
+  await shell.after(NPM_PACKAGES);
+  await npmRun(shell, 'build:explore', '--check');
+  const programs = '--bins --example demo_store --example typed_library';
+  await cargo(shell, `build --quiet --workspace --all-features --locked ${programs}`);
+  await shell.command(process.execPath, ['--test', join('explore', 'tests', 'explore.test.mjs')]);
 }
 
 /** @param {Shell} shell */

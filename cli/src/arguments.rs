@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::connection::Connection;
 use crate::verbs::{
-    append, cat, completions, create_table, doctor, erase, export, feed, import, man, redrive,
-    republish, show, subjects, tail, trace, types, verify,
+    append, cat, completions, create_table, doctor, erase, explore, export, feed, import, man,
+    redrive, republish, show, subjects, tail, trace, types, verify,
 };
 
 /// Looks into an event store of the crate `eventdb`, and operates it.
@@ -60,6 +60,8 @@ pub enum Verb {
     Republish(republish::Arguments),
     #[command(about = "Publish the records in the failure bucket")]
     Redrive(redrive::Arguments),
+    #[command(about = "Look into the store in a browser")]
+    Explore(explore::Arguments),
     #[command(about = "Write all events, or some, as lines of CloudEvents JSON")]
     Export(export::Arguments),
     #[command(about = "Read events from lines of CloudEvents JSON into a table")]

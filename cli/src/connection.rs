@@ -241,6 +241,22 @@ impl Session {
         Ok(Feed::new(self.dynamodb.clone(), name).metered_by(&self.meter))
     }
 
+    /// The name of the feed's table; `None` if the store has no feed, or it isn't known.
+    ///
+    /// # Errors
+    /// If a file can't be read, or has several feeds.
+    pub async fn feed_name(&self) -> Result<Option<String>, Failure> {
+        match (&self.options.feed, &self.backend) {
+            (None, Backend::Embedded(_)) => {
+                let is_feed =
+                    |table: &TableDescription| keys_of(table) == [feed::PARTITION, feed::OFFSET];
+                let mut found = self.tables(is_feed).await?;
+                Ok((found.len() == 1).then(|| found.pop()).flatten())
+            }
+            (name, _) => Ok(name.clone()),
+        }
+    }
+
     /// The name of the publisher, and a client to invoke it.
     ///
     /// # Errors

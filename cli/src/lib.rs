@@ -71,6 +71,7 @@ async fn perform(arguments: Arguments, output: &mut Output) -> Result<Outcome, E
         Verb::Verify(arguments) => verbs::verify::run(arguments, &session, output).await,
         Verb::Republish(arguments) => verbs::republish::run(arguments, &session, output).await,
         Verb::Redrive(arguments) => verbs::redrive::run(arguments, &session, output).await,
+        Verb::Explore(arguments) => verbs::explore::run(arguments, &session, output).await,
         Verb::Export(arguments) => verbs::export::run(arguments, &session, output).await,
         Verb::Import(arguments) => verbs::import::run(arguments, &session, output).await,
         Verb::Doctor(arguments) => verbs::doctor::run(arguments, &session, output).await,

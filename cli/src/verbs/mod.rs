@@ -6,6 +6,7 @@ pub mod completions;
 pub mod create_table;
 pub mod doctor;
 pub mod erase;
+pub mod explore;
 pub mod export;
 pub mod feed;
 pub mod import;

@@ -63,7 +63,7 @@ impl DomainEvent for UserEvent {
     const UNKNOWN_TYPES: UnknownTypes = UnknownTypes::Reject;
 }
 
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default, PartialEq, Serialize)]
 pub(crate) struct User {
     is_registered: bool,
     books: BTreeSet<String>,

@@ -3,8 +3,9 @@
 //!
 //! `cargo run --example typed_library` runs it on a database inside the process; with
 //! `AWS_ENDPOINT_URL_DYNAMODB` set on the database there, with `LIBRARY_TABLE` set on the deployed
-//! table of that name. With `--by-revision` the table is one by revision.
-//! `cargo test -p eventdb --example typed_library` tests its decisions.
+//! table of that name. With `--by-revision` the table is one by revision. With `--explore` it serves a
+//! page at the end, which shows the state of each book and reader after each event. `cargo test -p
+//! eventdb --example typed_library` tests its decisions.
 
 #![allow(clippy::print_stdout, reason = "what it prints is the point of an example")]
 
@@ -23,6 +24,7 @@ use eventdb::{
     Message, Position, Projection, ReadModel, Repository, Snapshots, Step, TableLayout,
     UnreadableEvent,
 };
+use eventdb_explore::Explorer;
 use serde_json::json;
 
 const SOURCE: &str = "https://library.example.com";
@@ -39,7 +41,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("An embedded DynamoDB listens on {}.", dynamodb.endpoint());
         EventDb::create_table(&dynamodb.client(), "LibraryEvents").layout(layout).await?;
         let db = EventDb::new(dynamodb.client(), "LibraryEvents").with_layout(layout);
-        return library(db).await;
+        library(db).await?;
+        return explore(Explorer::new(dynamodb.client(), "LibraryEvents").embedded()).await;
     }
     let client = Client::new(&aws_config::load_defaults(BehaviorVersion::latest()).await);
     let name = match table {
@@ -49,7 +52,23 @@ async fn main() -> Result<(), Box<dyn Error>> {
             "LibraryEvents".to_owned()
         }
     };
-    library(EventDb::new(client, name).with_layout(layout)).await
+    library(EventDb::new(client.clone(), &name).with_layout(layout)).await?;
+    explore(Explorer::new(client, name)).await
+}
+
+/// Serves the page of `eventdb explore` with the library's aggregates, if asked to.
+async fn explore(explorer: Explorer) -> Result<(), Box<dyn Error>> {
+    if !std::env::args().any(|argument| argument == "--explore") {
+        return Ok(());
+    }
+    let explorer = explorer.aggregate::<Book>("Book", "book:").aggregate::<User>("Reader", "user:");
+    let page = explorer.listen(0).await?;
+    println!("\nOpen {}", page.address());
+    let interrupted = async {
+        // If the signal can't be waited for, it still ends the process.
+        let _ = tokio::signal::ctrl_c().await;
+    };
+    Ok(page.serve_until(interrupted).await?)
 }
 
 async fn library(db: EventDb) -> Result<(), Box<dyn Error>> {

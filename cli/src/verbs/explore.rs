@@ -1,0 +1,119 @@
+//! `eventdb explore`: look into the store in a browser.
+
+use clap::Args;
+use eventdb::BoxError;
+use eventdb::chrono::DateTime;
+use eventdb_explore::{BoxFuture, Explorer, FailedBatch, FailedBatches, FailureBucket};
+use serde_json::{Value, json};
+
+use crate::connection::Session;
+use crate::failure::Failure;
+use crate::output::{Output, tell};
+use crate::verbs::{Ended, Outcome};
+
+/// What the keys of failed batches begin with.
+const FAILURES: &str = "aws/lambda/";
+/// Most failed batches of an answer.
+const BATCHES: i32 = 100;
+
+/// Serves a page that shows what is in the store: on 127.0.0.1, with your own credentials.
+///
+/// It only reads. It prints the address to open. The token in it works once, in one browser. With
+/// --file, it is a demo: append events in another terminal, and see them come. Policy: ReadPolicyArn.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The port to listen on. 0 is any free port. Links to the page survive a restart on the same port.
+    #[arg(long, value_name = "NUMBER", default_value_t = 7373)]
+    port: u16,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the page can't be served, or the output can't be written.
+pub async fn run(
+    arguments: Arguments,
+    session: &Session,
+    output: &mut Output,
+) -> Result<Outcome, Ended> {
+    let store = session.store().await?;
+    let mut explorer = Explorer::new(session.dynamodb.clone(), &store.table);
+    if let Some(feed) = session.feed_name().await? {
+        explorer = explorer.feed(feed);
+    }
+    if session.is_embedded() {
+        explorer = explorer.embedded();
+    }
+    if let Ok((s3, bucket)) = session.failure_bucket() {
+        explorer = explorer.failures(Bucket { s3, bucket });
+    }
+    let page = explorer.listen(arguments.port).await;
+    let page = page.map_err(|error| {
+        Failure::of("the page can't be served", &error).advice("`--port 0` takes any free port.")
+    })?;
+    let address = page.address();
+    output.line(&json!({ "kind": "page", "address": address }), &address)?;
+    output.flush()?;
+    tell("Open this address in a browser. Ctrl+C ends it.");
+    let consumed = page.consumed();
+    let interrupted = async {
+        // If the signal can't be waited for, it still ends the process.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let served = page.serve_until(interrupted).await;
+    served.map_err(|error| Failure::of("the page can't be served", &error))?;
+    let (requests, read_units) = consumed();
+    tell(format_args!("the page consumed {read_units} read units in {requests} requests"));
+    Ok(Outcome::Fine)
+}
+
+/// The failure bucket of a deployed store.
+struct Bucket {
+    s3: aws_sdk_s3::Client,
+    bucket: String,
+}
+
+impl FailureBucket for Bucket {
+    fn list(&self, after: Option<String>) -> BoxFuture<'_, Result<FailedBatches, BoxError>> {
+        Box::pin(async move {
+            let listed = self
+                .s3
+                .list_objects_v2()
+                .bucket(&self.bucket)
+                .prefix(FAILURES)
+                .set_start_after(after)
+                .max_keys(BATCHES)
+                .send()
+                .await?;
+            let has_more = listed.is_truncated.unwrap_or_default();
+            let objects = listed.contents.unwrap_or_default().into_iter();
+            let batches = objects.filter_map(|object| {
+                let time = object.last_modified.and_then(|time| time.to_millis().ok());
+                Some(FailedBatch {
+                    key: object.key?,
+                    time: time.and_then(DateTime::from_timestamp_millis),
+                    bytes: object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+                })
+            });
+            Ok(FailedBatches { batches: batches.collect(), has_more })
+        })
+    }
+
+    fn read(&self, key: String) -> BoxFuture<'_, Result<Value, BoxError>> {
+        Box::pin(async move {
+            let read = self.s3.get_object().bucket(&self.bucket).key(key).send().await?;
+            let body = read.body.collect().await?.into_bytes();
+            let mut content: Value = serde_json::from_slice(&body)?;
+            // Lambda keeps the payload as text, in which quotation marks are escaped.
+            if let Some(payload) = content.get_mut("payload")
+                && let Some(text) = payload.as_str()
+                && let Ok(read) = serde_json::from_str(text)
+            {
+                *payload = read;
+            }
+            Ok(content)
+        })
+    }
+}

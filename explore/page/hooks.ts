@@ -1,0 +1,66 @@
+import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
+import { type Place, placeOf } from './address';
+import { type Consumed, reasonOf } from './api';
+
+/** Where one is. */
+export function usePlace(): Place {
+  const [place, setPlace] = useState(() => placeOf(location.hash));
+  useEffect(() => {
+    const moved = () => setPlace(placeOf(location.hash));
+    addEventListener('hashchange', moved);
+    return () => removeEventListener('hashchange', moved);
+  }, []);
+  return place;
+}
+
+export interface Loading<Answer> {
+  answer: (Answer & { consumed?: Consumed }) | undefined;
+  failure: string | undefined;
+  isLoading: boolean;
+  again: () => void;
+}
+
+/** Asks when the view opens, and again when one of `inputs` changes. */
+export function useAnswer<Answer>(
+  ask: (signal: AbortSignal) => Promise<Answer & { consumed?: Consumed }>,
+  inputs: unknown[],
+): Loading<Answer> {
+  const [state, setState] = useState<Omit<Loading<Answer>, 'again'>>({
+    answer: undefined,
+    failure: undefined,
+    isLoading: true,
+  });
+  const [round, setRound] = useState(0);
+  const latest = useRef(ask);
+  latest.current = ask;
+  useEffect(() => {
+    const abort = new AbortController();
+    setState({ answer: undefined, failure: undefined, isLoading: true });
+    latest
+      .current(abort.signal)
+      .then((answer) => setState({ answer, failure: undefined, isLoading: false }))
+      .catch((error) => {
+        if (!abort.signal.aborted) {
+          setState({ answer: undefined, failure: reasonOf(error), isLoading: false });
+        }
+      });
+    return () => abort.abort();
+  }, [...inputs, round]);
+  return { ...state, again: useCallback(() => setRound((before) => before + 1), []) };
+}
+
+const SHOWN = 'eventdb-data';
+
+/** Whether data are shown. It is remembered for the tab. */
+export function useShownData(): [boolean, (isShown: boolean) => void] {
+  const [isShown, setShown] = useState(() => sessionStorage.getItem(SHOWN) === 'shown');
+  const set = useCallback((shown: boolean) => {
+    if (shown) {
+      sessionStorage.setItem(SHOWN, 'shown');
+    } else {
+      sessionStorage.removeItem(SHOWN);
+    }
+    setShown(shown);
+  }, []);
+  return [isShown, set];
+}

@@ -1,0 +1,461 @@
+// @ts-check
+/** The page in a real browser, on stores in files. */
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { AxeBuilder } from '@axe-core/playwright';
+import { startBrowser } from './browser.mjs';
+import { serve, serveLibrary, tool, writeStore } from './served.mjs';
+
+/**
+ * @typedef {import('playwright-core').Page} Page
+ * @typedef {import('playwright-core').BrowserContext} BrowserContext
+ * @typedef {import('./served.mjs').Served} Served
+ */
+
+/** Where the pictures of the guide are, if they are to be renewed. */
+const PICTURES = process.env['EVENTDB_PICTURES'];
+const DIRECTORY = mkdtempSync(join(tmpdir(), 'eventdb-explore-'));
+
+/** @type {Awaited<ReturnType<typeof startBrowser>>} */
+let chromium;
+/** @type {Served[]} */
+const all = [];
+
+/** Stores that several tests read. @type {Record<string, string>} */
+const stores = {};
+
+before(async () => {
+  chromium = await startBrowser();
+  for (const [layout, options] of perLayout('--damaged')) {
+    stores[layout] = store(layout, ...options);
+  }
+});
+
+after(async () => {
+  await Promise.all(all.map((served) => served.close()));
+  await chromium?.close();
+  rmSync(DIRECTORY, { recursive: true, force: true, maxRetries: 10 });
+});
+
+/**
+ * A served store, and a browser that has opened it.
+ *
+ * @param {Promise<Served>} serving
+ * @param {import('playwright-core').BrowserContextOptions} options
+ */
+async function opened(serving, options = {}) {
+  const served = await serving;
+  all.push(served);
+  const context = await chromium.browser.newContext({
+    viewport: { width: 1100, height: 760 },
+    timezoneId: 'UTC',
+    ...options,
+  });
+  context.setDefaultTimeout(10_000);
+  const page = await context.newPage();
+  /** @type {string[]} */
+  const problems = [];
+  page.on('pageerror', (error) => problems.push(error.message));
+  page.on('console', (message) => {
+    if (message.type() === 'error') {
+      problems.push(message.text());
+    }
+  });
+  page.on('request', (sent) => {
+    if (!sent.url().startsWith(served.origin)) {
+      problems.push(`a request to ${sent.url()}`);
+    }
+  });
+  await page.goto(served.address);
+  await page.getByRole('heading', { level: 1 }).waitFor();
+  return { served, context, page, problems };
+}
+
+/**
+ * @param {string} name
+ * @param {string[]} options
+ */
+function store(name, ...options) {
+  const file = join(DIRECTORY, `${name}.db`);
+  writeStore(file, ...options);
+  return file;
+}
+
+/** @param {Page} page */
+function links(page) {
+  return page.locator('.list li a');
+}
+
+/**
+ * @param {Page} page
+ * @param {string} hash
+ */
+async function go(page, hash) {
+  await page.evaluate((to) => {
+    location.hash = to;
+  }, hash);
+}
+
+/**
+ * @param {Page} page
+ * @param {string} name
+ */
+async function picture(page, name) {
+  if (PICTURES !== undefined) {
+    mkdirSync(PICTURES, { recursive: true });
+    await page.screenshot({ path: join(PICTURES, `${name}.png`) });
+  }
+}
+
+/** @param {string[]} options */
+function perLayout(...options) {
+  return /** @type {const} */ ([
+    ['by time', options],
+    ['by revision', ['--by-revision', ...options]],
+  ]);
+}
+
+describe('each view on an embedded store', () => {
+  for (const [layout] of perLayout()) {
+    test(`of a table ${layout}`, async () => {
+      const { page, problems, context } = await opened(serve(stores[layout] ?? ''));
+      // The token isn't in the address, nor one step back.
+      assert.match(page.url(), /\/#\/events$/);
+      await links(page).first().waitFor();
+      assert.ok((await links(page).first().innerText()).includes('book.borrowed'));
+      assert.ok((await links(page).count()) < 40, 'only what is seen is in the document');
+      await picture(page, `events-${layout.replace(' ', '-')}`);
+
+      await page.getByRole('link', { name: 'Rate', exact: true }).click();
+      await page.getByRole('img', { name: /events from/ }).waitFor();
+      assert.ok((await page.locator('svg.plot rect').count()) > 10);
+      await page.getByRole('link', { name: 'Last week' }).click();
+      await page.getByText('360 events', { exact: true }).waitFor();
+      await picture(page, `rate-${layout.replace(' ', '-')}`);
+
+      await go(page, '#/subject/book%3Adune');
+      await page.getByText('Revision 4 is missing').waitFor();
+      await page.getByText('isn’t an event').waitFor();
+      await page.getByText('snapshot book').waitFor();
+      await page
+        .getByText(/after the one before/)
+        .first()
+        .waitFor();
+      await picture(page, `subject-${layout.replace(' ', '-')}`);
+
+      await links(page).first().click();
+      await page.getByRole('heading', { name: 'Event', exact: true }).waitFor();
+      await page.getByText('The data are hidden.').waitFor();
+
+      await go(page, '#/event/evt-40');
+      await page.getByRole('button', { name: 'Find it in the feed' }).click();
+      await page.getByText(/^Partition \d of 4, offset \d+: adopted/).waitFor();
+      await page.getByRole('button', { name: 'Show data in this tab' }).click();
+      await page.getByRole('region', { name: 'Data' }).waitFor();
+      await page.getByText('Message as published').click();
+      await page.getByRole('region', { name: 'Body' }).waitFor();
+      await page.getByText('Row in the table').click();
+      assert.match(await page.getByRole('region', { name: 'Row' }).innerText(), /"S": "evt-40"/);
+      await picture(page, `event-${layout.replace(' ', '-')}`);
+
+      await page.getByRole('link', { name: 'What caused what' }).click();
+      await page.locator('.tree ul ul a').waitFor();
+      assert.equal(await page.locator('.tree a').count(), 3);
+      assert.match(await page.locator('.tree ul ul a').innerText(), /mail\.sent/);
+      await picture(page, `caused-${layout.replace(' ', '-')}`);
+
+      await page.getByRole('link', { name: 'Subjects', exact: true }).click();
+      await page.getByLabel('Begin with').fill('book:');
+      await page.getByRole('button', { name: 'List' }).click();
+      if (layout === 'by revision') {
+        await page.getByText('12 subjects').waitFor();
+      } else {
+        await page.getByText('A table by time has no list of its subjects.').waitFor();
+      }
+      // Which views a file has is said.
+      for (const view of ['Read models', 'Failures']) {
+        await page.getByRole('link', { name: view }).click();
+        await page.getByText('A store in a file or in memory has no').waitFor();
+      }
+      assert.deepEqual(problems, []);
+      await context.close();
+    });
+  }
+});
+
+test('the state after each event, in the page of a team’s own program', async () => {
+  const { page, problems, context } = await opened(serveLibrary());
+  await page.getByLabel('Show data').check();
+  await page
+    .getByRole('link', { name: /book\.borrowed/ })
+    .first()
+    .waitFor();
+  await page.locator('.list a', { hasText: '-dune' }).first().click();
+  await page.getByRole('link', { name: 'State of Book' }).click();
+  await page.getByText('state.borrower').waitFor();
+  assert.match(await page.locator('.changes').innerText(), /user:\d+-ada/);
+  await go(page, (await page.evaluate(() => location.hash)).replace('-dune', '-worn'));
+  await page.getByText(/After event \d+ of 490/).waitFor();
+  await page.getByRole('button', { name: 'Before' }).click();
+  await page.getByText(/After event \d+ of 490/).waitFor();
+  await picture(page, 'state');
+  assert.deepEqual(problems, []);
+  await context.close();
+});
+
+test('new events appear by themselves', async () => {
+  const file = store('live', '--by-revision');
+  const { page, problems, context } = await opened(serve(file));
+  await links(page).first().waitFor();
+  const source = 'https://library.example.com';
+  tool(file, 'append', 'book:new', 'book.bought', '--source', source, '--yes');
+  await page.getByRole('link', { name: /book\.bought/ }).waitFor();
+  assert.match(await links(page).first().innerText(), /book\.bought/);
+  await page.getByText('1 new event', { exact: true }).waitFor({ state: 'attached' });
+  await page.getByRole('button', { name: 'Live' }).click();
+  await page.getByRole('button', { name: 'Paused' }).waitFor();
+  assert.deepEqual(problems, []);
+  await context.close();
+});
+
+test('hostile text is only text, in every view', async () => {
+  for (const [layout, options] of perLayout('--hostile')) {
+    const file = store(`hostile-${layout}`, ...options);
+    const { page, problems, context } = await opened(serve(file));
+    await page.getByLabel('Show data').check();
+    const hostile = page.getByText('<img src=x onerror=').first();
+    await hostile.waitFor();
+    await links(page).first().click();
+    await page.getByRole('region', { name: 'Data' }).waitFor();
+    await page.getByText('Message as published').click();
+    await page.getByText('Row in the table').click();
+    const event = page.url();
+    await page.getByRole('link', { name: 'What caused what' }).click();
+    await page.locator('.tree a').first().waitFor();
+    await page.goto(event);
+    await page.locator('dd a').first().click();
+    await hostile.waitFor();
+    for (const hash of ['#/rate', '#/subjects?prefix=%3C', '#/subject/%3Cscript%3E', '#/%3Cb%3E']) {
+      await go(page, hash);
+      await page.getByRole('heading', { level: 1 }).waitFor();
+    }
+    await go(page, '#/rate');
+    await page.locator('table bdi', { hasText: '<img src=x onerror=' }).waitFor();
+    assert.doesNotMatch(await page.title(), /owned/);
+    assert.equal(await page.locator('img:not([src="/icon.svg"])').count(), 0);
+    assert.equal(await page.locator('script').count(), 1);
+    assert.deepEqual(problems, []);
+    await context.close();
+  }
+});
+
+test('data are hidden until asked for, in each tab', async () => {
+  const file = stores['by time'] ?? '';
+  const { page, context, served } = await opened(serve(file));
+  await go(page, '#/event/evt-40');
+  await page.getByText('The data are hidden.').waitFor();
+  const hidden = await page.evaluate(async () => (await fetch('/api/event?id=evt-40')).text());
+  assert.doesNotMatch(hidden, /userId/, 'they aren’t even sent');
+  await page.getByRole('button', { name: 'Show data in this tab' }).click();
+  await page.getByText('userId').first().waitFor();
+  await page.reload();
+  await page.getByText('userId').first().waitFor();
+  // Another tab of the same browser has access, but hides them.
+  const other = await context.newPage();
+  await other.goto(`${served.origin}/#/event/evt-40`);
+  await other.getByText('The data are hidden.').waitFor();
+  await context.close();
+});
+
+test('an address leads to the same view, also after a reload and in another tab', async () => {
+  const file = stores['by revision'] ?? '';
+  const { page, context } = await opened(serve(file));
+  await page.getByLabel('Type').fill('mail.sent');
+  await page.getByLabel('Subject begins with').fill('mail:a');
+  await page.getByRole('button', { name: 'Choose' }).click();
+  await page.waitForURL(/type=mail\.sent&prefix=mail%3Aa/);
+  await links(page).first().waitFor();
+  const texts = await links(page).allInnerTexts();
+  assert.ok(texts.every((text) => text.includes('mail.sent') && text.includes('mail:ada')));
+  await page.reload();
+  await links(page).first().waitFor();
+  assert.equal(await page.getByLabel('Type').inputValue(), 'mail.sent');
+  const other = await context.newPage();
+  await other.goto(page.url());
+  await links(other).first().waitFor();
+  assert.match(await links(other).first().innerText(), /mail:ada/);
+  await page.goBack();
+  await page
+    .getByRole('link', { name: /book\.borrowed/ })
+    .first()
+    .waitFor();
+  await context.close();
+});
+
+test('everything can be reached by keyboard', async () => {
+  const file = stores['by time'] ?? '';
+  const { page, context } = await opened(serve(file));
+  await links(page).first().waitFor();
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+  assert.equal(await page.evaluate(() => document.activeElement?.id), 'main');
+  await links(page).first().focus();
+  const place = () =>
+    page.evaluate(() => document.activeElement?.closest('li')?.getAttribute('aria-posinset'));
+  await page.keyboard.press('ArrowDown');
+  assert.equal(await place(), '2');
+  await page.keyboard.press('End');
+  await page.waitForFunction(() =>
+    document.activeElement?.closest('li')?.matches(':last-child[aria-posinset]'),
+  );
+  assert.ok(Number(await place()) > 100);
+  await page.keyboard.press('Home');
+  await page.waitForFunction(
+    () => document.activeElement?.closest('li')?.getAttribute('aria-posinset') === '1',
+  );
+  await page.keyboard.press('Enter');
+  await page.getByRole('heading', { name: 'Event', exact: true }).waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement?.id), 'main');
+  await context.close();
+});
+
+test('axe finds nothing, in every view, in both themes, also at 360 pixels', async () => {
+  const file = store('axe', '--damaged', '--hostile', '--by-revision');
+  const { page, context, problems } = await opened(serve(file));
+  await page.getByLabel('Show data').check();
+  const views = {
+    '#/events': '.list a',
+    '#/rate': 'svg rect',
+    '#/subjects': '.list a',
+    '#/search': 'form',
+    '#/subject/book%3Adune': '.list a',
+    '#/event/evt-40': '.json',
+    '#/caused/evt-40': '.tree a',
+    '#/state/book%3Adune': '.note',
+    '#/lag': '.note',
+    '#/failures': '.note',
+    '#/event/none': '.failure',
+  };
+  for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    for (const width of [1100, 360]) {
+      await page.setViewportSize({ width, height: 760 });
+      for (const [hash, part] of Object.entries(views)) {
+        await go(page, hash);
+        await page.locator(part).first().waitFor();
+        const { violations } = await new AxeBuilder({ page }).analyze();
+        const found = violations.map(
+          ({ id, nodes }) => `${id}: ${nodes.map((node) => node.html.slice(0, 200)).join(' | ')}`,
+        );
+        assert.deepEqual(found, [], `${hash} ${colorScheme} ${width}`);
+        const overflow = await page.evaluate(
+          () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+        );
+        assert.equal(overflow, 0, `${hash} is too wide at ${width}`);
+        if (hash === '#/events') {
+          await picture(page, `events-${colorScheme}-${width}`);
+        }
+      }
+    }
+  }
+  assert.deepEqual(
+    problems.filter((problem) => !problem.includes('404')),
+    [],
+  );
+  await context.close();
+});
+
+test('opening takes few requests and rows, whatever the size of the store', async () => {
+  for (const [layout, options] of perLayout('--many', '20000')) {
+    const file = store(`many-${layout}`, ...options);
+    const { page, context, problems } = await opened(serve(file));
+    await links(page).first().waitFor();
+    const opening = await page.evaluate(() =>
+      performance
+        .getEntriesByType('resource')
+        .map(({ name }) => new URL(name).pathname)
+        .filter((path) => path.startsWith('/api/')),
+    );
+    assert.ok(opening.length <= 3, opening.join(', '));
+    const consumed = await page.locator('#consumed').innerText();
+    const [, requests = '', rows = ''] = /in (\d+) requests?, for (\d+) rows/.exec(consumed) ?? [];
+    // The index of a table by revision has 16 partitions, which are read at the same time.
+    assert.equal(Number(requests), layout === 'by time' ? 1 : 16, consumed);
+    assert.ok(Number(rows) > 0 && Number(rows) <= 200, consumed);
+    await page.getByRole('button', { name: 'Read older events' }).click();
+    await page
+      .getByText(/reader:/)
+      .first()
+      .waitFor({ state: 'attached' });
+    assert.deepEqual(problems, []);
+    await context.close();
+  }
+});
+
+describe('who may ask', () => {
+  /** @type {Served} */
+  let served;
+  before(async () => {
+    served = await serve(stores['by time'] ?? '');
+    all.push(served);
+  });
+
+  /**
+   * @param {string} path
+   * @param {Record<string, string>} headers
+   * @param {string} [body]
+   * @returns {Promise<{ status: number, headers: import('node:http').IncomingHttpHeaders }>}
+   */
+  const ask = (path, headers, body) =>
+    new Promise((resolve, reject) => {
+      const { port } = new URL(served.origin);
+      const method = body === undefined ? 'GET' : 'POST';
+      const sent = request({ host: '127.0.0.1', port, path, method, headers }, (answer) => {
+        answer.resume();
+        resolve({ status: answer.statusCode ?? 0, headers: answer.headers });
+      });
+      sent.on('error', reject);
+      sent.end(body);
+    });
+
+  test('only those who name 127.0.0.1, come from the page and have its cookie', async () => {
+    const host = new URL(served.origin).host;
+    assert.equal((await ask('/', { host: 'evil.example' })).status, 403, 'DNS rebinding');
+    assert.equal((await ask('/', { host: `evil.example:${host.split(':')[1]}` })).status, 403);
+    assert.equal((await ask('/', { host })).status, 200);
+    assert.equal((await ask('/api/events', { host })).status, 401);
+    const token = /token=(.*)/.exec(served.address)?.[1] ?? '';
+    const json = { host, 'content-type': 'application/json' };
+    const right = JSON.stringify({ token });
+    const evil = { ...json, origin: 'https://evil.example' };
+    assert.equal((await ask('/api/session', evil, right)).status, 403);
+    assert.equal((await ask('/api/session', json, '{"token":"wrong"}')).status, 401);
+    const answer = await ask('/api/session', json, right);
+    assert.equal(answer.status, 204);
+    assert.equal((await ask('/api/session', json, right)).status, 401, 'it works once');
+    const [cookie = ''] = answer.headers['set-cookie'] ?? [];
+    assert.match(cookie, /; Path=\/api; HttpOnly; SameSite=Strict$/);
+    const own = { host, cookie: cookie.split(';')[0] ?? '' };
+    const events = await ask('/api/events', own);
+    assert.equal(events.status, 200);
+    /** @type {Record<string, string>[]} */
+    const others = [
+      { origin: 'https://evil.example' },
+      { origin: 'null' },
+      { origin: 'http://127.0.0.1:1' },
+      { 'sec-fetch-site': 'cross-site' },
+      { 'sec-fetch-site': 'same-site' },
+    ];
+    for (const foreign of others) {
+      assert.equal((await ask('/api/events', { ...own, ...foreign })).status, 403);
+    }
+    assert.equal(events.headers['access-control-allow-origin'], undefined);
+    assert.match(String(events.headers['content-security-policy']), /default-src 'none'/);
+    assert.equal(events.headers['cache-control'], 'no-store');
+    assert.equal(events.headers['referrer-policy'], 'no-referrer');
+  });
+});
