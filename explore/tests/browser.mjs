@@ -7,7 +7,7 @@ import { join } from 'node:path';
 /** @typedef {import('playwright-core').Browser} Browser */
 
 /**
- * Starts the browser. What it needs is unpacked into a directory of its own and removed at the end.
+ * Starts the browser. What it needs is unpacked into a new directory, which is removed at the end.
  *
  * @returns {Promise<{ browser: Browser, close: () => Promise<void> }>}
  */

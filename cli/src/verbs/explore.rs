@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::connection::Session;
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::output::{Output, tell};
 use crate::verbs::{Ended, Outcome};
 
@@ -56,13 +57,7 @@ pub async fn run(
     output.flush()?;
     tell("Open this address in a browser. Ctrl+C ends it.");
     let consumed = page.consumed();
-    let interrupted = async {
-        // If the signal can't be waited for, it still ends the process.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    let served = page.serve_until(interrupted).await;
+    let served = page.serve_until(interrupt::requested()).await;
     served.map_err(|error| Failure::of("the page can't be served", &error))?;
     let (requests, read_units) = consumed();
     tell(format_args!("the page consumed {read_units} read units in {requests} requests"));

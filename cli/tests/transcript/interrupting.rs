@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use eventdb::TableLayout;
 
+use crate::output_schema;
 use crate::store::{LAYOUTS, Store};
 
 /// Starts a command that follows, waits for its first line, appends an event, waits for that, and presses
@@ -100,4 +101,27 @@ fn an_import_and_an_export_say_how_to_go_on() {
     assert_eq!(ran.status, 0, "{}", ran.stderr);
     assert_eq!(std::fs::read_to_string(&file).expect("a file").lines().count(), 1);
     std::fs::remove_file(&file).expect("removed");
+}
+
+#[test]
+fn the_page_is_served_until_ctrl_c() {
+    let store = Store::new("explore", TableLayout::ByTime);
+    let mut child = store
+        .command(&["--json", "explore", "--port", "0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("UTF-8");
+    let page = output_schema::lines(&line).remove(0);
+    let address = page["address"].as_str().expect("an address");
+    assert!(address.starts_with("http://127.0.0.1:"), "{address}");
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().expect("it starts").success());
+    let status = child.wait().expect("it ends");
+    let mut told = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut told).expect("UTF-8");
+    assert_eq!(status.code(), Some(0), "{told}");
+    assert!(told.contains("the page consumed 0 read units in 0 requests"), "{told}");
 }
