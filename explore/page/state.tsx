@@ -16,6 +16,8 @@ interface Step {
 }
 
 interface States {
+  /** Before the first event. */
+  initial: unknown;
   steps: Step[];
   isWhole: boolean;
   problems: number;
@@ -82,7 +84,7 @@ function Shown({
       revision: wanted === null ? undefined : String(wanted),
     });
   };
-  const changes = differences(steps[index - 1]?.state, step.state);
+  const changes = differences(index === 0 ? answer.initial : steps[index - 1]?.state, step.state);
   return (
     <>
       {answer.problems > 0 && (

@@ -18,12 +18,15 @@ pub(crate) struct StateViewer {
     pub(crate) name: String,
     /// What its subjects begin with.
     pub(crate) prefix: String,
+    /// The state before the first event.
+    initial: fn() -> Value,
     fold: fn(&[Event]) -> Vec<Result<Value, String>>,
 }
 
 impl StateViewer {
     pub(crate) fn of<A: Aggregate + Serialize>(name: String, prefix: String) -> Self {
-        Self { name, prefix, fold: fold::<A> }
+        let initial = || serde_json::to_value(A::default()).unwrap_or_default();
+        Self { name, prefix, initial, fold: fold::<A> }
     }
 }
 
@@ -84,6 +87,7 @@ pub(crate) async fn state(
         })
         .collect();
     let body = json!({
+        "initial": (viewer.initial)(),
         "steps": steps,
         "isWhole": !history.limit_reached,
         "problems": history.invalid.len() + history.missing.len(),
