@@ -65,7 +65,7 @@ async fn explore(explorer: Explorer) -> Result<(), Box<dyn Error>> {
     let page = explorer.listen(0).await?;
     println!("\nOpen {}", page.address());
     let interrupted = async {
-        // If the signal can't be waited for, it still ends the process.
+        // Where there are no signals, the page ends immediately.
         let _ = tokio::signal::ctrl_c().await;
     };
     Ok(page.serve_until(interrupted).await?)
