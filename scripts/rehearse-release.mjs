@@ -53,7 +53,8 @@ if (faults.length > 0) {
 // A CI machine packs what is committed; elsewhere work may be under way.
 const dirty = process.env['CI'] ? [] : ['--allow-dirty'];
 dryRun('cargo', [
-  ...['publish', '--dry-run', '--package', 'eventdb', '--package', 'eventdb-cli'],
+  ...['publish', '--dry-run', '--package', 'eventdb'],
+  ...['--package', 'eventdb-explore', '--package', 'eventdb-cli'],
   ...['--locked', '--no-verify'],
   ...['--target-dir', join('target', 'release-rehearsal'), ...dirty],
 ]);

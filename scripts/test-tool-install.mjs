@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Installs the operators' tool as its users do: packs both crates as they would be published, and runs
- * `cargo install` on the packed tool, which takes the packed library. Then it runs what was installed.
+ * Installs the operators' tool as its users do: packs the crates as they would be published, and runs
+ * `cargo install` on the packed tool, which takes the packed libraries. Then it runs what was installed.
  *
  * It compiles without optimisation, in the versions and the profile of the workspace and into its target
  * directory, so that most of it is there already.
@@ -13,6 +13,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { REPOSITORY } from './python-environment.mjs';
 
+const CRATES = ['eventdb', 'eventdb-explore', 'eventdb-cli'];
+
 const directory = mkdtempSync(join(tmpdir(), 'eventdb-tool-install-'));
 const workspace = readFileSync(join(REPOSITORY, 'Cargo.toml'), 'utf8');
 const version = /^version = "(.*)"$/m.exec(workspace)?.[1];
@@ -22,17 +24,20 @@ try {
   // A CI machine packs what is committed; elsewhere work may be under way.
   const dirty = process.env['CI'] ? [] : ['--allow-dirty'];
   run('cargo', [
-    ...['package', '--package', 'eventdb', '--package', 'eventdb-cli'],
+    'package',
+    ...CRATES.flatMap((name) => ['--package', name]),
     ...['--no-verify', '--locked', '--quiet', '--target-dir', packed, ...dirty],
   ]);
-  for (const name of ['eventdb', 'eventdb-cli']) {
+  for (const name of CRATES) {
     const crate = join(packed, 'package', `${name}-${version}.crate`);
     run('tar', ['-xzf', crate, '-C', directory]);
   }
-  const library = join(directory, `eventdb-${version}`);
   const tool = join(directory, `eventdb-cli-${version}`);
-  // Its library isn't in the registry yet, or is another one there.
-  const patched = ['--config', `patch.crates-io.eventdb.path=${JSON.stringify(library)}`];
+  // The others aren't in the registry yet, or are older ones there.
+  const patched = CRATES.filter((name) => name !== 'eventdb-cli').flatMap((name) => {
+    const path = JSON.stringify(join(directory, `${name}-${version}`));
+    return ['--config', `patch.crates-io.${name}.path=${path}`];
+  });
   shareCompiledDependencies(tool);
   // Leaves out of the workspace's versions what the tool doesn't need.
   run('cargo', ['update', '--workspace', '--quiet', ...patched], tool);
