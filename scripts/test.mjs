@@ -188,6 +188,7 @@ const atTheEnd = [
           '--test-concurrency=1',
           join('tests', 'pipeline', 'pipeline.test.mjs'),
           join('tests', 'pipeline', 'permissions.test.mjs'),
+          join('tests', 'pipeline', 'rebuild.test.mjs'),
         ],
         { variables: { EVENTDB_TABLE_LAYOUT: 'byRevision' } },
       ),

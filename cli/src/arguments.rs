@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::connection::Connection;
 use crate::verbs::{
-    append, cat, completions, create_table, doctor, erase, explore, export, feed, import, man,
-    redrive, republish, show, subjects, tail, trace, types, verify,
+    append, cat, completions, create_table, doctor, erase, explore, export, feed, import, lag, man,
+    redrive, replay, republish, show, subjects, tail, trace, types, verify,
 };
 
 /// Looks into an event store of the crate `eventdb`, and operates it.
@@ -70,6 +70,10 @@ pub enum Verb {
     Doctor(doctor::Arguments),
     #[command(about = "Overwrite the data of single events in place")]
     Erase(erase::Arguments),
+    /// Show how far read models are behind what was published
+    Lag(lag::Arguments),
+    /// Send published events to one queue again
+    Replay(replay::Arguments),
     #[command(about = "Create a table of events, and a feed, on an endpoint or in a file")]
     CreateTable(create_table::Arguments),
     #[command(about = "Print the completions for a shell")]

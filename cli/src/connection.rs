@@ -354,6 +354,35 @@ impl Session {
         named.join(", ")
     }
 
+    /// The ARN of the topic, if it is known.
+    pub fn topic_arn(&self) -> Option<&str> {
+        self.options.topic.as_deref()
+    }
+
+    /// A client of the topic's subscriptions, in the given region or that of the connection.
+    ///
+    /// # Errors
+    /// If the store is a file.
+    pub fn sns(&self, region: Option<&str>) -> Result<aws_sdk_sns::Client, Failure> {
+        let mut config = aws_sdk_sns::config::Builder::from(self.aws("a topic")?);
+        if let Some(region) = region {
+            config = config.region(Region::new(region.to_owned()));
+        }
+        Ok(aws_sdk_sns::Client::from_conf(config.build()))
+    }
+
+    /// A client of queues, in the given region or that of the connection.
+    ///
+    /// # Errors
+    /// If the store is a file.
+    pub fn sqs(&self, region: Option<&str>) -> Result<aws_sdk_sqs::Client, Failure> {
+        let mut config = aws_sdk_sqs::config::Builder::from(self.aws("queues")?);
+        if let Some(region) = region {
+            config = config.region(Region::new(region.to_owned()));
+        }
+        Ok(aws_sdk_sqs::Client::from_conf(config.build()))
+    }
+
     /// The table to be created, by its name.
     ///
     /// # Errors

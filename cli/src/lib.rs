@@ -2,8 +2,8 @@
 //!
 //! [`arguments`] is the command line, [`connection`] finds the tables, the publisher and the failure
 //! bucket, [`publisher`] passes records to the publisher, [`lines`] and [`destination`] read and write
-//! events in files and in [`s3`], [`output`] prints, [`progress`] shows how far long work is, and
-//! [`interrupt`] ends it.
+//! events in files and in [`s3`], [`replay`] sends events to a queue, [`output`] prints, [`progress`]
+//! shows how far long work is, and [`interrupt`] ends it.
 
 pub mod arguments;
 pub mod connection;
@@ -14,6 +14,7 @@ pub mod lines;
 pub mod output;
 pub mod progress;
 pub mod publisher;
+pub mod replay;
 pub mod s3;
 pub mod verbs;
 
@@ -76,6 +77,8 @@ async fn perform(arguments: Arguments, output: &mut Output) -> Result<Outcome, E
         Verb::Import(arguments) => verbs::import::run(arguments, &session, output).await,
         Verb::Doctor(arguments) => verbs::doctor::run(arguments, &session, output).await,
         Verb::Erase(arguments) => verbs::erase::run(arguments, &session, output).await,
+        Verb::Lag(arguments) => verbs::lag::run(arguments, &session, output).await,
+        Verb::Replay(arguments) => verbs::replay::run(arguments, &session, output).await,
         Verb::CreateTable(arguments) => verbs::create_table::run(arguments, &session, output).await,
         Verb::Subjects(arguments) => verbs::subjects::run(arguments, &session, output).await,
         Verb::Types(arguments) => verbs::types::run(arguments, &session, output).await,

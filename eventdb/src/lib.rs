@@ -150,6 +150,7 @@ pub use {
         DynamoDbReadModel, ParkedSubject, PositionTable, ReadModelError,
     },
     subscribe::fill::{FillError, FillProgress},
+    subscribe::lag::{Lag, LagError},
     subscribe::wait::WaitError,
 };
 
@@ -167,6 +168,7 @@ pub use {chrono, futures_util, serde_dynamo, serde_json};
 #[doc(hidden)]
 pub mod internals {
     pub use crate::codec::feed;
+    pub use crate::codec::fifo;
     pub use crate::codec::item;
     pub use crate::codec::message::ATTRIBUTE_TYPE;
     pub use crate::codec::validation;
@@ -192,6 +194,8 @@ mod guide {
     struct Consuming;
     #[doc = include_str!("../../docs/feed.md")]
     struct FollowingTheFeed;
+    #[doc = include_str!("../../docs/rebuilding.md")]
+    struct Rebuilding;
     #[doc = include_str!("../../docs/migrating.md")]
     struct Migrating;
     #[doc = include_str!("../../docs/operating.md")]

@@ -228,6 +228,8 @@ pub mod message_attribute {
     pub const SUBJECT: &str = "subject";
     /// The event's revision, written as in the message. Absent on legacy events.
     pub const SEQUENCE: &str = "sequence";
+    /// Only on a message that was replayed into a queue: the name of the replay.
+    pub const REPLAY: &str = "replay";
 }
 
 /// Metrics of the publisher function, written in CloudWatch's embedded metric format.
@@ -257,6 +259,12 @@ pub mod metric {
     pub const DAMAGED_SUBJECTS: &str = "DamagedSubjects";
     /// Age of the oldest verification of a part of the table (Seconds).
     pub const OLDEST_VERIFICATION: &str = "OldestVerification";
+    /// The dimension of the metrics of a read model: its name.
+    pub const READ_MODEL_DIMENSION: &str = "ReadModel";
+    /// Published events that a read model lacks (Count), as `eventdb lag --metric` writes it.
+    pub const LAG_EVENTS: &str = "LagEvents";
+    /// Age of the oldest event that a read model lacks (Seconds), likewise; 0 if it lacks none.
+    pub const LAG_AGE: &str = "LagAge";
 }
 
 /// Sizes and counts that DynamoDB, SNS and this store allow.
@@ -336,6 +344,7 @@ pub fn document() -> Value {
             "source": message_attribute::SOURCE,
             "subject": message_attribute::SUBJECT,
             "sequence": message_attribute::SEQUENCE,
+            "replay": message_attribute::REPLAY,
         },
         "metrics": {
             "namespace": metric::NAMESPACE,

@@ -357,7 +357,7 @@ export function arn(
   return value;
 }
 
-function flag(context: Context, name: string): boolean | undefined {
+export function flag(context: Context, name: string): boolean | undefined {
   const value = context(name);
   if (value === undefined || value === '') {
     return undefined;

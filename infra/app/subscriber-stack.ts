@@ -1,10 +1,10 @@
 import { CfnOutput, Stack, type StackProps } from 'aws-cdk-lib';
 import { ManagedPolicy } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
-import { Topic } from 'aws-cdk-lib/aws-sns';
+import { type CfnSubscription, Topic } from 'aws-cdk-lib/aws-sns';
 import type { Construct } from 'constructs';
 import { EventSubscription } from '../lib';
-import { arn, type Context, list, text } from './settings';
+import { arn, type Context, flag, list, text } from './settings';
 
 /** What the context (`-c name=value`) settles on the subscriber's side. */
 export interface SubscriberSettings {
@@ -22,6 +22,9 @@ export interface SubscriberSettings {
 
   /** `-c subjectPrefix=`. Default all subjects. */
   readonly subjectPrefix: string | undefined;
+
+  /** `-c allowReplay=true`: the topic's account may replay earlier events into the queue. */
+  readonly allowReplay: boolean;
 
   /** `-c encryption=customer`: a new key encrypts the queues. */
   readonly hasOwnKey: boolean;
@@ -50,6 +53,7 @@ export function readSubscriberSettings(context: Context): SubscriberSettings {
     eventTypes: list(context, 'eventTypes'),
     eventSources: list(context, 'eventSources'),
     subjectPrefix: text(context, 'subjectPrefix'),
+    allowReplay: flag(context, 'allowReplay') ?? false,
     hasOwnKey: encryption === 'customer',
   };
 }
@@ -74,6 +78,7 @@ export class SubscriberStack extends Stack {
       eventTypes: settings.eventTypes.length === 0 ? undefined : settings.eventTypes,
       eventSources: settings.eventSources.length === 0 ? undefined : settings.eventSources,
       subjectPrefix: settings.subjectPrefix,
+      allowReplay: settings.allowReplay,
       encryptionKey: settings.hasOwnKey
         ? new Key(this, 'Key', { enableKeyRotation: true, description: 'Queues of events' })
         : undefined,
@@ -85,6 +90,11 @@ export class SubscriberStack extends Stack {
 
     this.output('QueueUrl', this.events.queue.queueUrl, 'Queue to consume');
     this.output('DeadLetterQueueUrl', this.events.deadLetterQueue.queueUrl, 'Its dead letters');
+    this.output(
+      'SubscriptionArn',
+      (this.events.subscription.node.defaultChild as CfnSubscription).ref,
+      'For `eventdb replay`',
+    );
     this.output('ConsumePolicyArn', policy.managedPolicyArn, 'For services that consume events');
   }
 

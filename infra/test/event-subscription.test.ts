@@ -384,3 +384,69 @@ describe('the alarms', () => {
     });
   });
 });
+
+describe('allowReplay', () => {
+  test('lets the account of the topic send to the queue, and to it alone', () => {
+    const { template } = subscribe({ allowReplay: true });
+
+    const replay = allowed(template, 'LoansQueue').filter(({ Sid }) => Sid === 'Replay');
+    expect(replay).toHaveLength(1);
+    expect(replay[0]?.Action).toEqual([
+      'sqs:GetQueueAttributes',
+      'sqs:GetQueueUrl',
+      'sqs:SendMessage',
+    ]);
+    expect(JSON.stringify(replay[0]?.Principal)).toContain(':iam::111111111111:root');
+    expect(allowed(template, 'LoansDeadLetters').map(({ Sid }) => Sid)).not.toContain('Replay');
+    const without = allowed(subscribe().template, 'LoansQueue');
+    expect(without.map(({ Sid }) => Sid)).not.toContain('Replay');
+  });
+
+  test('in the account of the topic works too', () => {
+    const stack = testStack();
+    const { topic } = new EventDB(stack, 'EventDB', props());
+    new EventSubscription(stack, 'Loans', { topic, allowReplay: true });
+    const template = Template.fromStack(stack);
+    const replay = allowed(template, 'LoansQueue').find(({ Sid }) => Sid === 'Replay');
+    expect(JSON.stringify(replay?.Principal)).toContain(':iam::');
+  });
+
+  test('lets it use the key of the queue, through SQS', () => {
+    const { template } = subscribe({ allowReplay: true }, { hasKey: true });
+    template.hasResourceProperties('AWS::KMS::Key', {
+      KeyPolicy: {
+        Statement: Match.arrayWith([
+          Match.objectLike({
+            Sid: 'ReplayEncryption',
+            Principal: Match.anyValue(),
+            Action: ['kms:Decrypt', 'kms:GenerateDataKey'],
+            Condition: {
+              StringEquals: {
+                'kms:ViaService': {
+                  'Fn::Join': ['', ['sqs.eu-west-1.', { Ref: 'AWS::URLSuffix' }]],
+                },
+              },
+            },
+          }),
+        ]),
+      },
+    });
+  });
+
+  test('with an imported key warns of what its policy must have', () => {
+    const stack = new Stack(testApp(), 'Subscriber', { env: SUBSCRIBER });
+    new EventSubscription(stack, 'Loans', {
+      topic: Topic.fromTopicArn(stack, 'Topic', TOPIC_ARN),
+      encryptionKey: Key.fromKeyArn(
+        stack,
+        'Key',
+        'arn:aws:kms:eu-west-1:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab',
+      ),
+      allowReplay: true,
+    });
+    Annotations.fromStack(stack).hasWarning(
+      '/Subscriber/Loans',
+      Match.stringLikeRegexp('111111111111.*kms:ViaService.*replayed'),
+    );
+  });
+});

@@ -229,6 +229,7 @@ describe("the settings of the subscriber's app", () => {
 
   test('have defaults for all but the topic', () => {
     expect(subscriberSettings({ topicArn })).toEqual({
+      allowReplay: false,
       name: 'EventSubscriber',
       topicArn,
       eventTypes: [],

@@ -126,5 +126,10 @@ export const VARIANTS: Readonly<Record<string, Variant>> = {
     subjectPrefix: 'book:',
   }),
   SubscriberEncrypted: subscriber({ topicArn: TOPIC_ARN, encryption: 'customer' }),
+  SubscriberReplayed: subscriber({
+    topicArn: TOPIC_ARN,
+    encryption: 'customer',
+    allowReplay: 'true',
+  }),
   SubscriberFifo: subscriber({ topicArn: `${TOPIC_ARN}.fifo` }),
 };

@@ -14,20 +14,14 @@ use aws_sdk_sns::types::{
 };
 use aws_sdk_sns::{Client, error::BuildError};
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
-use data_encoding::HEXLOWER;
 use eventdb::Message;
-use eventdb::internals::ATTRIBUTE_TYPE;
-use sha2::{Digest, Sha256};
+use eventdb::internals::{ATTRIBUTE_TYPE, fifo};
 
 use crate::configuration::{self, Configuration, Trust};
 use crate::topic::{Answer, Entry, FailureKind, Limits, PublishFailure, Topic};
 
 /// Time limit for establishing a connection, which is part of the time limit of a request.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Most characters of a message group id and of a deduplication id:
-/// <https://docs.aws.amazon.com/sns/latest/api/API_PublishBatchRequestEntry.html>
-const FIFO_ID_CHARACTERS: usize = 128;
 
 /// The topic of the configuration, standard or FIFO.
 #[derive(Debug, Clone)]
@@ -153,31 +147,10 @@ fn request_entry(
     }
     if fifo {
         request = request
-            .message_group_id(message_group_id(&entry.subject))
-            .message_deduplication_id(deduplication_id(&entry.source, &entry.id));
+            .message_group_id(fifo::message_group_id(&entry.subject))
+            .message_deduplication_id(fifo::deduplication_id(&entry.source, &entry.id, None));
     }
     request.build()
-}
-
-/// The subject if it is a valid message group id, otherwise its hash.
-fn message_group_id(subject: &str) -> String {
-    // SNS allows "alphanumeric characters and punctuation" in ASCII.
-    if subject.len() <= FIFO_ID_CHARACTERS && subject.bytes().all(|byte| byte.is_ascii_graphic()) {
-        subject.to_owned()
-    } else {
-        HEXLOWER.encode(&Sha256::digest(subject))
-    }
-}
-
-/// A hash of source and id, which together identify an event. The length of the source distinguishes
-/// pairs that would be equal when joined.
-fn deduplication_id(source: &str, id: &str) -> String {
-    let hash = Sha256::new()
-        .chain_update(source.len().to_be_bytes())
-        .chain_update(source)
-        .chain_update(id)
-        .finalize();
-    HEXLOWER.encode(&hash)
 }
 
 fn answer(accepted: &[PublishBatchResultEntry], failed: &[BatchResultErrorEntry]) -> Answer {

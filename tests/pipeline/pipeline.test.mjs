@@ -44,6 +44,7 @@ import {
   CreateRoleCommand,
   IAMClient,
   ListRolesCommand,
+  PutRolePolicyCommand,
 } from '@aws-sdk/client-iam';
 import {
   CreateEventSourceMappingCommand,
@@ -60,7 +61,10 @@ import {
   UnsubscribeCommand,
 } from '@aws-sdk/client-sns';
 import {
+  CreateQueueCommand,
   DeleteMessageBatchCommand,
+  DeleteMessageCommand,
+  DeleteQueueCommand,
   ListQueuesCommand,
   ReceiveMessageCommand,
   SQSClient,
@@ -535,6 +539,89 @@ test('verify names exactly the events that were lost, and republish delivers exa
   assert.equal(again.status, 0, again.printed + again.complaint);
 });
 
+test('a replay sends one queue what its subscription delivers, byte for byte, and says so', async () => {
+  const replayer = await assumeRole('Replayer', output(store, 'FollowPolicyArn'));
+  const queue = output(subscribers['ByAll'], 'QueueUrl');
+  const subscription = output(subscribers['ByAll'], 'SubscriptionArn');
+  const replay = ['replay', '--subscription', subscription, '--json'];
+  const denied = await runTool(replay, replayer);
+  assert.equal(denied.status, 2);
+  assert.match(denied.complaint, /GetSubscriptionAttributes/i);
+  await allow(
+    'Replayer',
+    ['sns:GetSubscriptionAttributes', 'sns:ListSubscriptionsByTopic', 'sqs:GetQueueUrl'],
+    '*',
+  );
+  await receive(queue, () => true);
+
+  const wanted = [...stored.values()]
+    .filter(({ type, source, subject }) =>
+      [type === 'book.borrowed', source === LIBRARY, subject.startsWith('book:')].every(Boolean),
+    )
+    .map(({ id }) => id)
+    .sort();
+  const dryRun = await runTool(replay, replayer);
+  assert.equal(dryRun.status, 1, dryRun.complaint);
+  const estimate = JSON.parse(dryRun.printed);
+  assert.equal(estimate.kind, 'wouldReplay');
+  assert.ok(estimate.messages >= wanted.length && estimate.dollars > 0, dryRun.printed);
+  assert.deepEqual(await messagesOf(queue, 0), []);
+  const mayNotSend = await runTool([...replay, '--yes'], replayer);
+  assert.equal(mayNotSend.status, 2);
+  assert.match(mayNotSend.complaint, /sqs:SendMessage/i);
+  assert.match(mayNotSend.complaint, /to go on/);
+
+  await allow('Replayer', ['sqs:SendMessage'], '*');
+  const replayed = await runTool([...replay, '--yes', '--rate', '10000'], replayer);
+  assert.equal(replayed.status, 0, replayed.printed + replayed.complaint);
+  const messages = await messagesOf(queue, wanted.length);
+  assert.deepEqual(messages.map(({ event }) => event['id']).sort(), wanted);
+  for (const { body, event, attributes } of messages) {
+    assert.equal(body, JSON.stringify(arrived.get(event['id'])), 'as SNS has delivered it');
+    assert.match(attributes['replay'] ?? '', /^replay-/);
+    for (const name of ['id', 'type', 'time', 'source', 'subject', 'sequence']) {
+      assert.equal(attributes[name], event[name], name);
+    }
+  }
+
+  // From where it ended, there is nothing more, until something is appended.
+  const { cursor } = JSON.parse(replayed.printed);
+  const rest = await runTool([...replay, '--after', cursor], replayer);
+  assert.equal(rest.status, 0, rest.printed + rest.complaint);
+  assert.equal(JSON.parse(rest.printed).messages, 0);
+});
+
+test('a replay into a FIFO queue keeps the order of each subject, also a second time', async () => {
+  const sqs = client(SQSClient);
+  const { QueueUrl: queue = '' } = await sqs.send(
+    new CreateQueueCommand({
+      QueueName: 'replayed.fifo',
+      Attributes: { FifoQueue: 'true', VisibilityTimeout: '30' },
+    }),
+  );
+  const replay = ['replay', '--queue', queue, '--filter', '{}', '--yes', '--rate', '10000'];
+  for (const _ of ['the first time', 'within the five minutes of deduplication']) {
+    const replayed = await runTool([...replay, '--subject-prefix', 'book:lost-'], ROOT);
+    assert.equal(replayed.status, 0, replayed.printed + replayed.complaint);
+    const messages = await messagesOf(queue, 12);
+    assert.equal(messages.length, 12);
+    /** @type {Record<string, string[]>} */
+    const sequences = {};
+    for (const { event, group } of messages) {
+      const { subject, sequence } = event;
+      assert.equal(group, subject);
+      sequences[subject] = [...(sequences[subject] ?? []), sequence];
+    }
+    for (const subject of Object.values(sequences)) {
+      assert.deepEqual(subject, [...subject].sort());
+    }
+  }
+  const last = await runTool([...replay, '--subject-prefix', 'book:lost-', '--last-only'], ROOT);
+  assert.equal(last.status, 0, last.complaint);
+  assert.equal((await messagesOf(queue, 3)).length, 3);
+  await sqs.send(new DeleteQueueCommand({ QueueUrl: queue }));
+});
+
 test('redrive publishes what is in the failure bucket, and empties it', async () => {
   const operator = await assumeRole('Redriver', output(store, 'RedrivePolicyArn'));
   const before = new Set(stored.keys());
@@ -968,6 +1055,65 @@ async function receive(QueueUrl, isEnough, { untilEmpty } = { untilEmpty: true }
     }
     assert.ok(Date.now() < deadline, `after ${bodies.length} messages nothing more comes`);
   }
+}
+
+/**
+ * Takes all messages of a queue, at least as many as are expected.
+ *
+ * @param {string} QueueUrl
+ * @param {number} least
+ */
+async function messagesOf(QueueUrl, least) {
+  const sqs = client(SQSClient);
+  const deadline = Date.now() + ARRIVAL_SECONDS * 1_000;
+  /** @type {{ body: string, event: Json, attributes: Record<string, string | undefined>, group: string | undefined }[]} */
+  const taken = [];
+  for (;;) {
+    const { Messages: messages = [] } = await sqs.send(
+      new ReceiveMessageCommand({
+        QueueUrl,
+        MaxNumberOfMessages: 10,
+        WaitTimeSeconds: taken.length < least ? 1 : 0,
+        MessageAttributeNames: ['All'],
+        MessageSystemAttributeNames: ['MessageGroupId'],
+      }),
+    );
+    for (const { Body: body = '', MessageAttributes, Attributes, ReceiptHandle } of messages) {
+      const attributes = Object.fromEntries(
+        Object.entries(MessageAttributes ?? {}).map(([name, { StringValue }]) => [
+          name,
+          StringValue,
+        ]),
+      );
+      const group = Attributes?.MessageGroupId;
+      taken.push({ body, event: JSON.parse(body), attributes, group });
+      await sqs.send(new DeleteMessageCommand({ QueueUrl, ReceiptHandle }));
+    }
+    if (messages.length === 0 && taken.length >= least) {
+      return taken;
+    }
+    assert.ok(Date.now() < deadline, `after ${taken.length} messages nothing more comes`);
+  }
+}
+
+/**
+ * Lets a role do something more.
+ *
+ * @param {string} RoleName
+ * @param {string[]} actions
+ * @param {string} resource
+ */
+async function allow(RoleName, actions, resource) {
+  await client(IAMClient).send(
+    new PutRolePolicyCommand({
+      RoleName,
+      PolicyName: actions.join('-').replaceAll(':', '.'),
+      PolicyDocument: JSON.stringify({
+        Version: '2012-10-17',
+        Statement: [{ Effect: 'Allow', Action: actions, Resource: resource }],
+      }),
+    }),
+  );
 }
 
 /**

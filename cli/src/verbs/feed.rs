@@ -1,6 +1,6 @@
 //! `eventdb feed`: which events were published, in an order that can be followed.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use eventdb::FeedCursor;
 use futures_util::TryStreamExt;
 use serde_json::json;
@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::{Output, tell, visible};
 use crate::progress::Progress;
+use crate::verbs::verify::{self, Adopting};
 use crate::verbs::{Ended, Outcome, cloud_event, entry_line, entry_text};
 
 /// Reads the feed from its beginning, or from a cursor, and prints an entry per line.
@@ -17,7 +18,10 @@ use crate::verbs::{Ended, Outcome, cloud_event, entry_line, entry_text};
 /// At the end, it prints the cursor after which to go on. With --follow, it waits for new entries.
 /// Policy: FollowPolicyArn.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    action: Option<Action>,
     /// Wait for new entries instead of ending when everything is read.
     #[arg(long, short)]
     follow: bool,
@@ -44,6 +48,15 @@ pub struct Arguments {
     events: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the events from before the feed in it, without publishing them
+    ///
+    /// Services and the publisher may write meanwhile. If it is interrupted, the next run goes on. It is
+    /// the same as `eventdb verify adopt`. Policy: RepublishPolicyArn.
+    Build(Adopting),
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -53,6 +66,9 @@ pub async fn run(
     session: &Session,
     output: &mut Output,
 ) -> Result<Outcome, Ended> {
+    if let Some(Action::Build(adopting)) = arguments.action {
+        return verify::adopt(adopting, session, output).await;
+    }
     let feed = session.feed().await?;
     let mut follow = feed.follow();
     if let Some(cursor) = arguments.after {

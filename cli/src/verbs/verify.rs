@@ -47,19 +47,7 @@ pub struct Choice {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// List the events from before the feed in it, without publishing them
-    Adopt {
-        #[command(flatten)]
-        choice: Choice,
-        /// Also those that `verify` finds as unpublished, for example after an import.
-        #[arg(long)]
-        unpublished: bool,
-        /// The number of partitions, if the feed is still empty.
-        #[arg(long, value_name = "NUMBER", default_value_t = 4)]
-        partitions: u32,
-        /// Do it, instead of only saying what would be done.
-        #[arg(long)]
-        yes: bool,
-    },
+    Adopt(Adopting),
     /// Say that an event or a row will never be published, and why
     Acknowledge {
         /// The subject.
@@ -70,6 +58,22 @@ enum Action {
         #[arg(long)]
         reason: String,
     },
+}
+
+/// What to list without publishing it.
+#[derive(Debug, Args)]
+pub struct Adopting {
+    #[command(flatten)]
+    choice: Choice,
+    /// Also those that `verify` finds as unpublished, for example after an import.
+    #[arg(long)]
+    unpublished: bool,
+    /// The number of partitions, if the feed is still empty.
+    #[arg(long, value_name = "NUMBER", default_value_t = 4)]
+    partitions: u32,
+    /// Do it, instead of only saying what would be done.
+    #[arg(long)]
+    yes: bool,
 }
 
 fn segment(text: &str) -> Result<(u32, u32), String> {
@@ -95,9 +99,7 @@ pub async fn run(
             print(store.layout, &found, output)?;
             Ok(if found.is_clean() { Outcome::Fine } else { Outcome::Found })
         }
-        Some(Action::Adopt { choice, unpublished, partitions, yes }) => {
-            adopt(session, output, &choice, unpublished, partitions, yes).await
-        }
+        Some(Action::Adopt(adopting)) => adopt(adopting, session, output).await,
         Some(Action::Acknowledge { subject, row, reason }) => {
             acknowledge(session, &subject, &row, &reason).await
         }
@@ -216,20 +218,18 @@ fn print(layout: TableLayout, found: &Verification, output: &mut Output) -> Resu
     Ok(())
 }
 
-async fn adopt(
+/// Lists events without publishing them.
+pub(super) async fn adopt(
+    Adopting { choice, unpublished, partitions, yes }: Adopting,
     session: &Session,
     output: &mut Output,
-    choice: &Choice,
-    unpublished: bool,
-    partitions: u32,
-    yes: bool,
 ) -> Result<Outcome, Ended> {
     let (store, feed) = (session.store().await?, session.feed().await?);
     let failed = |error: &(dyn std::error::Error + 'static)| {
         Failure::of("the events can't be adopted", error)
     };
     let found = match unpublished || !yes {
-        true => Some(compare(choice, &store, &feed, &session.meter).await?),
+        true => Some(compare(&choice, &store, &feed, &session.meter).await?),
         false => None,
     };
     let of_unpublished =

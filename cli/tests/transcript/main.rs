@@ -10,6 +10,7 @@
 mod documented;
 mod generated;
 mod interrupting;
+mod lagging;
 mod looking;
 mod moving;
 mod output_schema;
@@ -149,8 +150,9 @@ fn unpublished_events_are_verified_acknowledged_and_adopted() {
 #[test]
 fn what_needs_a_deployed_store_says_so() {
     let store = Store::new("deployed", TableLayout::ByTime);
-    for command in [["republish", "--yes"], ["redrive", "--yes"]] {
-        let ran = store.run(&command);
+    let replay = ["replay", "--subscription", "arn:aws:sns:eu-west-1:111111111111:Topic:1"];
+    for command in [&["republish", "--yes"][..], &["redrive", "--yes"], &replay] {
+        let ran = store.run(command);
         assert_eq!((ran.status, ran.stdout.as_str()), (2, ""));
         assert!(ran.stderr.contains("needs a deployed store"), "{}", ran.stderr);
     }
@@ -237,7 +239,7 @@ fn a_feed_that_does_not_exist_is_explained() {
     assert!(ran.stderr.contains("isn't a feed"), "{}", ran.stderr);
 }
 
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 20] = [
     "append",
     "cat",
     "completions",
@@ -247,8 +249,10 @@ const VERBS: [&str; 18] = [
     "export",
     "feed",
     "import",
+    "lag",
     "man",
     "redrive",
+    "replay",
     "republish",
     "show",
     "subjects",

@@ -5,6 +5,7 @@ pub(crate) mod cloud_event;
 mod cloudevents_sdk;
 pub(crate) mod cursor;
 pub mod feed;
+pub mod fifo;
 pub mod item;
 pub(crate) mod message;
 pub(crate) mod received_message;

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::codec::store_id::{InvalidStoreId, StoreId};
 use crate::event::Event;
-use crate::schema::extension;
+use crate::schema::{extension, message_attribute};
 
 /// A published event as it arrives in a subscriber's queue.
 ///
@@ -38,6 +38,9 @@ pub struct ReceivedMessage {
     pub store: Option<StoreId>,
     /// ARN of the topic that sent it, as the envelope says; `None` with raw message delivery.
     pub topic_arn: Option<String>,
+    /// The name of the replay that sent it; `None` if the event was published now, or if the
+    /// attributes of the message [aren't known](Self::with_attributes).
+    pub replay: Option<String>,
 }
 
 /// A message that doesn't contain an event. The error text doesn't quote the message's data.
@@ -76,7 +79,31 @@ impl ReceivedMessage {
     /// A message for a [`Projection`](crate::Projection), from an event that was read directly from
     /// the given store: see [`EventDb::store_id`](crate::EventDb::store_id).
     pub fn of_store(event: Event, store: StoreId) -> Self {
-        Self { event, store: Some(store), topic_arn: None }
+        Self { event, store: Some(store), topic_arn: None, replay: None }
+    }
+
+    /// The same message, with what its SQS message attributes say, given as names and values of text.
+    /// They tell whether the message was [replayed](Self::replay): its body is the same as when the
+    /// event was published. Ask SQS for the attribute `replay`; a Lambda function gets all attributes.
+    ///
+    /// ```
+    /// # fn send_mail(event: &eventdb::Event) {}
+    /// # fn example(body: &str) -> Result<(), eventdb::MessageError> {
+    /// let message = eventdb::ReceivedMessage::read(body)?.with_attributes([("replay", "replay-7")]);
+    /// if message.replay.is_none() {
+    ///     send_mail(&message.event);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_attributes<N: AsRef<str>, V: Into<String>>(
+        self,
+        attributes: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        let mut attributes = attributes.into_iter();
+        let replay = attributes.find(|(name, _)| name.as_ref() == message_attribute::REPLAY);
+        Self { replay: replay.map(|(_, value)| value.into()), ..self }
     }
 
     fn published(value: Value, topic_arn: Option<String>) -> Result<Self, MessageError> {
@@ -94,7 +121,7 @@ impl ReceivedMessage {
             Some(_) => return Err(invalid("it must be text".to_owned())),
         };
         let event = serde_json::from_value(value).map_err(MessageError::Event)?;
-        Ok(Self { event, store, topic_arn })
+        Ok(Self { event, store, topic_arn, replay: None })
     }
 
     /// Reads the body of a message from SQS or HTTPS. It doesn't check the signature of an HTTPS
@@ -140,6 +167,6 @@ impl ReceivedMessage {
 impl From<Event> for ReceivedMessage {
     /// A message for an event whose store isn't known.
     fn from(event: Event) -> Self {
-        Self { event, store: None, topic_arn: None }
+        Self { event, store: None, topic_arn: None, replay: None }
     }
 }

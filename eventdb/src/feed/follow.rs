@@ -1,6 +1,8 @@
 //! What a reader follows, and the pages that it yields.
 
 use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -50,6 +52,7 @@ pub struct Follow {
     pub(super) partitions: Choice,
     types: Option<HashSet<String>>,
     subject_prefix: Option<String>,
+    condition: Option<Condition>,
     pub(super) page_size: Option<usize>,
     pub(super) limit: Option<usize>,
     pub(super) until_caught_up: bool,
@@ -70,6 +73,16 @@ pub(super) enum Start {
 pub(super) enum Choice {
     All,
     These(BTreeSet<u32>),
+}
+
+/// What a caller wants of an entry.
+#[derive(Clone)]
+struct Condition(Arc<dyn Fn(&FeedEntry) -> bool + Send + Sync>);
+
+impl fmt::Debug for Condition {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a condition")
+    }
 }
 
 /// Entries of the feed, in the order of their partition. A page can be empty.
@@ -94,6 +107,7 @@ impl Follow {
             partitions: Choice::All,
             types: None,
             subject_prefix: None,
+            condition: None,
             page_size: None,
             limit: None,
             until_caught_up: false,
@@ -135,6 +149,22 @@ impl Follow {
     /// returned.
     pub fn subject_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.subject_prefix = Some(prefix.into());
+        self
+    }
+
+    /// Only entries that meet this condition, for example those of a time. The others are read all the
+    /// same, but aren't returned, and their events aren't fetched.
+    ///
+    /// ```no_run
+    /// # fn example(feed: eventdb::Feed, since: eventdb::chrono::DateTime<eventdb::chrono::Utc>) {
+    /// let follow = feed.follow().matching(move |entry| entry.time >= since);
+    /// # }
+    /// ```
+    pub fn matching(
+        mut self,
+        condition: impl Fn(&FeedEntry) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.condition = Some(Condition(Arc::new(condition)));
         self
     }
 
@@ -194,6 +224,7 @@ impl Follow {
     pub(super) fn chooses(&self, entry: &FeedEntry) -> bool {
         let has_type = self.types.as_ref().is_none_or(|types| types.contains(&entry.ty));
         let prefix = self.subject_prefix.as_deref().unwrap_or_default();
-        has_type && entry.subject.starts_with(prefix)
+        let is_wanted = self.condition.as_ref().is_none_or(|condition| (condition.0)(entry));
+        has_type && entry.subject.starts_with(prefix) && is_wanted
     }
 }

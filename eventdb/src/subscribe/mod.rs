@@ -10,6 +10,8 @@ mod event_db;
 pub(crate) mod event_reader;
 #[cfg(feature = "dynamodb")]
 pub(crate) mod fill;
+#[cfg(feature = "dynamodb")]
+pub(crate) mod lag;
 pub(crate) mod projection;
 pub(crate) mod read_model;
 #[cfg(feature = "dynamodb")]

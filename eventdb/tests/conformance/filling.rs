@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use eventdb::{DynamoDbReadModel, FillError, FillProgress, MissingReason, Projection, ReadModel};
+use eventdb::{
+    DynamoDbReadModel, FillError, FillProgress, Lag, MissingReason, Projection, ReadModel,
+    ReceivedMessage,
+};
 use futures_util::TryStreamExt;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -148,6 +151,46 @@ async fn an_event_that_cannot_be_applied_ends_the_fill_and_it_goes_on_from_the_c
         assert_eq!((missing.entry.revision, &missing.reason), (Some(2), &MissingReason::NotFound));
         run(projection.passing_over("book:2", 2..=2)).await.unwrap();
         assert_eq!(memory.revisions("book:2"), [1, 3]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_lag_of_a_read_model_is_what_it_lacks() {
+    with_feed(|listed| async move {
+        let store = &listed.store;
+        let memory = Memory::default();
+        let lag = |read_model: Memory| {
+            let follow = listed.feed.follow();
+            async move { follow.lag_of(&read_model).await.unwrap() }
+        };
+        assert_eq!(lag(memory.clone()).await.to_string(), "0 events");
+        let events = fill_with_poison(store, "book:1", 3).await;
+        listed.list(entries_of(&events)).await;
+        let others = store.fill("book:2", 2).await;
+        listed.list(entries_of(&others)).await;
+        // A second listing isn't a second event.
+        listed.list(entries_of(&others)).await;
+
+        let projection = Projection::new(memory.clone()).reading(store.db.clone());
+        let id = store.db.store_id().await.unwrap();
+        let message = |event| ReceivedMessage::of_store(event, id.clone());
+        projection.handle(&message(events[1].clone())).await.unwrap();
+        let behind = lag(memory.clone()).await;
+        assert_eq!((behind.events, behind.subjects, behind.parked), (5, 2, 0));
+        assert_eq!(behind.oldest, Some(events[2].time.min(others[0].time)));
+        let age = behind.age(events[4].time.max(others[1].time)).unwrap();
+        assert!(age < Duration::from_secs(60), "{age:?}");
+
+        let poison = message(events[2].clone());
+        let error = projection.handle(&poison).await.unwrap_err();
+        projection.park(&poison, &error).await.unwrap();
+        projection.handle(&message(others[1].clone())).await.unwrap();
+        let parked = lag(memory.clone()).await;
+        assert_eq!((parked.events, parked.subjects, parked.parked), (3, 1, 1));
+        assert!(parked.to_string().ends_with("; 1 subject parked"), "{parked}");
+        let other_type = listed.feed.follow().types(["book.lost"]).lag_of(&memory).await.unwrap();
+        assert_eq!(other_type, Lag::default());
     })
     .await;
 }

@@ -1,6 +1,7 @@
 import { Annotations, Aws, Duration, Stack, Token } from 'aws-cdk-lib';
 import { type Alarm, type Metric, type MetricOptions, Stats } from 'aws-cdk-lib/aws-cloudwatch';
 import {
+  AccountPrincipal,
   type AddToResourcePolicyResult,
   Effect,
   type Grant,
@@ -112,6 +113,20 @@ export interface EventSubscriptionProps extends EventFilterProps {
   readonly maxReceiveCount?: number;
 
   /**
+   * Whether the topic's account may replay earlier events into the queue, with `eventdb replay`. Its
+   * identities that have these permissions themselves may then use `sqs:SendMessage`, `GetQueueUrl` and
+   * `GetQueueAttributes` on the queue, and `kms:GenerateDataKey` and `Decrypt` on `encryptionKey`
+   * through SQS.
+   *
+   * Replayed messages have the attribute `replay`, and otherwise are as they were published. The alarm
+   * `MESSAGE_AGE` goes off if the consumer takes more than an hour for those that wait:
+   * `eventdb replay --rate` and `--most-waiting` send no faster than it consumes.
+   *
+   * @default false
+   */
+  readonly allowReplay?: boolean;
+
+  /**
    * Which alarms there are: `Object.values(EventSubscriptionAlarm)` for all, `[]` for none.
    *
    * @default - all
@@ -175,6 +190,7 @@ export class EventSubscription extends Construct {
     allowInteger('maxReceiveCount', maxReceiveCount, 1, 1000);
     allowOptionalBoolean('rawMessageDelivery', props.rawMessageDelivery);
     allowOptionalBoolean('fifo', props.fifo);
+    allowOptionalBoolean('allowReplay', props.allowReplay);
     const isFifo = fifoOf(props);
     const topicRegion = topicRegionOf(props, this);
     const encryptionKey =
@@ -200,6 +216,10 @@ export class EventSubscription extends Construct {
     );
     if (encryptionKey !== undefined) {
       this.allowQueueEncryption(props.topic, encryptionKey, principals);
+    }
+
+    if (props.allowReplay === true) {
+      this.allowReplay(props.topic.env.account, encryptionKey);
     }
 
     const filterPolicy = eventFilterPolicy(props);
@@ -346,6 +366,41 @@ export class EventSubscription extends Construct {
           .join(' and ')} use ` +
           "kms:Decrypt and kms:GenerateDataKey (with aws:SourceArn = the topic's ARN), else no " +
           'event ever reaches the queue.',
+      );
+    }
+  }
+
+  /** Lets the account of the topic send to the queue. */
+  private allowReplay(account: string, key: IKey | undefined): void {
+    const principals = [new AccountPrincipal(account)];
+    this.queue.addToResourcePolicy(
+      new PolicyStatement({
+        sid: 'Replay',
+        effect: Effect.ALLOW,
+        principals,
+        actions: ['sqs:GetQueueAttributes', 'sqs:GetQueueUrl', 'sqs:SendMessage'],
+        resources: [this.queue.queueArn],
+      }),
+    );
+    const added = key?.addToResourcePolicy(
+      new PolicyStatement({
+        sid: 'ReplayEncryption',
+        effect: Effect.ALLOW,
+        principals,
+        actions: ['kms:Decrypt', 'kms:GenerateDataKey'],
+        resources: ['*'],
+        conditions: {
+          StringEquals: { 'kms:ViaService': `sqs.${Stack.of(this).region}.${Aws.URL_SUFFIX}` },
+        },
+      }),
+      true,
+    );
+    if (added?.statementAdded === false) {
+      Annotations.of(this).addWarningV2(
+        'eventdb:importedReplayKey',
+        `encryptionKey is imported, so its policy stays as it is. It must let the account ${account} ` +
+          "use kms:Decrypt and kms:GenerateDataKey (with kms:ViaService = SQS's address), else no " +
+          'event can be replayed into the queue.',
       );
     }
   }

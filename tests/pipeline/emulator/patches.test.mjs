@@ -41,6 +41,7 @@ import {
   CreateQueueCommand,
   DeleteMessageBatchCommand,
   ReceiveMessageCommand,
+  SendMessageBatchCommand,
   SendMessageCommand,
   SQSClient,
 } from '@aws-sdk/client-sqs';
@@ -311,7 +312,7 @@ isNeeded('subscription_protocol', async (emulator) => {
 isNeeded('batch_permissions', async (emulator) => {
   const role = await makeRole(emulator, 'batches', {
     Effect: 'Allow',
-    Action: ['sns:Publish', 'sqs:DeleteMessage'],
+    Action: ['sns:Publish', 'sqs:DeleteMessage', 'sqs:SendMessage'],
     Resource: '*',
   });
   const { TopicArn: topic } = await new SNSClient(clientOf(emulator)).send(
@@ -343,7 +344,17 @@ isNeeded('batch_permissions', async (emulator) => {
     ),
     /AccessDenied/,
   );
-  assert.equal(publishes, deletes, 'both halves of the patch are needed, or neither');
+  const sends = await passes(
+    new SQSClient(client).send(
+      new SendMessageBatchCommand({
+        QueueUrl: queue,
+        Entries: [{ Id: '1', MessageBody: 'text' }],
+      }),
+    ),
+    /AccessDenied/,
+  );
+  assert.equal(publishes, deletes, 'all parts of the patch are needed, or none');
+  assert.equal(publishes, sends, 'all parts of the patch are needed, or none');
   return publishes;
 });
 

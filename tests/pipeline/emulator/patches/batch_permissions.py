@@ -1,4 +1,5 @@
-"""The permission sns:Publish covers PublishBatch, and sqs:DeleteMessage covers DeleteMessageBatch.
+"""The permission sns:Publish covers PublishBatch, and sqs:DeleteMessage and sqs:SendMessage cover
+DeleteMessageBatch and SendMessageBatch.
 The emulator demands permissions with the names of the batches, which don't exist on AWS.
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsns.html
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsqs.html
@@ -9,6 +10,7 @@ from ministack.core import iam_evaluator
 PERMISSIONS = {
     "sns:PublishBatch": "sns:Publish",
     "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
+    "sqs:SendMessageBatch": "sqs:SendMessage",
 }
 
 
