@@ -70,9 +70,9 @@ pub enum Verb {
     Doctor(doctor::Arguments),
     #[command(about = "Overwrite the data of single events in place")]
     Erase(erase::Arguments),
-    /// Show how far read models are behind what was published
+    #[command(about = "Show how far read models are behind what was published")]
     Lag(lag::Arguments),
-    /// Send published events to one queue again
+    #[command(about = "Send published events to one queue again")]
     Replay(replay::Arguments),
     #[command(about = "Create a table of events, and a feed, on an endpoint or in a file")]
     CreateTable(create_table::Arguments),
