@@ -26,6 +26,7 @@ const OPERATIONS: Readonly<Record<TableLayout, readonly string[]>> = {
     'Scan',
     'PutItem',
     'UpdateItem',
+    'DeleteItem',
   ],
   [TableLayout.BY_REVISION]: [
     'PutItem',
@@ -35,6 +36,8 @@ const OPERATIONS: Readonly<Record<TableLayout, readonly string[]>> = {
     'Query',
     'BatchGetItem',
     'Scan',
+    'UpdateItem',
+    'DeleteItem',
   ],
 };
 

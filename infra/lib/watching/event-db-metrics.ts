@@ -5,8 +5,9 @@ import { schema } from '../store/schema';
 import { TableLayout } from '../store/table-layout';
 
 /**
- * The DynamoDB operations that the store uses: by time for appends, reads, the heads of legacy
- * subjects, snapshots and verifications; by revision for appends, reads, snapshots and verifications.
+ * The DynamoDB operations that the store uses for appends, reads, snapshots and verifications, and for
+ * erasing and repairs: `UpdateItem` and `DeleteItem`. By time, the heads of legacy subjects need
+ * `UpdateItem` as well.
  */
 const OPERATIONS: Readonly<Record<TableLayout, readonly string[]>> = {
   [TableLayout.BY_TIME]: [
@@ -18,6 +19,7 @@ const OPERATIONS: Readonly<Record<TableLayout, readonly string[]>> = {
     'Scan',
     'PutItem',
     'UpdateItem',
+    'DeleteItem',
   ],
   [TableLayout.BY_REVISION]: [
     'PutItem',
@@ -27,6 +29,8 @@ const OPERATIONS: Readonly<Record<TableLayout, readonly string[]>> = {
     'Query',
     'BatchGetItem',
     'Scan',
+    'UpdateItem',
+    'DeleteItem',
   ],
 };
 
