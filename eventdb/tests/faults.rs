@@ -131,15 +131,14 @@ struct World {
     db: EventDb,
     /// Past them.
     calm: EventDb,
+    layout: TableLayout,
     sent: Arc<AtomicU32>,
     dynamodb: EmbeddedDynamoDb,
 }
 
-async fn world(operation: &'static str, faults: Vec<Fault>, forever: Option<Fault>) -> World {
-    world_of(TableLayout::ByTime, operation, faults, forever).await
-}
+const LAYOUTS: [TableLayout; 2] = [TableLayout::ByTime, TableLayout::ByRevision];
 
-async fn world_of(
+async fn world(
     layout: TableLayout,
     operation: &'static str,
     faults: Vec<Fault>,
@@ -150,7 +149,7 @@ async fn world_of(
     let sent = Arc::new(AtomicU32::new(0));
     let db = through_faults(&dynamodb, operation, faults, forever, &sent).with_layout(layout);
     let calm = EventDb::new(dynamodb.client(), "TestEvents").with_layout(layout);
-    World { db, calm, sent, dynamodb }
+    World { db, calm, layout, sent, dynamodb }
 }
 
 fn through_faults(
@@ -172,14 +171,24 @@ fn through_faults(
     EventDb::new(Client::from_conf(configuration), "TestEvents")
 }
 
-async fn world_of_appends(faults: Vec<Fault>) -> World {
-    world("TransactWriteItems", faults, None).await
+async fn world_of_appends(layout: TableLayout, faults: Vec<Fault>) -> World {
+    world(layout, "TransactWriteItems", faults, None).await
 }
 
 impl World {
     /// The same store, whose next append meets the fault.
     fn next_append_meets(&self, fault: Fault) -> EventDb {
-        through_faults(&self.dynamodb, "TransactWriteItems", vec![fault], None, &self.sent)
+        self.through_faults("TransactWriteItems", vec![fault], None)
+    }
+
+    fn through_faults(
+        &self,
+        operation: &'static str,
+        faults: Vec<Fault>,
+        forever: Option<Fault>,
+    ) -> EventDb {
+        through_faults(&self.dynamodb, operation, faults, forever, &self.sent)
+            .with_layout(self.layout)
     }
 
     async fn stored(&self) -> Vec<Event> {
@@ -241,148 +250,171 @@ fn somebody_else(calm: &EventDb) -> Action {
 
 #[tokio::test]
 async fn a_lost_answer_is_found_out_for_every_kind_of_append() {
-    for kind in 0..5 {
-        let world = world_of_appends(vec![Fault::LoseAnswer, Fault::LoseAnswer]).await;
-        let db = &world.db;
-        let pristine = Precondition::subject_is_pristine("book:1");
-        let events = match kind {
-            0 => db.add_new_events(two()).await,
-            1 => db.add_new_events(two()).only_if(pristine).await,
-            2 => db.add_new_events(commands()).await,
-            3 => db.add_events(complete()).await,
-            _ => db.add_events(complete()).only_if(pristine).await,
-        };
-        assert_eq!(events.unwrap(), world.stored().await, "kind {kind}");
-        assert_eq!(world.stored().await.len(), 2, "kind {kind}");
-        assert_eq!(world.sent.load(Ordering::Relaxed), 3, "kind {kind}");
+    for layout in LAYOUTS {
+        for kind in 0..5 {
+            let world = world_of_appends(layout, vec![Fault::LoseAnswer, Fault::LoseAnswer]).await;
+            let db = &world.db;
+            let pristine = Precondition::subject_is_pristine("book:1");
+            let events = match kind {
+                0 => db.add_new_events(two()).await,
+                1 => db.add_new_events(two()).only_if(pristine).await,
+                2 => db.add_new_events(commands()).await,
+                3 => db.add_events(complete()).await,
+                _ => db.add_events(complete()).only_if(pristine).await,
+            };
+            assert_eq!(events.unwrap(), world.stored().await, "kind {kind}");
+            assert_eq!(world.stored().await.len(), 2, "kind {kind}");
+            assert_eq!(world.sent.load(Ordering::Relaxed), 3, "kind {kind}");
+        }
     }
 }
 
 #[tokio::test]
 async fn a_lost_request_is_sent_again() {
-    let world = world_of_appends(vec![Fault::LoseRequest]).await;
-    let events = world.db.add_new_events(two()).await.unwrap();
-    assert_eq!(events, world.stored().await);
-    assert_eq!(events.len(), 2);
+    for layout in LAYOUTS {
+        let world = world_of_appends(layout, vec![Fault::LoseRequest]).await;
+        let events = world.db.add_new_events(two()).await.unwrap();
+        assert_eq!(events, world.stored().await);
+        assert_eq!(events.len(), 2);
+    }
 }
 
 #[tokio::test]
 async fn a_lost_answer_is_found_out_even_when_others_have_written_since() {
-    for (number, conditional) in [(0, false), (1, true)] {
-        let world = world_of_appends(vec![]).await;
-        let fault = Fault::LoseAnswerThen(somebody_else(&world.calm));
-        let faulty = world.next_append_meets(fault);
-        let mut request = faulty.add_new_events(two());
-        if conditional {
-            request = request.only_if(Precondition::subject_is_pristine("book:1"));
+    for layout in LAYOUTS {
+        for (number, conditional) in [(0, false), (1, true)] {
+            let world = world_of_appends(layout, vec![]).await;
+            let fault = Fault::LoseAnswerThen(somebody_else(&world.calm));
+            let faulty = world.next_append_meets(fault);
+            let mut request = faulty.add_new_events(two());
+            if conditional {
+                request = request.only_if(Precondition::subject_is_pristine("book:1"));
+            }
+            let events = request.await.unwrap();
+            let stored = world.stored().await;
+            assert_eq!(stored.len(), 3, "case {number}");
+            assert_eq!(events, stored[..2], "case {number}");
         }
-        let events = request.await.unwrap();
-        let stored = world.stored().await;
-        assert_eq!(stored.len(), 3, "case {number}");
-        assert_eq!(events, stored[..2], "case {number}");
     }
 }
 
 #[tokio::test]
 async fn an_append_that_was_overtaken_unseen_is_built_anew_or_conflicts() {
-    let world = world_of_appends(vec![]).await;
-    let fault = Fault::LoseRequestThen(somebody_else(&world.calm));
-    let faulty = world.next_append_meets(fault.clone());
-    let events = faulty.add_new_events(two()).await.unwrap();
-    assert_eq!(events, world.stored().await[1..]);
-    let faulty = world.next_append_meets(fault);
-    let error = faulty
-        .add_new_events(two())
-        .only_if(Precondition::subject_is_at_revision("book:1", 3))
-        .await
-        .unwrap_err();
-    assert_eq!(error.conflict().unwrap().actual.revision(), 4);
-    assert_eq!(world.stored().await.len(), 4);
+    for layout in LAYOUTS {
+        let world = world_of_appends(layout, vec![]).await;
+        let fault = Fault::LoseRequestThen(somebody_else(&world.calm));
+        let faulty = world.next_append_meets(fault.clone());
+        let events = faulty.add_new_events(two()).await.unwrap();
+        assert_eq!(events, world.stored().await[1..]);
+        let faulty = world.next_append_meets(fault);
+        let error = faulty
+            .add_new_events(two())
+            .only_if(Precondition::subject_is_at_revision("book:1", 3))
+            .await
+            .unwrap_err();
+        assert_eq!(error.conflict().unwrap().actual.revision(), 4);
+        assert_eq!(world.stored().await.len(), 4);
+    }
 }
 
 #[tokio::test]
 async fn passing_failures_are_waited_out() {
-    let world = world_of_appends(vec![
-        Fault::Answer(500, error_body("InternalServerError")),
-        Fault::Answer(503, json!({})),
-        Fault::Answer(400, error_body("ThrottlingException")),
-        Fault::Answer(400, error_body("ProvisionedThroughputExceededException")),
-        Fault::Answer(400, error_body("RequestLimitExceeded")),
-        Fault::Answer(400, error_body("TransactionInProgressException")),
-        cancelled(&["TransactionConflict", "None", "None"]),
-        cancelled(&["None", "ThrottlingError", "None"]),
-        cancelled(&["None", "None", "ProvisionedThroughputExceeded"]),
-    ])
-    .await;
-    let pristine = Precondition::subject_is_pristine("book:1");
-    let events = world.db.add_new_events(two()).only_if(pristine).await.unwrap();
-    assert_eq!(events, world.stored().await);
-    assert_eq!(world.sent.load(Ordering::Relaxed), 10);
+    for layout in LAYOUTS {
+        let world = world_of_appends(
+            layout,
+            vec![
+                Fault::Answer(500, error_body("InternalServerError")),
+                Fault::Answer(503, json!({})),
+                Fault::Answer(400, error_body("ThrottlingException")),
+                Fault::Answer(400, error_body("ProvisionedThroughputExceededException")),
+                Fault::Answer(400, error_body("RequestLimitExceeded")),
+                Fault::Answer(400, error_body("TransactionInProgressException")),
+                cancelled(&["TransactionConflict", "None", "None"]),
+                cancelled(&["None", "ThrottlingError", "None"]),
+                cancelled(&["None", "None", "ProvisionedThroughputExceeded"]),
+            ],
+        )
+        .await;
+        let pristine = Precondition::subject_is_pristine("book:1");
+        let events = world.db.add_new_events(two()).only_if(pristine).await.unwrap();
+        assert_eq!(events, world.stored().await);
+        assert_eq!(world.sent.load(Ordering::Relaxed), 10);
+    }
 }
 
 #[tokio::test]
 async fn failures_for_good_are_told_at_once_and_are_no_conflict() {
-    let faults = [
-        cancelled(&["None", "ItemCollectionSizeLimitExceeded", "None"]),
-        cancelled(&["ValidationError", "None", "None"]),
-        Fault::Answer(400, error_body("ResourceNotFoundException")),
-        Fault::Answer(400, error_body("AccessDeniedException")),
-        Fault::Answer(400, error_body("IdempotentParameterMismatchException")),
-    ];
-    for fault in faults {
-        let world = world_of_appends(vec![fault]).await;
-        let error = world.db.add_new_events(two()).await.unwrap_err();
-        assert!(matches!(error, Error::Refused { .. }), "{error:?}");
-        assert!(!error.is_conflict() && !error.is_retryable());
-        assert!(error.to_string().contains("TestEvents"));
-        assert_eq!(world.sent.load(Ordering::Relaxed), 1);
-        assert_eq!(world.stored().await, []);
+    for layout in LAYOUTS {
+        let faults = [
+            cancelled(&["None", "ItemCollectionSizeLimitExceeded", "None"]),
+            cancelled(&["ValidationError", "None", "None"]),
+            Fault::Answer(400, error_body("ResourceNotFoundException")),
+            Fault::Answer(400, error_body("AccessDeniedException")),
+            Fault::Answer(400, error_body("IdempotentParameterMismatchException")),
+        ];
+        for fault in faults {
+            let world = world_of_appends(layout, vec![fault]).await;
+            let error = world.db.add_new_events(two()).await.unwrap_err();
+            assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+            assert!(!error.is_conflict() && !error.is_retryable());
+            assert!(error.to_string().contains("TestEvents"));
+            assert_eq!(world.sent.load(Ordering::Relaxed), 1);
+            assert_eq!(world.stored().await, []);
+        }
     }
 }
 
 #[tokio::test]
 async fn a_database_that_stays_busy_is_reported_as_such() {
-    let busy = Fault::Answer(400, error_body("ThrottlingException"));
-    let world = world("TransactWriteItems", vec![], Some(busy)).await;
-    let error = world.db.add_new_events(two()).await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { attempts: 16, .. }), "{error:?}");
-    assert!(error.is_retryable());
-    assert_eq!(world.sent.load(Ordering::Relaxed), 16);
-    assert_eq!(world.stored().await, []);
+    for layout in LAYOUTS {
+        let busy = Fault::Answer(400, error_body("ThrottlingException"));
+        let world = world(layout, "TransactWriteItems", vec![], Some(busy)).await;
+        let error = world.db.add_new_events(two()).await.unwrap_err();
+        assert!(matches!(error, Error::Unavailable { attempts: 16, .. }), "{error:?}");
+        assert!(error.is_retryable());
+        assert_eq!(world.sent.load(Ordering::Relaxed), 16);
+        assert_eq!(world.stored().await, []);
+    }
 }
 
 #[tokio::test]
 async fn an_unknown_outcome_is_settled_by_its_events_where_it_had_happened() {
-    let world = world("TransactWriteItems", vec![], Some(Fault::LoseAnswer)).await;
-    let error = world.db.add_new_events(two()).await.unwrap_err();
-    assert!(!error.is_retryable(), "the same candidates would be stored twice");
-    assert!(!format!("{error} {error:?}").contains("user:456"), "errors are logged: no data");
-    let Error::OutcomeUnknown { events, .. } = error else { panic!("{error:?}") };
-    assert_eq!(world.calm.add_events(events).await.unwrap(), world.stored().await);
-    assert_eq!(world.stored().await.len(), 2);
+    for layout in LAYOUTS {
+        let world = world(layout, "TransactWriteItems", vec![], Some(Fault::LoseAnswer)).await;
+        let error = world.db.add_new_events(two()).await.unwrap_err();
+        assert!(!error.is_retryable(), "the same candidates would be stored twice");
+        assert!(!format!("{error} {error:?}").contains("user:456"), "errors are logged: no data");
+        let Error::OutcomeUnknown { events, .. } = error else { panic!("{error:?}") };
+        assert_eq!(world.calm.add_events(events).await.unwrap(), world.stored().await);
+        assert_eq!(world.stored().await.len(), 2);
+    }
 }
 
 #[tokio::test]
 async fn an_unknown_outcome_is_settled_by_its_events_where_it_had_not_happened() {
-    let world = world("TransactWriteItems", vec![], Some(Fault::LoseRequest)).await;
-    let error = world.db.add_new_events(two()).await.unwrap_err();
-    let Error::OutcomeUnknown { events, .. } = error else { panic!("{error:?}") };
-    assert_eq!(world.stored().await, []);
-    assert_eq!(world.calm.add_events(events).await.unwrap(), world.stored().await);
-    assert_eq!(world.stored().await.len(), 2);
+    for layout in LAYOUTS {
+        let world = world(layout, "TransactWriteItems", vec![], Some(Fault::LoseRequest)).await;
+        let error = world.db.add_new_events(two()).await.unwrap_err();
+        let Error::OutcomeUnknown { events, .. } = error else { panic!("{error:?}") };
+        assert_eq!(world.stored().await, []);
+        assert_eq!(world.calm.add_events(events).await.unwrap(), world.stored().await);
+        assert_eq!(world.stored().await.len(), 2);
+    }
 }
 
 #[tokio::test]
 async fn an_unknown_outcome_of_own_ids_is_settled_though_they_were_stored_long_ago() {
-    let refused = Fault::Answer(400, error_body("AccessDeniedException"));
-    let world = world_of_appends(vec![Fault::LoseRequest, refused]).await;
-    let first = world.calm.add_new_events(commands()).await.unwrap();
-    world.calm.add_new_events(two()).await.unwrap();
-    // The process was restarted and sends it again, in vain; its events have other times now.
-    let error = world.db.add_new_events(commands()).await.unwrap_err();
-    let Error::OutcomeUnknown { events, .. } = error else { panic!("{error:?}") };
-    assert_eq!(world.calm.add_events(events).await.unwrap(), first);
-    assert_eq!(world.stored().await.len(), 4);
+    for layout in LAYOUTS {
+        let refused = Fault::Answer(400, error_body("AccessDeniedException"));
+        let world = world_of_appends(layout, vec![Fault::LoseRequest, refused]).await;
+        let first = world.calm.add_new_events(commands()).await.unwrap();
+        world.calm.add_new_events(two()).await.unwrap();
+        // The process was restarted and sends it again, in vain; its events have other times now.
+        let error = world.db.add_new_events(commands()).await.unwrap_err();
+        let Error::OutcomeUnknown { events, .. } = error else { panic!("{error:?}") };
+        assert_eq!(world.calm.add_events(events).await.unwrap(), first);
+        assert_eq!(world.stored().await.len(), 4);
+    }
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -412,9 +444,9 @@ fn borrow(db: &EventDb) -> Execute<'static, Book, Infallible> {
 
 #[tokio::test]
 async fn a_command_without_an_answer_is_found_out() {
-    for layout in [TableLayout::ByTime, TableLayout::ByRevision] {
+    for layout in LAYOUTS {
         let faults = vec![Fault::LoseAnswer, Fault::LoseAnswer];
-        let world = world_of(layout, "TransactWriteItems", faults, None).await;
+        let world = world(layout, "TransactWriteItems", faults, None).await;
         let executed = borrow(&world.db).await.unwrap();
         assert!(!executed.is_repetition, "its own first attempt stored it");
         assert_eq!(executed.events, world.stored().await);
@@ -425,11 +457,11 @@ async fn a_command_without_an_answer_is_found_out() {
 
 #[tokio::test]
 async fn a_command_whose_outcome_is_unknown_is_settled_by_its_events_and_by_a_repetition() {
-    for layout in [TableLayout::ByTime, TableLayout::ByRevision] {
+    for layout in LAYOUTS {
         for fault in [Fault::LoseAnswer, Fault::LoseRequest] {
             for settle_first in [true, false] {
                 let fault = Some(fault.clone());
-                let world = world_of(layout, "TransactWriteItems", vec![], fault).await;
+                let world = world(layout, "TransactWriteItems", vec![], fault).await;
                 let limits = TimeLimits::default().operation(Duration::from_millis(300));
                 let error = borrow(&world.db.with_time_limits(limits)).await.unwrap_err();
                 let ExecuteError::Store(Error::OutcomeUnknown { events, .. }) = error else {
@@ -451,24 +483,24 @@ async fn a_command_whose_outcome_is_unknown_is_settled_by_its_events_and_by_a_re
 
 #[tokio::test]
 async fn a_rejected_command_looks_for_its_events_until_no_transaction_is_in_the_way() {
-    for layout in [TableLayout::ByTime, TableLayout::ByRevision] {
+    for layout in LAYOUTS {
         let busy = || cancelled(&["TransactionConflict"]);
-        let world = world_of(layout, "TransactGetItems", vec![busy(), busy()], None).await;
-        let first = borrow(&world.calm).await.unwrap();
-        let books = Repository::<Book>::new(&world.db, "https://library.example.com");
+        let busy = world(layout, "TransactGetItems", vec![busy(), busy()], None).await;
+        let first = borrow(&busy.calm).await.unwrap();
+        let books = Repository::<Book>::new(&busy.db, "https://library.example.com");
         let rejected = |_: &Book| Err::<[BookEvent; 0], _>("no");
         let again = books.execute("book:1", rejected).command("command-1").await.unwrap();
         assert_eq!(again.events, first.events);
         assert_eq!(
-            world.sent.load(Ordering::Relaxed),
+            busy.sent.load(Ordering::Relaxed),
             4,
             "its guard, twice in vain, and its events"
         );
 
-        let world = world_of(layout, "TransactGetItems", vec![], Some(Fault::LoseAnswer)).await;
+        let silent = world(layout, "TransactGetItems", vec![], Some(Fault::LoseAnswer)).await;
         let limits = TimeLimits::default().operation(Duration::from_millis(200));
         let books = Repository::<Book>::new(
-            &world.db.with_time_limits(limits),
+            &silent.db.with_time_limits(limits),
             "https://library.example.com",
         );
         // Whether the command is done isn't known, so it isn't rejected.
@@ -480,53 +512,65 @@ async fn a_rejected_command_looks_for_its_events_until_no_transaction_is_in_the_
 
 #[tokio::test]
 async fn a_subject_that_transactions_keep_busy_is_contention_for_a_decision_too() {
-    let reasons = ["TransactionConflict", "None"];
-    let world = world("TransactWriteItems", vec![], Some(cancelled(&reasons))).await;
-    let limits = TimeLimits::default().operation(Duration::from_millis(200));
-    let error =
-        Repository::<Book>::new(&world.db.with_time_limits(limits), "https://library.example.com")
-            .execute("book:1", |_| Ok::<_, Infallible>([BookEvent::Borrowed {}]))
-            .await
-            .unwrap_err();
-    assert!(error.is_retryable());
-    let ExecuteError::Contended { subject, attempts: 1, .. } = error else { panic!("{error:?}") };
-    assert_eq!(subject, "book:1");
+    for layout in LAYOUTS {
+        let reasons = ["TransactionConflict", "None"];
+        let world = world(layout, "TransactWriteItems", vec![], Some(cancelled(&reasons))).await;
+        let limits = TimeLimits::default().operation(Duration::from_millis(200));
+        let error = Repository::<Book>::new(
+            &world.db.with_time_limits(limits),
+            "https://library.example.com",
+        )
+        .execute("book:1", |_| Ok::<_, Infallible>([BookEvent::Borrowed {}]))
+        .await
+        .unwrap_err();
+        assert!(error.is_retryable());
+        let ExecuteError::Contended { subject, attempts: 1, .. } = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(subject, "book:1");
+    }
 }
 
 #[tokio::test]
 async fn an_unknown_outcome_is_settled_under_the_preconditions_of_its_append() {
-    let world = world("TransactWriteItems", vec![], Some(Fault::LoseRequest)).await;
-    let mut events = complete();
-    // Later than what others append now, so that nothing but the precondition is against them.
-    for event in &mut events {
-        event.time += TimeDelta::days(20_000);
+    for layout in LAYOUTS {
+        let world = world(layout, "TransactWriteItems", vec![], Some(Fault::LoseRequest)).await;
+        let mut events = complete();
+        // Later than what others append now, so that nothing but the precondition is against them.
+        for event in &mut events {
+            event.time += TimeDelta::days(20_000);
+        }
+        let pristine = Precondition::subject_is_pristine("book:1");
+        let error = world.db.add_events(events).only_if(pristine).await.unwrap_err();
+        let Error::OutcomeUnknown { events, .. } = error else { panic!("{error:?}") };
+        somebody_else(&world.calm)().await;
+        let error = world.calm.add_events(events).await.unwrap_err();
+        assert!(error.is_conflict(), "{error:?}");
+        assert_eq!(world.stored().await.len(), 1);
     }
-    let pristine = Precondition::subject_is_pristine("book:1");
-    let error = world.db.add_events(events).only_if(pristine).await.unwrap_err();
-    let Error::OutcomeUnknown { events, .. } = error else { panic!("{error:?}") };
-    somebody_else(&world.calm)().await;
-    let error = world.calm.add_events(events).await.unwrap_err();
-    assert!(error.is_conflict(), "{error:?}");
-    assert_eq!(world.stored().await.len(), 1);
 }
 
 #[tokio::test]
 async fn settling_that_is_throttled_throughout_leaves_the_outcome_unknown() {
-    for (fault, stored) in [(Fault::LoseAnswer, 2), (Fault::LoseRequest, 0)] {
-        let limits = TimeLimits::default().operation(std::time::Duration::from_millis(500));
-        let world = world("TransactWriteItems", vec![], Some(fault)).await;
-        let hurried = world.db.with_time_limits(limits);
-        let error = hurried.add_new_events(two()).await.unwrap_err();
-        let Error::OutcomeUnknown { events, .. } = error else { panic!("{error:?}") };
-        for operation in ["TransactWriteItems", "GetItem"] {
-            let busy = Some(Fault::Answer(400, error_body("ThrottlingException")));
-            let db = through_faults(&world.dynamodb, operation, vec![], busy, &world.sent);
-            let settling = db.with_time_limits(limits).add_events(events.clone());
-            let error = settling.await.unwrap_err();
-            let Error::OutcomeUnknown { events: again, .. } = error else { panic!("{error:#}") };
-            assert_eq!(again, events, "{operation}");
+    for layout in LAYOUTS {
+        for (fault, stored) in [(Fault::LoseAnswer, 2), (Fault::LoseRequest, 0)] {
+            let limits = TimeLimits::default().operation(std::time::Duration::from_millis(500));
+            let world = world(layout, "TransactWriteItems", vec![], Some(fault)).await;
+            let hurried = world.db.with_time_limits(limits);
+            let error = hurried.add_new_events(two()).await.unwrap_err();
+            let Error::OutcomeUnknown { events, .. } = error else { panic!("{error:?}") };
+            for operation in ["TransactWriteItems", "GetItem"] {
+                let busy = Some(Fault::Answer(400, error_body("ThrottlingException")));
+                let db = world.through_faults(operation, vec![], busy);
+                let settling = db.with_time_limits(limits).add_events(events.clone());
+                let error = settling.await.unwrap_err();
+                let Error::OutcomeUnknown { events: again, .. } = error else {
+                    panic!("{error:#}")
+                };
+                assert_eq!(again, events, "{operation}");
+            }
+            assert_eq!(world.stored().await.len(), stored);
         }
-        assert_eq!(world.stored().await.len(), stored);
     }
 }
 
@@ -546,73 +590,84 @@ fn busy_instead(which: fn(usize, usize) -> bool) -> impl Fn(&mut Value) {
 
 #[tokio::test]
 async fn a_repetition_is_recognised_though_some_of_its_places_are_busy() {
-    // The head, one of two events, both events; and the guards, where the caller chose the ids.
-    let changes: [fn(&mut Value); 4] = [
-        |body| busy_instead(|index, _| index == 0)(body),
-        |body| busy_instead(|index, _| index == 1)(body),
-        |body| busy_instead(|index, all| index == all - 1)(body),
-        |body| busy_instead(|index, _| index > 0)(body),
-    ];
-    for (number, change) in changes.into_iter().enumerate() {
-        for kind in 0..4 {
-            let world = world_of_appends(vec![]).await;
-            let at = Precondition::subject_is_at_revision("book:1", 0);
-            let (first, again) = match kind {
-                0 => (
-                    world.calm.add_events(complete()).await.unwrap(),
-                    world.next_append_meets(Fault::Change(change)).add_events(complete()).await,
-                ),
-                1 => (
-                    world.calm.add_events(complete()).only_if(at.clone()).await.unwrap(),
-                    world
-                        .next_append_meets(Fault::Change(change))
-                        .add_events(complete())
-                        .only_if(at)
-                        .await,
-                ),
-                2 => (
-                    world.calm.add_new_events(commands()).await.unwrap(),
-                    world.next_append_meets(Fault::Change(change)).add_new_events(commands()).await,
-                ),
-                _ => (
-                    world.calm.add_new_events(commands()).only_if(at.clone()).await.unwrap(),
-                    world
-                        .next_append_meets(Fault::Change(change))
-                        .add_new_events(commands())
-                        .only_if(at)
-                        .await,
-                ),
-            };
-            assert_eq!(again.unwrap(), first, "kind {kind}, change {number}");
-            assert_eq!(world.stored().await, first, "kind {kind}, change {number}");
+    for layout in LAYOUTS {
+        // The head, one of two events, both events; and the guards, where the caller chose the ids.
+        let changes: [fn(&mut Value); 4] = [
+            |body| busy_instead(|index, _| index == 0)(body),
+            |body| busy_instead(|index, _| index == 1)(body),
+            |body| busy_instead(|index, all| index == all - 1)(body),
+            |body| busy_instead(|index, _| index > 0)(body),
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            for kind in 0..4 {
+                let world = world_of_appends(layout, vec![]).await;
+                let at = Precondition::subject_is_at_revision("book:1", 0);
+                let (first, again) = match kind {
+                    0 => (
+                        world.calm.add_events(complete()).await.unwrap(),
+                        world.next_append_meets(Fault::Change(change)).add_events(complete()).await,
+                    ),
+                    1 => (
+                        world.calm.add_events(complete()).only_if(at.clone()).await.unwrap(),
+                        world
+                            .next_append_meets(Fault::Change(change))
+                            .add_events(complete())
+                            .only_if(at)
+                            .await,
+                    ),
+                    2 => (
+                        world.calm.add_new_events(commands()).await.unwrap(),
+                        world
+                            .next_append_meets(Fault::Change(change))
+                            .add_new_events(commands())
+                            .await,
+                    ),
+                    _ => (
+                        world.calm.add_new_events(commands()).only_if(at.clone()).await.unwrap(),
+                        world
+                            .next_append_meets(Fault::Change(change))
+                            .add_new_events(commands())
+                            .only_if(at)
+                            .await,
+                    ),
+                };
+                assert_eq!(again.unwrap(), first, "kind {kind}, change {number}");
+                assert_eq!(world.stored().await, first, "kind {kind}, change {number}");
+            }
         }
     }
 }
 
 #[tokio::test]
 async fn a_reused_id_brings_what_is_stored_and_its_debug_form_tells_no_data() {
-    let world = world_of_appends(vec![]).await;
-    let stored = world.calm.add_new_events(commands()).await.unwrap();
-    let mut other = commands();
-    other[1].data = json!({ "secret": true }).into();
-    let error = world.calm.add_new_events(other).await.unwrap_err();
-    assert!(!format!("{error:?}").contains("user:456"), "{error:?}");
-    let Error::IdReused { index: 1, stored: Some(found), .. } = error else { panic!("{error:?}") };
-    assert_eq!(found.into_event(), stored[1]);
+    for layout in LAYOUTS {
+        let world = world_of_appends(layout, vec![]).await;
+        let stored = world.calm.add_new_events(commands()).await.unwrap();
+        let mut other = commands();
+        other[1].data = json!({ "secret": true }).into();
+        let error = world.calm.add_new_events(other).await.unwrap_err();
+        assert!(!format!("{error:?}").contains("user:456"), "{error:?}");
+        let Error::IdReused { index: 1, stored: Some(found), .. } = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(found.into_event(), stored[1]);
+    }
 }
 
 #[tokio::test]
 async fn the_cause_of_an_error_is_said_once_and_is_its_source() {
-    let denied = error_body("AccessDeniedException");
-    let world = world_of_appends(vec![Fault::Answer(400, denied)]).await;
-    let error = world.db.add_new_events(two()).await.unwrap_err();
-    assert!(!error.to_string().contains("not now"), "{error}");
-    for text in [format!("{error:#}"), anyhow(&error)] {
-        assert_eq!(text.matches("not now").count(), 1, "{text}");
+    for layout in LAYOUTS {
+        let denied = error_body("AccessDeniedException");
+        let world = world_of_appends(layout, vec![Fault::Answer(400, denied)]).await;
+        let error = world.db.add_new_events(two()).await.unwrap_err();
+        assert!(!error.to_string().contains("not now"), "{error}");
+        for text in [format!("{error:#}"), anyhow(&error)] {
+            assert_eq!(text.matches("not now").count(), 1, "{text}");
+        }
+        let invalid = world.db.fetch_events_for_subject("").await.unwrap_err();
+        let text = anyhow(&invalid);
+        assert_eq!(text.matches("subject").count(), invalid.to_string().matches("subject").count());
     }
-    let invalid = world.db.fetch_events_for_subject("").await.unwrap_err();
-    let text = anyhow(&invalid);
-    assert_eq!(text.matches("subject").count(), invalid.to_string().matches("subject").count());
 }
 
 /// An error as most programs print it: itself, then each of its sources.
@@ -637,85 +692,96 @@ impl std::io::Write for Lines {
 
 #[tokio::test]
 async fn repetitions_are_logged_with_subject_and_attempt_and_from_the_fifth_as_warnings() {
-    let busy = || Fault::Answer(400, error_body("ThrottlingException"));
-    let world = world_of_appends(vec![busy(), busy(), busy(), busy(), busy()]).await;
-    let somebody_else = somebody_else(&world.calm);
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::DEBUG)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    async {
-        world.db.add_new_events(two()).await.unwrap();
-        let overtaken = world.next_append_meets(Fault::LoseRequestThen(somebody_else));
-        overtaken.add_new_events(two()).await.unwrap();
+    for layout in LAYOUTS {
+        let busy = || Fault::Answer(400, error_body("ThrottlingException"));
+        let world = world_of_appends(layout, vec![busy(), busy(), busy(), busy(), busy()]).await;
+        let somebody_else = somebody_else(&world.calm);
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        async {
+            world.db.add_new_events(two()).await.unwrap();
+            let overtaken = world.next_append_meets(Fault::LoseRequestThen(somebody_else));
+            overtaken.add_new_events(two()).await.unwrap();
+        }
+        .with_subscriber(subscriber)
+        .await;
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let ours: Vec<_> = text.lines().filter(|line| line.contains("trying again")).collect();
+        for attempt in 1..=5 {
+            let level = if attempt < 5 { "DEBUG" } else { "WARN" };
+            let is_it = |line: &&&str| {
+                line.contains(level)
+                    && line.contains(&format!("attempt={attempt} "))
+                    && line.contains("subject=\"book:1\"")
+                    && line.contains("ThrottlingException")
+            };
+            assert!(ours.iter().any(|line| is_it(&line)), "attempt {attempt}: {ours:#?}");
+        }
+        let others =
+            ours.iter().any(|line| line.contains("another writer of the subject was first"));
+        assert!(others, "{ours:#?}");
+        assert!(ours.iter().all(|line| !line.contains("user:456")), "no data: {ours:#?}");
     }
-    .with_subscriber(subscriber)
-    .await;
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    let ours: Vec<_> = text.lines().filter(|line| line.contains("trying again")).collect();
-    for attempt in 1..=5 {
-        let level = if attempt < 5 { "DEBUG" } else { "WARN" };
-        let is_it = |line: &&&str| {
-            line.contains(level)
-                && line.contains(&format!("attempt={attempt} "))
-                && line.contains("subject=\"book:1\"")
-                && line.contains("ThrottlingException")
-        };
-        assert!(ours.iter().any(|line| is_it(&line)), "attempt {attempt}: {ours:#?}");
-    }
-    let others = ours.iter().any(|line| line.contains("another writer of the subject was first"));
-    assert!(others, "{ours:#?}");
-    assert!(ours.iter().all(|line| !line.contains("user:456")), "no data: {ours:#?}");
 }
 
 #[tokio::test]
 async fn another_trace_or_correlation_does_not_make_a_repetition_look_different() {
-    let world = world_of_appends(vec![]).await;
-    let with = |extension: &str, value: &str| {
-        commands().map(|mut candidate| {
-            candidate.extensions.insert(extension.to_owned(), value.into());
-            candidate
-        })
-    };
-    for extension in ["traceparent", "tracestate", "correlationid", "causationid"] {
-        let first = world.calm.add_new_events(with(extension, "one")).await.unwrap();
-        assert_eq!(world.calm.add_new_events(with(extension, "two")).await.unwrap(), first);
+    for layout in LAYOUTS {
+        let world = world_of_appends(layout, vec![]).await;
+        let with = |extension: &str, value: &str| {
+            commands().map(|mut candidate| {
+                candidate.extensions.insert(extension.to_owned(), value.into());
+                candidate
+            })
+        };
+        for extension in ["traceparent", "tracestate", "correlationid", "causationid"] {
+            let first = world.calm.add_new_events(with(extension, "one")).await.unwrap();
+            assert_eq!(world.calm.add_new_events(with(extension, "two")).await.unwrap(), first);
+        }
+        let other = world.calm.add_new_events(with("priority", "high")).await.unwrap_err();
+        assert!(matches!(other, Error::IdReused { .. }), "{other:?}");
     }
-    let other = world.calm.add_new_events(with("priority", "high")).await.unwrap_err();
-    assert!(matches!(other, Error::IdReused { .. }), "{other:?}");
 }
 
 #[tokio::test]
 async fn preconditions_alone_leave_no_outcome_unknown() {
-    let world = world("TransactWriteItems", vec![], Some(Fault::LoseAnswer)).await;
-    let pristine = Precondition::subject_is_pristine("book:1");
-    let error = world.db.add_new_events([]).only_if(pristine).await.unwrap_err();
-    assert!(error.is_retryable(), "{error:?}");
+    for layout in LAYOUTS {
+        let world = world(layout, "TransactWriteItems", vec![], Some(Fault::LoseAnswer)).await;
+        let pristine = Precondition::subject_is_pristine("book:1");
+        let error = world.db.add_new_events([]).only_if(pristine).await.unwrap_err();
+        assert!(error.is_retryable(), "{error:?}");
+    }
 }
 
 #[tokio::test]
 async fn a_refusal_after_a_lost_answer_leaves_the_outcome_unknown() {
-    let world = world_of_appends(vec![
-        Fault::LoseAnswer,
-        Fault::Answer(400, error_body("AccessDeniedException")),
-    ])
-    .await;
-    let error = world.db.add_new_events(two()).await.unwrap_err();
-    assert!(matches!(error, Error::OutcomeUnknown { attempts: 2, .. }), "{error:?}");
+    for layout in LAYOUTS {
+        let world = world_of_appends(
+            layout,
+            vec![Fault::LoseAnswer, Fault::Answer(400, error_body("AccessDeniedException"))],
+        )
+        .await;
+        let error = world.db.add_new_events(two()).await.unwrap_err();
+        assert!(matches!(error, Error::OutcomeUnknown { attempts: 2, .. }), "{error:?}");
+    }
 }
 
 #[tokio::test]
 async fn a_dropped_append_is_stored_whole_or_not_at_all() {
-    for delay in [0, 1, 3, 6, 10, 20] {
-        let world = world_of_appends(vec![]).await;
-        let append = world.db.add_new_events(two()).into_future();
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(delay), append).await;
-        // What was sent may still be carried out; once it is, or isn't, the next append comes.
-        world.calm.add_new_events([candidate()]).await.unwrap();
-        assert!([1, 3].contains(&world.stored().await.len()), "after {delay} ms");
+    for layout in LAYOUTS {
+        for delay in [0, 1, 3, 6, 10, 20] {
+            let world = world_of_appends(layout, vec![]).await;
+            let append = world.db.add_new_events(two()).into_future();
+            let _ = tokio::time::timeout(std::time::Duration::from_millis(delay), append).await;
+            // What was sent may still be carried out; once it is, or isn't, the next append comes.
+            world.calm.add_new_events([candidate()]).await.unwrap();
+            assert!([1, 3].contains(&world.stored().await.len()), "after {delay} ms");
+        }
     }
 }
 
@@ -738,55 +804,68 @@ async fn nobody_at_the_endpoint_is_unavailable_and_nothing_was_stored() {
 
 #[tokio::test]
 async fn a_missing_table_is_named() {
-    let world = world_of_appends(vec![]).await;
-    let db = EventDb::new(world.dynamodb.client(), "Nowhere");
-    for error in [
-        db.add_new_events(two()).await.unwrap_err(),
-        db.fetch_events_for_subject("book:1").await.unwrap_err(),
-        db.fetch_event("evt-1").await.unwrap_err(),
-    ] {
-        assert!(matches!(&error, Error::Refused { table, .. } if table == "Nowhere"), "{error:?}");
+    for layout in LAYOUTS {
+        let world = world_of_appends(layout, vec![]).await;
+        let db = EventDb::new(world.dynamodb.client(), "Nowhere");
+        for error in [
+            db.add_new_events(two()).await.unwrap_err(),
+            db.fetch_events_for_subject("book:1").await.unwrap_err(),
+            db.fetch_event("evt-1").await.unwrap_err(),
+        ] {
+            assert!(
+                matches!(&error, Error::Refused { table, .. } if table == "Nowhere"),
+                "{error:?}"
+            );
+        }
     }
 }
 
 #[tokio::test]
 async fn an_empty_page_with_more_behind_it_does_not_end_a_read() {
-    fn without_rows(body: &mut Value) {
-        // Ends just before the first row: the next page begins where this one did.
-        let key = body["Items"][0].clone();
-        body["LastEvaluatedKey"] = json!({ "subject": key["subject"], "time_type": { "S": "0" } });
-        body["Items"] = json!([]);
-        body["Count"] = json!(0);
+    for layout in LAYOUTS {
+        fn without_rows(body: &mut Value) {
+            // Ends just before the first row: the next page begins where this one did.
+            let key = body["Items"][0].clone();
+            body["LastEvaluatedKey"] =
+                json!({ "subject": key["subject"], "time_type": { "S": "0" } });
+            body["Items"] = json!([]);
+            body["Count"] = json!(0);
+        }
+        let world = world(layout, "Query", vec![Fault::Change(without_rows)], None).await;
+        let stored = world.calm.add_new_events(two()).await.unwrap();
+        let history = world.db.fetch_events_for_subject("book:1").await.unwrap();
+        assert_eq!(history.events, stored);
+        assert_eq!(world.sent.load(Ordering::Relaxed), 2);
     }
-    let world = world("Query", vec![Fault::Change(without_rows)], None).await;
-    let stored = world.calm.add_new_events(two()).await.unwrap();
-    let history = world.db.fetch_events_for_subject("book:1").await.unwrap();
-    assert_eq!(history.events, stored);
-    assert_eq!(world.sent.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]
 async fn a_page_that_was_read_in_the_midst_of_a_transaction_is_read_again() {
-    fn without_the_second(body: &mut Value) {
-        body["Items"].as_array_mut().unwrap().remove(1);
-        body["Count"] = json!(2);
+    for layout in LAYOUTS {
+        fn without_the_second(body: &mut Value) {
+            body["Items"].as_array_mut().unwrap().remove(1);
+            body["Count"] = json!(2);
+        }
+        let world = world(layout, "Query", vec![Fault::Change(without_the_second)], None).await;
+        let stored =
+            world.calm.add_new_events([candidate(), candidate(), candidate()]).await.unwrap();
+        let history = world.db.fetch_events_for_subject("book:1").await.unwrap();
+        assert_eq!(history.events, stored);
+        assert_eq!(history.missing, []);
+        assert_eq!(world.sent.load(Ordering::Relaxed), 2);
     }
-    let world = world("Query", vec![Fault::Change(without_the_second)], None).await;
-    let stored = world.calm.add_new_events([candidate(), candidate(), candidate()]).await.unwrap();
-    let history = world.db.fetch_events_for_subject("book:1").await.unwrap();
-    assert_eq!(history.events, stored);
-    assert_eq!(history.missing, []);
-    assert_eq!(world.sent.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]
 async fn an_attribute_type_of_the_future_makes_a_row_invalid_and_nothing_else() {
-    fn of_the_future(body: &mut Value) {
-        body["Items"][0]["data"] = json!({ "M": { "vector": { "QUBIT": "01" } } });
+    for layout in LAYOUTS {
+        fn of_the_future(body: &mut Value) {
+            body["Items"][0]["data"] = json!({ "M": { "vector": { "QUBIT": "01" } } });
+        }
+        let world = world(layout, "Query", vec![Fault::Change(of_the_future)], None).await;
+        let stored = world.calm.add_new_events(two()).await.unwrap();
+        let history = world.db.fetch_events_for_subject("book:1").await.unwrap();
+        assert_eq!(history.events, stored[1..]);
+        assert_eq!(history.invalid.len(), 1);
     }
-    let world = world("Query", vec![Fault::Change(of_the_future)], None).await;
-    let stored = world.calm.add_new_events(two()).await.unwrap();
-    let history = world.db.fetch_events_for_subject("book:1").await.unwrap();
-    assert_eq!(history.events, stored[1..]);
-    assert_eq!(history.invalid.len(), 1);
 }
