@@ -12,6 +12,7 @@ pub mod failure;
 pub mod interrupt;
 pub mod lines;
 pub mod output;
+pub mod positions;
 pub mod progress;
 pub mod publisher;
 pub mod replay;

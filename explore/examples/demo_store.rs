@@ -7,14 +7,16 @@
 
 use std::error::Error;
 
+use eventdb::aws_sdk_dynamodb::Client;
 use eventdb::aws_sdk_dynamodb::types::AttributeValue;
 use eventdb::chrono::{DateTime, TimeDelta, Utc};
 use eventdb::internals::item;
 use eventdb::serde_json::json;
 use eventdb::{
-    Aggregate, DomainEvent, EmbeddedDynamoDb, Event, EventDb, Feed, FeedEntry, Listing, Repository,
-    Snapshots, TableLayout, UnknownTypes,
+    Aggregate, DomainEvent, DynamoDbReadModel, EmbeddedDynamoDb, Event, EventDb, Feed, FeedEntry,
+    Listing, PositionTable, Projection, Repository, Snapshots, TableLayout, UnknownTypes,
 };
+use futures_util::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
 const SOURCE: &str = "https://library.example.com";
@@ -76,7 +78,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Feed::create_table(&client, "LibraryFeed").await?;
     let db = EventDb::new(client.clone(), "LibraryEvents").with_layout(layout);
     let events = loans(&db).await?;
-    list_in_feed(&client, &events).await?;
+    // What the publisher would do. The last events are left out, as if they were under way.
+    let listed = events.get(..events.len().saturating_sub(6)).unwrap_or_default();
+    let (seen, later) = listed.split_at(listed.len() - 30);
+    list_in_feed(&client, seen).await?;
+    fill_read_model(&client, &db).await?;
+    list_in_feed(&client, later).await?;
     let year = Repository::<Book>::new(&db, SOURCE)
         .with_snapshots(Snapshots { name: "book", version: 1, every: 5 })
         .execute("book:dune", |_| {
@@ -151,14 +158,39 @@ async fn loans(db: &EventDb) -> Result<Vec<Event>, Box<dyn Error>> {
     Ok(events)
 }
 
-/// What the publisher would do. The last events are left out, as if they were under way.
-async fn list_in_feed(
-    client: &eventdb::aws_sdk_dynamodb::Client,
-    events: &[Event],
-) -> Result<(), Box<dyn Error>> {
-    let listed = events.get(..events.len().saturating_sub(6)).unwrap_or_default();
-    let entries = listed.iter().map(|event| FeedEntry::new(event, None, Listing::Published));
+async fn list_in_feed(client: &Client, events: &[Event]) -> Result<(), Box<dyn Error>> {
+    let entries = events.iter().map(|event| FeedEntry::new(event, None, Listing::Published));
     Feed::new(client.clone(), "LibraryFeed").adopt_events(entries).await?;
+    Ok(())
+}
+
+/// A read model that takes everything that is listed so far.
+async fn fill_read_model(client: &Client, db: &EventDb) -> Result<(), Box<dyn Error>> {
+    use eventdb::aws_sdk_dynamodb::types::{
+        AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+    };
+    let name = "LibraryReadModels";
+    let attribute = AttributeDefinition::builder().attribute_name("key");
+    let key = KeySchemaElement::builder().attribute_name("key").key_type(KeyType::Hash);
+    client
+        .create_table()
+        .table_name(name)
+        .attribute_definitions(attribute.attribute_type(ScalarAttributeType::S).build()?)
+        .key_schema(key.build()?)
+        .billing_mode(BillingMode::PayPerRequest)
+        .send()
+        .await?;
+    let positions = PositionTable {
+        table: name.to_owned(),
+        partition_key: "key".to_owned(),
+        sort_key: None,
+        read_model: "loans".to_owned(),
+    };
+    let loans = DynamoDbReadModel::new(client.clone(), positions, |_| Ok(vec![]));
+    let feed = Feed::new(client.clone(), "LibraryFeed");
+    let pages = feed.follow().until_caught_up().events_of(db);
+    let progress = pages.apply_to(Projection::new(loans).reading(db.clone()));
+    progress.try_for_each(|_| async { Ok(()) }).await?;
     Ok(())
 }
 
@@ -180,11 +212,7 @@ async fn hostile(db: &EventDb) -> Result<(), Box<dyn Error>> {
 }
 
 /// Removes a row, and puts one that isn't an event.
-async fn damage(
-    client: &eventdb::aws_sdk_dynamodb::Client,
-    db: &EventDb,
-    layout: TableLayout,
-) -> Result<(), Box<dyn Error>> {
+async fn damage(client: &Client, db: &EventDb, layout: TableLayout) -> Result<(), Box<dyn Error>> {
     let history = db.fetch_events_for_subject("book:dune").await?;
     let key = |event: &Event| match layout {
         TableLayout::ByRevision => {
@@ -211,11 +239,7 @@ async fn damage(
 }
 
 /// Rows as the store writes them, but by the quickest way.
-async fn many(
-    client: &eventdb::aws_sdk_dynamodb::Client,
-    layout: TableLayout,
-    number: u64,
-) -> Result<(), Box<dyn Error>> {
+async fn many(client: &Client, layout: TableLayout, number: u64) -> Result<(), Box<dyn Error>> {
     use eventdb::aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
     let begin = Utc::now() - TimeDelta::days(400);
     let mut batch = Vec::new();

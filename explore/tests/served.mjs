@@ -42,9 +42,12 @@ export function tool(file, ...words) {
   return run(TOOL, '--file', file, ...words);
 }
 
-/** @param {string} file */
-export function serve(file) {
-  return started(TOOL, ['--file', file, 'explore', '--port', '0']);
+/**
+ * @param {string} file
+ * @param {string[]} options
+ */
+export function serve(file, ...options) {
+  return started(TOOL, ['--file', file, 'explore', '--port', '0', ...options]);
 }
 
 /** The example of a team's own program, with its aggregates. */

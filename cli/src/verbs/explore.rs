@@ -1,15 +1,18 @@
 //! `eventdb explore`: look into the store in a browser.
 
 use clap::Args;
-use eventdb::BoxError;
 use eventdb::chrono::DateTime;
-use eventdb_explore::{BoxFuture, Explorer, FailedBatch, FailedBatches, FailureBucket};
+use eventdb::{BoxError, Feed};
+use eventdb_explore::{
+    BoxFuture, Explorer, FailedBatch, FailedBatches, FailureBucket, LagOfReadModels, ReadModelLag,
+};
 use serde_json::{Value, json};
 
 use crate::connection::Session;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::{Output, tell};
+use crate::positions::Positions;
 use crate::verbs::{Ended, Outcome};
 
 /// What the keys of failed batches begin with.
@@ -27,6 +30,10 @@ pub struct Arguments {
     /// The port to listen on. 0 is any free port. Links to the page survive a restart on the same port.
     #[arg(long, value_name = "NUMBER", default_value_t = 7373)]
     port: u16,
+    /// The table in which read models keep their positions, to show how far they are behind. Each look
+    /// reads all of it, and the whole feed.
+    #[arg(long, value_name = "TABLE", env = "EVENTDB_POSITIONS")]
+    positions: Option<String>,
 }
 
 /// Runs the command.
@@ -49,6 +56,10 @@ pub async fn run(
     if let Ok((s3, bucket)) = session.failure_bucket() {
         explorer = explorer.failures(Bucket { s3, bucket });
     }
+    if let Some(table) = &arguments.positions {
+        let positions = Positions::open(session.dynamodb.clone(), table).await?;
+        explorer = explorer.read_models(ReadModels { positions, feed: session.feed().await? });
+    }
     let page = explorer.listen(arguments.port).await;
     let page = page.map_err(|error| {
         Failure::of("the page can't be served", &error).advice("`--port 0` takes any free port.")
@@ -63,6 +74,35 @@ pub async fn run(
     let (requests, read_units) = consumed();
     tell(format_args!("the page consumed {read_units} read units in {requests} requests"));
     Ok(Outcome::Fine)
+}
+
+/// The read models of a table of positions.
+struct ReadModels {
+    positions: Positions,
+    feed: Feed,
+}
+
+impl LagOfReadModels for ReadModels {
+    fn lag(&self) -> BoxFuture<'_, Result<Vec<ReadModelLag>, BoxError>> {
+        Box::pin(async move {
+            let mut lags = Vec::new();
+            for name in self.positions.read_models().await? {
+                let lag = self.feed.follow().lag_of(&self.positions.read_model(&name)).await?;
+                let note = match lag.parked {
+                    0 => None,
+                    1 => Some("1 subject is parked".to_owned()),
+                    parked => Some(format!("{parked} subjects are parked")),
+                };
+                lags.push(ReadModelLag {
+                    events: Some(lag.events),
+                    oldest: lag.oldest,
+                    note,
+                    name,
+                });
+            }
+            Ok(lags)
+        })
+    }
 }
 
 /// The failure bucket of a deployed store.

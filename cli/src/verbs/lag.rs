@@ -3,21 +3,18 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{AttributeValue, KeyType};
 use chrono::Utc;
 use clap::Args;
 use eventdb::internals::schema::metric;
-use eventdb::{DynamoDbReadModel, Feed, FeedCursor, Lag, PositionTable};
+use eventdb::{DynamoDbReadModel, Feed, FeedCursor, Lag};
 use serde_json::{Value, json};
 
 use crate::arguments::duration;
 use crate::connection::Session;
 use crate::failure::Failure;
 use crate::output::{Output, tell, visible};
+use crate::positions::Positions;
 use crate::verbs::{Ended, Outcome, shown};
-
-/// How the key of a position begins.
-const POSITION: &str = "$position/";
 
 /// Compares the positions of read models in DynamoDB with the feed: how many events each lacks, and how
 /// old the oldest of these is.
@@ -65,27 +62,20 @@ pub async fn run(
     output: &mut Output,
 ) -> Result<Outcome, Ended> {
     let feed = session.feed().await?;
-    let keys = keys(session, &arguments.positions).await?;
+    let positions = Positions::open(session.dynamodb.clone(), &arguments.positions).await?;
     let mut names: BTreeSet<String> = arguments.read_models.iter().cloned().collect();
     if names.is_empty() {
-        names = read_models(session, &arguments.positions, &keys.0).await?;
+        names = positions.read_models().await?;
     }
     if names.is_empty() {
         tell(format_args!("no read model has a position in the table `{}`", arguments.positions));
     }
     let mut is_fine = true;
     for name in names {
-        let positions = PositionTable {
-            table: arguments.positions.clone(),
-            partition_key: keys.0.clone(),
-            sort_key: keys.1.clone(),
-            read_model: name.clone(),
-        };
-        // Only its positions are read.
-        let model = DynamoDbReadModel::new(session.dynamodb.clone(), positions, |_| Ok(vec![]));
-        let lag = lag_of(&arguments, &feed, &model).await.map_err(|error| {
-            Failure::of(format!("the lag of the read model `{name}` can't be told"), &error)
-        })?;
+        let lag =
+            lag_of(&arguments, &feed, &positions.read_model(&name)).await.map_err(|error| {
+                Failure::of(format!("the lag of the read model `{name}` can't be told"), &error)
+            })?;
         let age = lag.age(Utc::now());
         let is_too_old = arguments.age_limit.is_none_or(|limit| age.is_some_and(|age| age > limit));
         is_fine &= lag.events <= arguments.limit || !is_too_old;
@@ -128,47 +118,6 @@ async fn lag_of(
         follow = follow.subject_prefix(prefix);
     }
     follow.lag_of(model).await
-}
-
-/// The names of the partition key and of the sort key.
-async fn keys(session: &Session, table: &str) -> Result<(String, Option<String>), Failure> {
-    let described = session.dynamodb.describe_table().table_name(table).send().await;
-    let described = described
-        .map_err(|error| Failure::of(format!("the table `{table}` can't be described"), &error))?;
-    let keys = described.table.and_then(|table| table.key_schema).unwrap_or_default();
-    let of = |key_type: KeyType| {
-        let key = keys.iter().find(|key| key.key_type == key_type);
-        key.map(|key| key.attribute_name().to_owned())
-    };
-    let lacks = || Failure::new(format!("the table `{table}` has no partition key"));
-    Ok((of(KeyType::Hash).ok_or_else(lacks)?, of(KeyType::Range)))
-}
-
-/// The names of the read models that have positions in the table.
-async fn read_models(
-    session: &Session,
-    table: &str,
-    partition_key: &str,
-) -> Result<BTreeSet<String>, Failure> {
-    let scan = session
-        .dynamodb
-        .scan()
-        .table_name(table)
-        .projection_expression("#key")
-        .filter_expression("begins_with(#key, :position)")
-        .expression_attribute_names("#key", partition_key)
-        .expression_attribute_values(":position", AttributeValue::S(POSITION.to_owned()));
-    let mut rows = scan.into_paginator().items().send();
-    let mut names = BTreeSet::new();
-    while let Some(row) = rows.next().await {
-        let row = row.map_err(|error| {
-            Failure::of(format!("the positions in the table `{table}` can't be read"), &error)
-        })?;
-        let key = row.get(partition_key).and_then(|key| key.as_s().ok());
-        let name = key.and_then(|key| key.strip_prefix(POSITION)?.split_once('/'));
-        names.extend(name.map(|(name, _)| name.replace("%2F", "/").replace("%25", "%")));
-    }
-    Ok(names)
 }
 
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>

@@ -45,9 +45,9 @@ pub(crate) fn routes() -> Router<Explored> {
 /// Which store it is, and which views it has. It sends nothing.
 async fn about(State(explored): State<Explored>) -> Answer {
     let (store, what) = (&explored.store, &explored.what);
-    let missing = |kind: &str| match what.is_embedded {
-        true => format!("A store in a file or in memory has no {kind}."),
-        false => format!("The page was opened without the {kind}."),
+    let failures = match what.is_embedded {
+        true => "A store in a file or in memory has no failure bucket.",
+        false => "The page was opened without the failure bucket.",
     };
     let feed = store.feed.is_none().then(|| "The page was opened without a feed.".to_owned());
     let states: Vec<Value> = what
@@ -63,8 +63,11 @@ async fn about(State(explored): State<Explored>) -> Answer {
         "states": states,
         "missing": {
             "feed": feed,
-            "failures": what.failures.is_none().then(|| missing("failure bucket")),
-            "lag": what.lag.is_none().then(|| missing("list of read models")),
+            "failures": what.failures.is_none().then_some(failures),
+            "lag": what.lag.is_none().then_some(
+                "The page was opened without read models. `eventdb explore --positions TABLE` shows \
+                 those whose positions are in that table of DynamoDB.",
+            ),
             "subjects": (!store.is_by_revision()).then_some(
                 "A table by time has no list of its subjects.",
             ),
