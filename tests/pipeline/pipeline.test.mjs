@@ -572,7 +572,7 @@ test('a replay sends one queue what its subscription delivers, byte for byte, an
   assert.match(mayNotSend.complaint, /to go on/);
 
   await allow('Replayer', ['sqs:SendMessage'], '*');
-  const replayed = await runTool([...replay, '--yes', '--rate', '10000'], replayer);
+  const replayed = await runTool([...replay, '--yes', '--messages-per-second', '10000'], replayer);
   assert.equal(replayed.status, 0, replayed.printed + replayed.complaint);
   const messages = await messagesOf(queue, wanted.length);
   assert.deepEqual(messages.map(({ event }) => event['id']).sort(), wanted);
@@ -599,7 +599,16 @@ test('a replay into a FIFO queue keeps the order of each subject, also a second 
       Attributes: { FifoQueue: 'true', VisibilityTimeout: '30' },
     }),
   );
-  const replay = ['replay', '--queue', queue, '--filter', '{}', '--yes', '--rate', '10000'];
+  const replay = [
+    'replay',
+    '--queue',
+    queue,
+    '--filter',
+    '{}',
+    '--yes',
+    '--messages-per-second',
+    '10000',
+  ];
   for (const _ of ['the first time', 'within the five minutes of deduplication']) {
     const replayed = await runTool([...replay, '--subject-prefix', 'book:lost-'], ROOT);
     assert.equal(replayed.status, 0, replayed.printed + replayed.complaint);

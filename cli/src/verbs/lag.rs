@@ -21,7 +21,7 @@ use crate::verbs::{Ended, Outcome, shown};
 ///
 /// Without --read-model, it reads the whole table of the positions to find the names of the read
 /// models. Exit status 1 if one is behind by more than a limit. A read model in another database is
-/// compared by the library: `Follow::lag_of`. Policies: FollowPolicyArn, and `dynamodb:DescribeTable`,
+/// compared by the library: `Follow::lag_of`. Policy: FollowPolicyArn, and `dynamodb:DescribeTable`,
 /// `GetItem` and, without --read-model, `Scan` on the table of the positions.
 #[derive(Debug, Args)]
 pub struct Arguments {

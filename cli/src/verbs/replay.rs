@@ -77,7 +77,7 @@ pub struct Arguments {
     after: Option<FeedCursor>,
     /// Messages per second, at most.
     #[arg(long, value_name = "NUMBER", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
-    rate: u32,
+    messages_per_second: u32,
     /// Wait while more messages than this wait in the queue. The consumer must be running.
     #[arg(long, value_name = "NUMBER")]
     most_waiting: Option<u64>,
@@ -117,7 +117,7 @@ pub async fn run(
         |error: &(dyn std::error::Error + 'static)| Failure::of("the events can't be read", error);
     let plan = Plan::make(selection, &feed, &store.db, arguments.after.as_ref()).await;
     let plan = plan.map_err(|error| unread(&error))?;
-    let estimate = Estimate::of(&plan, target.queue.is_fifo(), arguments.rate);
+    let estimate = Estimate::of(&plan, target.queue.is_fifo(), arguments.messages_per_second);
     if !arguments.yes {
         output
             .line(&estimate.line("wouldReplay"), format_args!("would send {}", estimate.text()))?;
@@ -135,7 +135,7 @@ pub async fn run(
     let mut replay = Replay::begin(plan, &feed, &store.db, arguments.after.clone());
     let mut sending = Sending {
         queue: &target.queue,
-        rate: f64::from(arguments.rate),
+        rate: f64::from(arguments.messages_per_second),
         most_waiting: arguments.most_waiting,
         began: Instant::now(),
         sent: 0,
