@@ -39,7 +39,7 @@ const QUEUE_READ_EVERY: Duration = Duration::from_secs(5);
 /// events that the subscription's filter lets through are sent. Each message has the attribute
 /// `replay`, by which a consumer can hold back side effects. Without --yes, it only says how many
 /// messages it would send and what that costs. Ctrl-C stops it and prints the cursor to go on after.
-/// Events from before the feed must be adopted first (`eventdb feed build`). Policies: FollowPolicyArn,
+/// Events from before the feed must be adopted first (`eventdb feed build`). Policy: FollowPolicyArn,
 /// `sns:GetSubscriptionAttributes` and
 /// `ListSubscriptionsByTopic` on the topic, and `sqs:GetQueueUrl`, `GetQueueAttributes` and
 /// `SendMessage` on the queue, which a queue of another account must allow (`allowReplay`).

@@ -525,7 +525,8 @@ impl Table {
                 let reason = reason(CONDITION_FAILED).set_item(refused.item);
                 Ok(Written::Refused(vec![reason.build()]))
             }
-            Err(Failure::Service(PutItemError::TransactionConflictException(_))) => {
+            // Everywhere else the request is sent again. Here it counts as losing to another writer.
+            Err(Failure::Busy(error)) if is_transaction_conflict(&error) => {
                 Ok(Written::Refused(vec![reason(TRANSACTION_CONFLICT).build()]))
             }
             Err(failure) => Err(failure.boxed()),
@@ -659,3 +660,7 @@ fn is_busy(cancelled: &TransactionCanceledException) -> bool {
 pub(crate) mod feed;
 pub(crate) mod scan;
 pub(crate) mod settings;
+
+fn is_transaction_conflict(error: &BoxError) -> bool {
+    matches!(error.downcast_ref(), Some(PutItemError::TransactionConflictException(_)))
+}
