@@ -345,9 +345,7 @@ test('everything can be reached by keyboard', async () => {
 
 test('axe finds nothing, in every view, in both themes, also at 360 pixels', async () => {
   const file = store('axe', '--damaged', '--hostile', '--by-revision');
-  const { page, context, problems } = await opened(
-    serve(file, '--positions', 'LibraryReadModels'),
-  );
+  const { page, context, problems } = await opened(serve(file, '--positions', 'LibraryReadModels'));
   await page.getByLabel('Show data').check();
   const views = {
     '#/events': '.list a',
