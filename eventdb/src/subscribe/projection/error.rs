@@ -174,7 +174,7 @@ fn of_revision(revision: &Option<u64>) -> String {
 }
 
 /// An event of another store than the one whose revisions a position counts. See
-/// [`Projection`](Projection#several-stores) for what to do.
+/// [`Projection`](crate::Projection#several-stores) for what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the event `{id}` of `{subject}` comes from {}, but the read model counts that subject's \
@@ -225,7 +225,7 @@ pub struct FailedMessage<E> {
 
 impl<E> ProjectionError<E> {
     /// Whether it is about an event that may fail each time, so that its subject can be
-    /// [parked](Projection::park): the read model failed on it, its row can't be read, or revisions
+    /// [parked](crate::Projection::park): the read model failed on it, its row can't be read, or revisions
     /// before it are missing from the store.
     pub fn can_be_parked(&self) -> bool {
         self.failed_revision().is_some()

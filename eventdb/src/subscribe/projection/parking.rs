@@ -88,7 +88,7 @@ impl<M: ParkingReadModel, R: EventReader> Projection<M, R> {
     /// If an event fails again, the subject stays parked, with what was applied before.
     ///
     /// # Cost
-    /// Two reads of the subject from its position on, and one call of [`ReadModel::apply`] for each
+    /// Two reads of the subject from its position on, and one call of [`ReadModel::apply`](crate::ReadModel::apply) for each
     /// event.
     ///
     /// # Errors
