@@ -93,25 +93,28 @@ impl<A: Aggregate> Repository<A> {
 }
 
 impl<A: Aggregate, B: Aggregate, E> ExecuteWith<'_, A, B, E> {
-    /// Gives the command an id: see [`Execute::command`](crate::Execute::command). It must be unique per source of the first
-    /// repository.
+    /// Gives the command an id: see [`Execute::command`](crate::Execute::command). It must be unique
+    /// per source of the first repository.
     pub fn command(mut self, id: impl Into<String>) -> Self {
         self.command = Some(id.into());
         self
     }
 
-    /// Executes the command because of an event, once: see [`Execute::in_reaction_to`](crate::Execute::in_reaction_to).
+    /// Executes the command because of an event, once: see
+    /// [`Execute::in_reaction_to`](crate::Execute::in_reaction_to).
     pub fn in_reaction_to(self, reaction: &str, event: &Event) -> Self {
         self.command(reaction_id(reaction, event)).metadata(&Metadata::caused_by(event))
     }
 
-    /// Decides only if the first subject is at this revision: see [`Execute::only_at_revision`](crate::Execute::only_at_revision).
+    /// Decides only if the first subject is at this revision: see
+    /// [`Execute::only_at_revision`](crate::Execute::only_at_revision).
     pub fn only_at_revision(mut self, revision: u64) -> Self {
         self.revision = Some(revision);
         self
     }
 
-    /// Decides only if the other subject is at this revision: see [`Execute::only_at_revision`](crate::Execute::only_at_revision).
+    /// Decides only if the other subject is at this revision: see
+    /// [`Execute::only_at_revision`](crate::Execute::only_at_revision).
     pub fn only_at_other_revision(mut self, revision: u64) -> Self {
         self.other_revision = Some(revision);
         self
@@ -124,7 +127,8 @@ impl<A: Aggregate, B: Aggregate, E> ExecuteWith<'_, A, B, E> {
         self
     }
 
-    /// Adds a CloudEvents extension attribute to the new events of both: see [`Execute::extension`](crate::Execute::extension).
+    /// Adds a CloudEvents extension attribute to the new events of both: see
+    /// [`Execute::extension`](crate::Execute::extension).
     pub fn extension(mut self, name: impl Into<String>, value: impl Into<ExtensionValue>) -> Self {
         let (name, value) = (name.into(), value.into());
         self.others.extensions.insert(name.clone(), value.clone());

@@ -88,8 +88,8 @@ impl<M: ParkingReadModel, R: EventReader> Projection<M, R> {
     /// If an event fails again, the subject stays parked, with what was applied before.
     ///
     /// # Cost
-    /// Two reads of the subject from its position on, and one call of [`ReadModel::apply`](crate::ReadModel::apply) for each
-    /// event.
+    /// Two reads of the subject from its position on, and one call of
+    /// [`ReadModel::apply`](crate::ReadModel::apply) for each event.
     ///
     /// # Errors
     /// [`ProjectionError::ReadModel`] if an event fails again, and those of reading.
