@@ -4,6 +4,7 @@ use std::io;
 use std::process;
 use std::sync::{LazyLock, Once};
 
+use futures_util::{TryStream, TryStreamExt};
 use tokio::sync::watch;
 
 static REQUESTED: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::Sender::new(false));
@@ -32,6 +33,17 @@ pub async fn requested() {
     listen();
     // It fails only without a sender, and the sender is never dropped.
     let _ = REQUESTED.subscribe().wait_for(|is_requested| *is_requested).await;
+}
+
+/// The next item of a stream; `None` at its end, and if the command is asked to stop.
+///
+/// # Errors
+/// That of the stream.
+pub async fn next<S: TryStream + Unpin>(stream: &mut S) -> Result<Option<S::Ok>, S::Error> {
+    tokio::select! {
+        item = stream.try_next() => item,
+        () = requested() => Ok(None),
+    }
 }
 
 /// Whether the command is asked to stop.

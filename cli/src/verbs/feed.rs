@@ -2,7 +2,6 @@
 
 use clap::{Args, Subcommand};
 use eventdb::FeedCursor;
-use futures_util::TryStreamExt;
 use serde_json::json;
 
 use crate::connection::Session;
@@ -99,12 +98,7 @@ pub async fn run(
     if arguments.events {
         let store = session.store().await?;
         let mut pages = follow.events_of(&store.db).stream();
-        loop {
-            let next = tokio::select! {
-                page = pages.try_next() => page.map_err(|error| failed(&error))?,
-                () = interrupt::requested() => None,
-            };
-            let Some(page) = next else { break };
+        while let Some(page) = interrupt::next(&mut pages).await.map_err(|error| failed(&error))? {
             for event in &page.events {
                 let line = cloud_event(event)?;
                 let text = visible(&line.to_string());
@@ -119,12 +113,7 @@ pub async fn run(
         }
     } else {
         let mut pages = follow.stream();
-        loop {
-            let next = tokio::select! {
-                page = pages.try_next() => page.map_err(|error| failed(&error))?,
-                () = interrupt::requested() => None,
-            };
-            let Some(page) = next else { break };
+        while let Some(page) = interrupt::next(&mut pages).await.map_err(|error| failed(&error))? {
             for entry in &page.entries {
                 output.line(&entry_line(entry), entry_text(entry))?;
             }

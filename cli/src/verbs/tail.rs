@@ -152,12 +152,7 @@ async fn follow_feed(
     tell("following the feed; Ctrl-C ends it");
     if arguments.data {
         let mut pages = follow.events_of(&store.db).stream();
-        loop {
-            let page = tokio::select! {
-                page = pages.try_next() => page.map_err(|error| failed(&error))?,
-                () = interrupt::requested() => None,
-            };
-            let Some(page) = page else { break };
+        while let Some(page) = interrupt::next(&mut pages).await.map_err(|error| failed(&error))? {
             for event in &page.events {
                 print(event, arguments, &mut printed, output)?;
             }
@@ -169,12 +164,7 @@ async fn follow_feed(
         }
     } else {
         let mut pages = follow.stream();
-        loop {
-            let page = tokio::select! {
-                page = pages.try_next() => page.map_err(|error| failed(&error))?,
-                () = interrupt::requested() => None,
-            };
-            let Some(page) = page else { break };
+        while let Some(page) = interrupt::next(&mut pages).await.map_err(|error| failed(&error))? {
             for entry in &page.entries {
                 if printed.is_new(&entry.subject, &entry.id) {
                     output.line(&entry_line(entry), entry_text(entry))?;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use futures_util::TryStreamExt;
 use serde_json::json;
 
 use crate::arguments::time;
@@ -137,13 +136,7 @@ async fn count_table(arguments: &Arguments, session: &Session) -> Result<Counted
     let mut counted = Counted::default();
     let mut pages = request.stream();
     loop {
-        let page = tokio::select! {
-            page = pages.try_next() => page,
-            () = interrupt::requested() => {
-                counted.is_interrupted = true;
-                break;
-            }
-        };
+        let page = interrupt::next(&mut pages).await;
         let page = page.map_err(|error| Failure::of("the events can't be read", &error))?;
         let Some(page) = page else { break };
         progress.add(page.events.len());
@@ -152,6 +145,7 @@ async fn count_table(arguments: &Arguments, session: &Session) -> Result<Counted
         }
         counted.invalid += u64::try_from(page.invalid.len()).unwrap_or(u64::MAX);
     }
+    counted.is_interrupted = interrupt::is_requested();
     Ok(counted)
 }
 
@@ -161,13 +155,7 @@ async fn count_feed(arguments: &Arguments, session: &Session) -> Result<Counted,
     let mut counted = Counted::default();
     let mut pages = feed.follow().until_caught_up().stream();
     loop {
-        let page = tokio::select! {
-            page = pages.try_next() => page,
-            () = interrupt::requested() => {
-                counted.is_interrupted = true;
-                break;
-            }
-        };
+        let page = interrupt::next(&mut pages).await;
         let page = page.map_err(|error| Failure::of("the feed can't be read", &error))?;
         let Some(page) = page else { break };
         progress.add(page.entries.len());
@@ -179,6 +167,7 @@ async fn count_feed(arguments: &Arguments, session: &Session) -> Result<Counted,
             }
         }
     }
+    counted.is_interrupted = interrupt::is_requested();
     Ok(counted)
 }
 
