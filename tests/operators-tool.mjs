@@ -1,5 +1,5 @@
 // @ts-check
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { REPOSITORY } from '../scripts/python-environment.mjs';
 
@@ -23,4 +23,37 @@ export function operatorsTool() {
     built = join(REPOSITORY, 'target', 'debug', 'eventdb');
   }
   return built;
+}
+
+/**
+ * Runs a program to its end, with this text as its input.
+ *
+ * @param {string} program
+ * @param {string[]} command
+ * @param {NodeJS.ProcessEnv} env
+ * @param {string} input
+ * @returns {Promise<{ status: unknown, printed: string, complaint: string }>}
+ */
+export async function runProgram(program, command, env, input) {
+  const child = spawn(program, command, {
+    cwd: REPOSITORY,
+    env,
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  let printed = '';
+  let complaint = '';
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    printed += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text) => {
+    complaint += text;
+  });
+  // It may end before it has read all; its status says so.
+  child.stdin.on('error', () => {});
+  child.stdin.end(input);
+  const status = await new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  return { status, printed, complaint };
 }

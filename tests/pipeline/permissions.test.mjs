@@ -5,7 +5,6 @@
  * `node --test tests/pipeline/permissions.test.mjs`
  */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent } from 'node:https';
 import { tmpdir } from 'node:os';
@@ -26,8 +25,7 @@ import {
   IAMClient,
 } from '@aws-sdk/client-iam';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
-import { REPOSITORY } from '../../scripts/python-environment.mjs';
-import { operatorsTool } from '../operators-tool.mjs';
+import { operatorsTool, runProgram } from '../operators-tool.mjs';
 import { makeCertificate } from './emulator/certificate.mjs';
 import {
   cdkFor,
@@ -188,7 +186,7 @@ for (const name of POLICIES) {
   });
 }
 
-/** @typedef {{ status: number, printed: string, complaint: string }} Ran */
+/** @typedef {{ status: unknown, printed: string, complaint: string }} Ran */
 
 /**
  * Runs the operators' tool.
@@ -198,35 +196,16 @@ for (const name of POLICIES) {
  * @param {string} [input]
  * @returns {Promise<Ran>}
  */
-async function run(options, credentials, input = '') {
-  const child = spawn(operatorsTool(), options, {
-    cwd: REPOSITORY,
-    env: {
-      ...ministack.environment,
-      AWS_ACCESS_KEY_ID: credentials.accessKeyId,
-      AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
-      AWS_SESSION_TOKEN: credentials.sessionToken,
-      EVENTDB_TABLE: output('TableName'),
-      EVENTDB_FEED: output('FeedTableName'),
-    },
-    stdio: ['pipe', 'pipe', 'pipe'],
-  });
-  let printed = '';
-  let complaint = '';
-  child.stdout.setEncoding('utf8').on('data', (text) => {
-    printed += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text) => {
-    complaint += text;
-  });
-  // It may end before it has read all; its status says so.
-  child.stdin.on('error', () => {});
-  child.stdin.end(input);
-  const status = await new Promise((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', resolve);
-  });
-  return { status, printed, complaint };
+function run(options, credentials, input = '') {
+  const environment = {
+    ...ministack.environment,
+    AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+    AWS_SESSION_TOKEN: credentials.sessionToken,
+    EVENTDB_TABLE: output('TableName'),
+    EVENTDB_FEED: output('FeedTableName'),
+  };
+  return runProgram(operatorsTool(), options, environment, input);
 }
 
 /**

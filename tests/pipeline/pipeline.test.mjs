@@ -13,7 +13,7 @@
  * proven in `infra/test`.
  */
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent } from 'node:https';
@@ -72,7 +72,7 @@ import {
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import { CloudEvent } from 'cloudevents';
 import { REPOSITORY } from '../../scripts/python-environment.mjs';
-import { operatorsTool } from '../operators-tool.mjs';
+import { operatorsTool, runProgram } from '../operators-tool.mjs';
 import { makeCertificate } from './emulator/certificate.mjs';
 import {
   cdkFor,
@@ -916,37 +916,6 @@ async function runExample(name, options, env, input = '') {
     throw new Error(complaint);
   }
   return printed;
-}
-
-/**
- * @param {string} program
- * @param {string[]} command
- * @param {NodeJS.ProcessEnv} env
- * @param {string} input
- * @returns {Promise<{ status: unknown, printed: string, complaint: string }>}
- */
-async function runProgram(program, command, env, input) {
-  const child = spawn(program, command, {
-    cwd: REPOSITORY,
-    env,
-    stdio: ['pipe', 'pipe', 'pipe'],
-  });
-  let printed = '';
-  let complaint = '';
-  child.stdout.setEncoding('utf8').on('data', (text) => {
-    printed += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text) => {
-    complaint += text;
-  });
-  // It may end before it has read all; its status says so.
-  child.stdin.on('error', () => {});
-  child.stdin.end(input);
-  const status = await new Promise((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', resolve);
-  });
-  return { status, printed, complaint };
 }
 
 /** @param {Credentials} credentials */
