@@ -276,12 +276,39 @@ describe('the dashboard', () => {
       1,
     ],
   ])('follows the layout and the indexes of the table with %o', (own, names, singlePuts) => {
-    const text = body(synthesize({ ...own, dashboard: true }).template);
+    // The feed's table has such metrics, too.
+    const text = body(synthesize({ ...own, feed: false, dashboard: true }).template);
 
     const shown = text.matchAll(/"GlobalSecondaryIndexName","(\w+)"/g);
     expect([...new Set([...shown].map(([, name]) => name))]).toEqual(names);
     expect(text.match(/"PutItem"/g) ?? []).toHaveLength(singlePuts);
     expect(text).toContain('"TransactWriteItems"');
+  });
+
+  test.each<[string, Partial<EventDBProps>, number, number]>([
+    ['feed and verification', { verification: Duration.hours(1) }, 1, 1],
+    ['the feed alone', {}, 1, 0],
+    ['neither without them', { feed: false }, 0, 0],
+  ])('shows %s', (_, own, ofFeed, ofVerification) => {
+    const { template, stack, eventDB } = synthesize({ ...own, dashboard: true });
+    const text = body(template);
+
+    // Each metric is shown as often as this.
+    const shown = (metric: string) => text.split(`"${metric}"`).length - 1;
+    const { metrics } = schema;
+    for (const [metric, count] of [
+      [metrics.unlistedEvents, ofFeed],
+      ['ReadThrottleEvents', ofFeed],
+      ['SystemErrors', 3 * ofFeed],
+      [metrics.unpublishedEvents, ofVerification],
+      [metrics.oldestVerification, ofVerification],
+    ] as const) {
+      expect([metric, shown(metric)]).toEqual([metric, count]);
+    }
+    // Units written and read, throttled requests of both kinds, and errors of three operations.
+    const feed = JSON.stringify(stack.resolve(eventDB.feed?.tableName) ?? 'none');
+    const dashboard = JSON.stringify(only(template, 'AWS::CloudWatch::Dashboard').Properties);
+    expect(dashboard.split(feed).length - 1).toBe((2 + 2 + 3) * ofFeed);
   });
 
   test("shows the depth of a subscriber's queues when told to", () => {

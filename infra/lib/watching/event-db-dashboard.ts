@@ -10,13 +10,23 @@ import {
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import type { Construct } from 'constructs';
 import type { EventDB } from '../store/event-db';
-import { appendMetrics, tableAndIndexMetrics, throttledWriteMetrics } from './event-db-metrics';
+import {
+  appendMetrics,
+  feedCapacityMetrics,
+  feedFaultMetrics,
+  tableAndIndexMetrics,
+  throttledWriteMetrics,
+} from './event-db-metrics';
 
 const PERIOD = Duration.minutes(1);
+
+/** A verification runs once in 15 minutes at most. */
+const VERIFICATION_PERIOD = Duration.minutes(15);
+
 const FULL_WIDTH = 24;
 const WIDGETS_PER_ROW = 2;
 
-/** A dashboard of a store's events: appended, waiting, published, failed and delivered. */
+/** A dashboard of a store's events: appended, waiting, published, failed, listed, verified, delivered. */
 export class EventDBDashboard extends Dashboard {
   private hasQueues = false;
 
@@ -74,6 +84,44 @@ export class EventDBDashboard extends Dashboard {
       graph('Publisher', [
         eventDB.publisher.metricDuration({ label: 'duration (ms)', period: PERIOD }),
         eventDB.publisher.metricInvocations({ label: 'invocations', period: PERIOD }),
+      ]),
+    );
+    this.addFeed(eventDB);
+    this.addVerification(eventDB);
+  }
+
+  private addFeed(eventDB: EventDB): void {
+    const { feed } = eventDB;
+    if (feed === undefined) {
+      return;
+    }
+    this.addWidgets(
+      graph('Feed: published events that could not be listed', [
+        eventDB.metricUnlistedEvents({
+          label: 'unlisted events',
+          color: Color.RED,
+          period: PERIOD,
+        }),
+      ]),
+      graph(
+        'Feed: consumed capacity (units a minute)',
+        feedCapacityMetrics(feed, { period: PERIOD }),
+        feedFaultMetrics(feed, PERIOD),
+      ),
+    );
+  }
+
+  private addVerification(eventDB: EventDB): void {
+    if (eventDB.verifier === undefined) {
+      return;
+    }
+    const period = VERIFICATION_PERIOD;
+    this.addWidgets(
+      graph('Verification: stored events that were not published', [
+        eventDB.metricUnpublishedEvents({ label: 'unpublished events', color: Color.RED, period }),
+      ]),
+      graph('Verification: age of the oldest one of a part of the table (s)', [
+        eventDB.metricOldestVerification({ label: 'oldest', period }),
       ]),
     );
   }

@@ -1,8 +1,11 @@
-import { Metric, type MetricOptions, Stats } from 'aws-cdk-lib/aws-cloudwatch';
+import type { Duration } from 'aws-cdk-lib';
+import { type IMetric, Metric, type MetricOptions, Stats } from 'aws-cdk-lib/aws-cloudwatch';
+import type { ITable } from 'aws-cdk-lib/aws-dynamodb';
 import type { IEventSourceMapping, IFunction } from 'aws-cdk-lib/aws-lambda';
 import type { EventDB } from '../store/event-db';
 import { schema } from '../store/schema';
 import { TableLayout } from '../store/table-layout';
+import { sumOf } from './alarms';
 
 /**
  * The DynamoDB operations that the store uses for appends, reads, snapshots and verifications, and for
@@ -133,8 +136,33 @@ export function tableAndIndexMetrics(
   ];
 }
 
+/** The operations on the feed: of the publisher, and of those who follow and verify. */
+const FEED_OPERATIONS = ['PutItem', 'Query', 'GetItem'] as const;
+
+/** What the requests to the feed's table consume, in units. */
+export function feedCapacityMetrics(feed: ITable, options: MetricOptions): IMetric[] {
+  return [
+    feed.metricConsumedWriteCapacityUnits({ label: 'write', ...options }),
+    feed.metricConsumedReadCapacityUnits({ label: 'read', ...options }),
+  ];
+}
+
+/** Throttled requests to the feed's table, and internal errors of DynamoDB (HTTP 500). */
+export function feedFaultMetrics(feed: ITable, period: Duration): IMetric[] {
+  const throttled = (metricName: string, label: string) =>
+    feed.metric(metricName, { label, statistic: Stats.SUM, period });
+  const errors = FEED_OPERATIONS.map((operation) =>
+    operationMetric({ table: feed }, operation, 'SystemErrors', { statistic: Stats.SUM, period }),
+  );
+  return [
+    throttled('WriteThrottleEvents', 'throttled writes'),
+    throttled('ReadThrottleEvents', 'throttled reads'),
+    sumOf('internal errors', errors, period),
+  ];
+}
+
 function operationMetric(
-  { table }: EventDB,
+  { table }: { readonly table: ITable },
   operation: string,
   metricName: string,
   options: MetricOptions,
