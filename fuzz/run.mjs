@@ -1,5 +1,5 @@
 // Fuzzes what is read from outside, guided by coverage, for a bounded time: stream records, rows,
-// CloudEvents and messages, JSON text of payloads, cursors, the publisher's environment:
+// CloudEvents and messages, JSON text of payloads, cursors, the feed, the publisher's environment:
 //
 //   node fuzz/run.mjs [seconds]     10 unless given; a night is 28800
 //
@@ -60,11 +60,46 @@ writeFileSync(
   join(corpus, 'configuration'),
   'cEVENT_TOPIC_ARN=arn:aws:sns:eu-west-1:111111111111:Events.fifo\nLOG_LEVEL=DEBUG\nAWS_REGION=eu-west-1\n',
 );
-const position = { s: { subject: 'book:123', time_type: '1738074600000_book.borrowed' } };
+const subject = 'book:123';
+const timeType = '1738074600000_book.borrowed';
+for (const [name, keys] of Object.entries({
+  cursor: { s: { subject, time_type: timeType } },
+  cursor_of_all: { a: { time: 1738074600000, subject, time_type: timeType } },
+  cursor_by_revision: { r: { subject, ty: null, revision: 7 } },
+  cursor_of_all_by_revision: { p: { time: 1738074600000, subject, revision: 7 } },
+  cursor_of_subjects: { l: { subject } },
+})) {
+  writeFileSync(join(corpus, name), `p${JSON.stringify(keys)}`);
+}
+const feedCursor = JSON.stringify({ f: ['tag', 4], p: { 0: [5, [3, 'chunk']], 3: [0, null] } });
+writeFileSync(join(corpus, 'feed_cursor'), `f${feedCursor}`);
 writeFileSync(
-  join(corpus, 'cursor'),
-  `p${Buffer.from(JSON.stringify(position)).toString('base64url')}`,
+  join(corpus, 'feed_cursor_as_text'),
+  `f${Buffer.from(feedCursor).toString('base64url')}`,
 );
+const entry = { subject, revision: 7, type: 'book.borrowed', id: 'evt-1', time: 1738074600000 };
+const legacy = { ...entry, revision: undefined, time_type: '5_book.borrowed', listing: 'adopted' };
+const chunk = (offset, entries, tag, previousTag) => ({
+  partition: { S: '0' },
+  offset: { N: String(offset) },
+  length: { N: String(entries.length) },
+  tag: { S: tag },
+  ...(previousTag === undefined ? {} : { previous_tag: { S: previousTag } }),
+  listed_at: { N: '1738074600123' },
+  entries: { S: JSON.stringify(entries) },
+});
+const header = {
+  partition: { S: '$feed' },
+  offset: { N: '0' },
+  partitions: { N: '4' },
+  tag: { S: 'feed' },
+  created_at: { N: '1738074600000' },
+};
+const chunks = [chunk(0, [entry], 'first'), chunk(1, [legacy, entry], 'second', 'first')];
+writeFileSync(join(corpus, 'feed_chunks'), `k${JSON.stringify(chunks)}`);
+const gap = [chunks[0], chunk(3, [entry], 'third', 'first')];
+writeFileSync(join(corpus, 'feed_gap'), `k${JSON.stringify(gap)}`);
+writeFileSync(join(corpus, 'feed_header'), `k${JSON.stringify([header])}`);
 
 // With a target named, these apply to the fuzzed code and not to build scripts.
 const instrumentation = [

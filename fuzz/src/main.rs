@@ -2,16 +2,21 @@
 //! down, and what was read must come back as it is. The first byte of an input chooses what the
 //! rest is taken for.
 //!
-//! `node lambda/fuzz/run.mjs` runs them, guided by coverage (libFuzzer), for a bounded time and
+//! `node fuzz/run.mjs` runs them, guided by coverage (libFuzzer), for a bounded time and
 //! with bounded memory.
 
 #![no_main]
 
 use std::collections::HashMap;
+use std::fmt::{Debug, Display};
+use std::str::FromStr;
 
 use aws_lambda_events::dynamodb;
+use data_encoding::BASE64URL_NOPAD;
+use eventdb::internals::feed::chunk::{self, Chunk};
+use eventdb::internals::feed::read::{PartitionRead, Position};
 use eventdb::internals::item;
-use eventdb::{Cursor, Event, EventData, ReceivedMessage};
+use eventdb::{Cursor, Event, EventData, FeedCursor, ReceivedMessage};
 use eventdb_publisher::batch::Batch;
 use eventdb_publisher::configuration::Configuration;
 use libfuzzer_sys::fuzz_target;
@@ -22,6 +27,8 @@ fuzz_target!(|input: &[u8]| match input.split_first() {
     Some((b'e', rest)) => cloud_event(rest),
     Some((b'c', rest)) => configuration(rest),
     Some((b'p', rest)) => cursor(rest),
+    Some((b'f', rest)) => feed_cursor(rest),
+    Some((b'k', rest)) => feed_items(rest),
     Some((b'd', rest)) => data(rest),
     // As they are, so that any batch is an input.
     _ => records(input),
@@ -80,11 +87,52 @@ fn data(text: &[u8]) {
     }
 }
 
-/// The text of a cursor: what is one is written as a text that reads the same.
-fn cursor(text: &[u8]) {
-    let Ok(text) = std::str::from_utf8(text) else { return };
-    if let Ok(cursor) = text.parse::<Cursor>() {
-        assert_eq!(cursor.to_string().parse(), Ok(cursor));
+/// A cursor of a read.
+fn cursor(input: &[u8]) {
+    read_cursor::<Cursor>(input);
+}
+
+/// A cursor of the feed: joined with itself, it is the same.
+fn feed_cursor(input: &[u8]) {
+    for cursor in read_cursor::<FeedCursor>(input) {
+        assert_eq!(cursor.clone().joined_with(cursor.clone()).as_ref(), Ok(&cursor));
+        assert!(cursor.offsets().count() <= 256);
+    }
+}
+
+/// The text of a cursor, or the JSON in it: what is one is written as a text that reads the same.
+fn read_cursor<C>(input: &[u8]) -> Vec<C>
+where
+    C: FromStr<Err: Debug + PartialEq> + Display + Debug + PartialEq,
+{
+    let as_text = std::str::from_utf8(input).ok().and_then(|text| text.parse::<C>().ok());
+    let as_json = BASE64URL_NOPAD.encode(input).parse::<C>().ok();
+    let read: Vec<C> = as_text.into_iter().chain(as_json).collect();
+    for cursor in &read {
+        assert_eq!(cursor.to_string().parse::<C>().as_ref(), Ok(cursor));
+    }
+    read
+}
+
+/// Items of the feed's table, as DynamoDB JSON: chunks follow each other without a gap, or are refused.
+fn feed_items(json: &[u8]) {
+    let Ok(items) = serde_json::from_slice::<Vec<HashMap<String, AttributeValue>>>(json) else {
+        return;
+    };
+    let items: Vec<Item> = items.into_iter().map(Item::from).collect();
+    for item in &items {
+        match Chunk::decode(item) {
+            Ok(chunk) => assert_eq!(chunk::end_of(item).expect("of a chunk"), chunk.end()),
+            Err(invalid) => assert!(!invalid.reason.is_empty()),
+        }
+        if let Err(invalid) = chunk::decode_header(item) {
+            assert!(!invalid.reason.is_empty());
+        }
+    }
+    let mut read = PartitionRead::after(Position::default());
+    if let Ok(new) = read.take(&items) {
+        let entries: usize = new.iter().map(|new| new.entries.len()).sum();
+        assert_eq!(read.read_from(), u64::try_from(entries).expect("a few"));
     }
 }
 
