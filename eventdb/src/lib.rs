@@ -35,8 +35,9 @@
 //! - **The store**: [`EventDb`], with [`add_new_events`](EventDb::add_new_events) and
 //!   [`add_events`](EventDb::add_events) to write, [`fetch_event`](EventDb::fetch_event),
 //!   [`fetch_events_for_subject`](EventDb::fetch_events_for_subject),
-//!   [`fetch_events_for_subject_and_type`](EventDb::fetch_events_for_subject_and_type) and
-//!   [`fetch_all_events`](EventDb::fetch_all_events) to read.
+//!   [`fetch_events_for_subject_and_type`](EventDb::fetch_events_for_subject_and_type),
+//!   [`fetch_all_events`](EventDb::fetch_all_events) and [`fetch_trace`](EventDb::fetch_trace) (what
+//!   caused what) to read.
 //! - **Events**: you append an [`EventCandidate`], and the store returns it as an [`Event`]. An event
 //!   can be serialized to CloudEvents 1.0 JSON and read from it.
 //! - **Concurrency**: a [`Precondition`] makes an append depend on the state of any subject. If it
@@ -142,9 +143,10 @@ pub use {
     store::{
         AddEvents, AddNewEvents, CapacityMeter, ConsumedCapacity, CopyError, CopyEvents,
         CopyReport, CreateTable, Erase, ErasedEvent, Erasure, EventDb, Export, ExportCursor,
-        ExportPage, FetchEvent, FetchEvents, FetchSubjects, History, Import, ImportError,
-        ImportMisfit, ImportReport, InvalidTableLayout, ListedSubject, Misfit, MissingRevisions,
-        Subjects, TableLayout, TimeLimits,
+        ExportPage, FetchEvent, FetchEvents, FetchSubjects, FetchTrace, History, Import,
+        ImportError, ImportMisfit, ImportReport, InvalidTableLayout, ListedSubject, Misfit,
+        MissingCause, MissingRevisions, Subjects, TableLayout, TimeLimits, Trace, TraceLine,
+        TracedEvent,
     },
     subscribe::dynamodb_read_model::{
         DynamoDbReadModel, ParkedSubject, PositionTable, ReadModelError,

@@ -1,27 +1,33 @@
-import { useEffect, useState } from 'preact/hooks';
 import { addressOf } from './address';
-import { ask, type Consumed, reasonOf } from './api';
+import { ask } from './api';
 import type { ViewInput } from './app';
+import { useAnswer } from './hooks';
+import { List } from './list';
 import { Costs, colorOf, eventAddress, Failure, Waiting } from './parts';
-import { clock, distance } from './text';
+import { clock, counted, distance } from './text';
 
-interface Linked {
+interface Traced {
+  kind: 'event';
+  /** How many causes are above it. */
+  depth: number;
+  /** It is above already: its causes are a cycle. */
+  isRepeated: boolean;
   id: string;
   source: string;
   type: string;
   subject: string;
   time: string;
   revision: number | null;
-  causation: string | null;
-  correlation: string | null;
 }
 
-interface Step {
-  causes: Linked[];
-  isWhole: boolean;
-  linked: Linked[];
-  reached: string | null;
-  next: string | null;
+type Line = Traced | { kind: 'missing'; depth: number; id: string; reason: string };
+
+interface Trace {
+  lines: Line[];
+  isComplete: boolean;
+  readUntil: string;
+  /** How many events the next step reads; `null` if it can't read more. */
+  nextLimit: number | null;
 }
 
 /** How long after the event effects are looked for, in minutes. */
@@ -32,33 +38,11 @@ const PERIODS: [string, string][] = [
 ];
 
 export function Caused({ place }: ViewInput) {
-  const within = place.options['within'] ?? '60';
-  const source = place.options['source'];
-  const [steps, setSteps] = useState<Step[]>([]);
-  const [consumed, setConsumed] = useState<Consumed>();
-  const [failure, setFailure] = useState<string>();
-  const [isLoading, setLoading] = useState(true);
-  const read = async (after: string | undefined, signal?: AbortSignal) => {
-    setLoading(true);
-    try {
-      const step = await ask<Step>('caused', { id: place.name, source, within, after }, signal);
-      setSteps((before) => (after === undefined ? [step] : [...before, step]));
-      setConsumed(step.consumed);
-      setFailure(undefined);
-    } catch (error) {
-      if (!signal?.aborted) {
-        setFailure(reasonOf(error));
-      }
-    }
-    setLoading(false);
-  };
-  useEffect(() => {
-    const abort = new AbortController();
-    read(undefined, abort.signal);
-    return () => abort.abort();
-  }, [place.name, within]);
-  const tree = treeOf(steps);
-  const last = steps.at(-1);
+  const { source, limit, within = '60' } = place.options;
+  const { answer, failure, isLoading } = useAnswer<Trace>(
+    (signal) => ask<Trace>('caused', { id: place.name, source, within, limit }, signal),
+    [place.name, source, within, limit],
+  );
   return (
     <>
       <h1>What caused what</h1>
@@ -75,113 +59,88 @@ export function Caused({ place }: ViewInput) {
           </span>
         ))}{' '}
         after the event. Below each event is what it caused, by the extension{' '}
-        <code>causationid</code>. Events of the same <code>correlationid</code> are listed, too.
+        <code>causationid</code>. Events of the same <code>correlationid</code> and of the same
+        trace in <code>traceparent</code> are listed, too.
       </p>
       {failure !== undefined && <Failure>{failure}</Failure>}
-      {steps[0]?.isWhole === false && (
-        <p class="note">An earlier cause isn’t in the store, or there are too many.</p>
-      )}
-      {tree.roots.length > 0 && (
-        <ul class="tree" aria-label="Causes and effects">
-          {tree.roots.map((event) => (
-            <Branch key={keyOf(event)} event={event} tree={tree} chosen={place.name} />
-          ))}
-        </ul>
-      )}
       {isLoading && <Waiting />}
-      <div class="below">
-        {last?.next && !isLoading && (
-          <button type="button" onClick={() => read(last.next ?? undefined)}>
-            Read on from {last.reached === null ? 'there' : clock(last.reached)}
-          </button>
-        )}
-        <Costs of={consumed} />
-      </div>
+      {answer && (
+        <>
+          <List
+            label="Causes and effects"
+            items={answer.lines}
+            keyOf={(line, index) => `${index} ${line.id}`}
+            row={(line, index) => (
+              <TraceRow line={line} cause={causeOf(answer.lines, index)} asked={place.name} />
+            )}
+          />
+          {!answer.isComplete && (
+            <p class="note">
+              Only the events until {clock(answer.readUntil)} were read to find effects.
+              {answer.nextLimit === null &&
+                ' That is the most that the page reads; `eventdb trace --limit` reads more.'}
+            </p>
+          )}
+          <div class="below">
+            {answer.nextLimit !== null && (
+              <a
+                class="button"
+                href={addressOf('caused', place.name, {
+                  source,
+                  within,
+                  limit: String(answer.nextLimit),
+                })}
+              >
+                Read up to {counted(answer.nextLimit, 'event')}
+              </a>
+            )}
+            <Costs of={answer.consumed} />
+          </div>
+        </>
+      )}
     </>
   );
 }
 
-interface Tree {
-  roots: Linked[];
-  effects: Map<string, Linked[]>;
-}
-
-function keyOf(event: Linked): string {
-  return `${event.source}\n${event.id}`;
-}
-
-/** Events below what caused them. A cause is named by its id only, so sources don't count here. */
-function treeOf(steps: Step[]): Tree {
-  const [first] = steps;
-  const chosen = first?.causes.at(-1);
-  if (first === undefined || chosen === undefined) {
-    return { roots: [], effects: new Map() };
-  }
-  const all = new Map(first.causes.map((event) => [keyOf(event), event]));
-  const ids = new Set(first.causes.map((event) => event.id));
-  const linked = steps.flatMap((step) => step.linked);
-  // Steps are in the order of time, but clocks differ: an effect may come before its cause.
-  for (let before = -1; before !== all.size; ) {
-    before = all.size;
-    for (const event of linked) {
-      const isEffect = event.causation !== null && ids.has(event.causation);
-      const isRelated = event.correlation !== null && event.correlation === chosen.correlation;
-      if (isEffect || isRelated) {
-        all.set(keyOf(event), event);
-        ids.add(event.id);
-      }
+/** The line above that it is below of. */
+function causeOf(lines: Line[], index: number): Line | undefined {
+  const depth = lines[index]?.depth ?? 0;
+  for (let above = index - 1; above >= 0 && depth > 0; above -= 1) {
+    const line = lines[above];
+    if (line !== undefined && line.depth < depth) {
+      return line;
     }
   }
-  const effects = new Map<string, Linked[]>();
-  const roots: Linked[] = [];
-  for (const event of [...all.values()].sort((a, b) => a.time.localeCompare(b.time))) {
-    if (event.causation !== null && ids.has(event.causation) && event.causation !== event.id) {
-      effects.set(event.causation, [...(effects.get(event.causation) ?? []), event]);
-    } else {
-      roots.push(event);
-    }
-  }
-  return { roots, effects };
+  return undefined;
 }
 
-function Branch({
-  event,
-  tree,
-  chosen,
-  above = [],
-}: {
-  event: Linked;
-  tree: Tree;
-  chosen: string;
-  above?: Linked[];
-}) {
-  const cause = above.at(-1);
-  // A loop of causes would never end.
-  const effects = above.includes(event) ? [] : (tree.effects.get(event.id) ?? []);
-  return (
-    <li>
-      <a href={eventAddress(event)} aria-current={event.id === chosen ? 'true' : undefined}>
-        <span class={`dot ${colorOf(event.type)}`} />
-        <bdi class="type">{event.type}</bdi> <bdi class="subject">{event.subject}</bdi>{' '}
-        <span class="quiet">
-          {cause === undefined
-            ? clock(event.time)
-            : `+${distance(Date.parse(event.time) - Date.parse(cause.time))}`}
-        </span>
+function TraceRow({ line, cause, asked }: { line: Line; cause: Line | undefined; asked: string }) {
+  if (line.kind === 'missing') {
+    return (
+      // biome-ignore lint/a11y/useValidAnchor: it has nowhere to go, but the arrow keys stop here, too
+      <a class="absent" role="note" tabIndex={0}>
+        <bdi class="type">{line.id}</bdi>
+        <span class="subject">{line.reason}</span>
       </a>
-      {effects.length > 0 && (
-        <ul>
-          {effects.map((effect) => (
-            <Branch
-              key={keyOf(effect)}
-              event={effect}
-              tree={tree}
-              chosen={chosen}
-              above={[...above, event]}
-            />
-          ))}
-        </ul>
-      )}
-    </li>
+    );
+  }
+  return (
+    <a
+      href={eventAddress(line)}
+      style={{ '--depth': line.depth }}
+      aria-current={line.id === asked ? 'true' : undefined}
+    >
+      {line.depth > 0 && <span class="only-said">Level {line.depth + 1}: </span>}
+      <span class={`dot ${colorOf(line.type)}`} />
+      <bdi class="type">{line.type}</bdi>
+      {line.isRepeated && <span class="badge">a cycle: it is above</span>}
+      <time dateTime={line.time}>{clock(line.time)}</time>
+      <bdi class="subject">{line.subject}</bdi>
+      <span class="revision">
+        {cause?.kind === 'event'
+          ? `+${distance(Date.parse(line.time) - Date.parse(cause.time))}`
+          : line.revision !== null && `revision ${line.revision}`}
+      </span>
+    </a>
   );
 }

@@ -1,10 +1,11 @@
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { addressOf } from './address';
-import { ask, type Consumed, type ListedEvent, reasonOf } from './api';
+import { ask, type ListedEvent, reasonOf } from './api';
 import type { ViewInput } from './app';
 import { Filter } from './filter';
+import { usePages } from './hooks';
 import { List } from './list';
-import { Costs, EventRow, Failure, Said, Waiting } from './parts';
+import { Below, EventRow, Failure, Said, Waiting } from './parts';
 import { counted } from './text';
 
 export interface EventsPage {
@@ -22,42 +23,31 @@ export function keyOf(event: ListedEvent): string {
   return `${event.subject}\n${event.key}`;
 }
 
-export function Events({ place }: ViewInput) {
+/** The latest events. Another choice is another list: nothing of the last one stays. */
+export function Events(input: ViewInput) {
+  return <Chosen key={JSON.stringify(input.place.options)} {...input} />;
+}
+
+function Chosen({ place }: ViewInput) {
   const { type, prefix, since, until } = place.options;
   const choice = { type, prefix, since, until };
-  const [events, setEvents] = useState<ListedEvent[]>([]);
-  const [next, setNext] = useState<string | null>(null);
-  const [consumed, setConsumed] = useState<Consumed>();
-  const [failure, setFailure] = useState<string>();
-  const [isLoading, setLoading] = useState(true);
+  const list = usePages<EventsPage>(
+    (after, signal) => ask<EventsPage>('events', { ...choice, after }, signal),
+    [],
+  );
+  const { pages, isLoading } = list;
   const [isLive, setLive] = useState(until === undefined);
-  const [arrived, setArrived] = useState(0);
-  const newest = useRef<string | undefined>(undefined);
-  newest.current = events[0]?.time ?? newest.current;
-
-  const read = async (after: string | undefined, signal?: AbortSignal) => {
-    setLoading(true);
-    try {
-      const page = await ask<EventsPage>('events', { ...choice, after }, signal);
-      setEvents((before) => merged(after === undefined ? [] : before, page.events));
-      setNext(page.next);
-      setConsumed(page.consumed);
-      setFailure(undefined);
-    } catch (error) {
-      if (!signal?.aborted) {
-        setFailure(reasonOf(error));
-      }
-    }
-    if (!signal?.aborted) {
-      setLoading(false);
-    }
-  };
-  useEffect(() => {
-    const abort = new AbortController();
-    setEvents([]);
-    read(undefined, abort.signal);
-    return () => abort.abort();
-  }, [type, prefix, since, until]);
+  const [arrived, setArrived] = useState<ListedEvent[]>([]);
+  const [liveFailure, setLiveFailure] = useState<string>();
+  const events = useMemo(() => {
+    const all = [...pages.flatMap((page) => page.events), ...arrived];
+    return all.sort(
+      (a, b) => Date.parse(b.time) - Date.parse(a.time) || (b.revision ?? 0) - (a.revision ?? 0),
+    );
+  }, [pages, arrived]);
+  const shown = useRef(events);
+  shown.current = events;
+  const failure = liveFailure ?? list.failure;
 
   useEffect(() => {
     if (!isLive || isLoading) {
@@ -69,21 +59,21 @@ export function Events({ place }: ViewInput) {
     const look = async () => {
       if (document.visibilityState === 'visible') {
         try {
-          const last = newest.current ?? since ?? new Date(0).toISOString();
+          const last = shown.current[0]?.time ?? since ?? new Date(0).toISOString();
           const from = new Date(Date.parse(last) - OVERLAP).toISOString();
           const page = await ask<EventsPage>('events', { ...choice, since: from }, abort.signal);
-          setFailure(undefined);
-          setEvents((before) => {
-            const all = merged(before, page.events);
-            pause = all.length > before.length ? FIRST_PAUSE : Math.min(LONGEST_PAUSE, pause * 1.3);
-            setArrived((count) => count + all.length - before.length);
-            return all.length > before.length ? all : before;
-          });
+          setLiveFailure(undefined);
+          const known = new Set(shown.current.map(keyOf));
+          const added = page.events.filter((event) => !known.has(keyOf(event)));
+          pause = added.length > 0 ? FIRST_PAUSE : Math.min(LONGEST_PAUSE, pause * 1.3);
+          if (added.length > 0) {
+            setArrived((before) => [...before, ...added]);
+          }
         } catch (error) {
           if (abort.signal.aborted) {
             return;
           }
-          setFailure(reasonOf(error));
+          setLiveFailure(reasonOf(error));
         }
       }
       timer = setTimeout(look, pause);
@@ -93,7 +83,7 @@ export function Events({ place }: ViewInput) {
       abort.abort();
       clearTimeout(timer);
     };
-  }, [isLive, isLoading, type, prefix, since]);
+  }, [isLive, isLoading]);
 
   return (
     <>
@@ -111,7 +101,7 @@ export function Events({ place }: ViewInput) {
       </div>
       <Filter view="events" options={place.options} />
       {failure !== undefined && <Failure>{failure}</Failure>}
-      {arrived > 0 && <Said>{counted(arrived, 'new event')}</Said>}
+      {arrived.length > 0 && <Said>{counted(arrived.length, 'new event')}</Said>}
       {events.length > 0 && (
         <List
           label="Events, the latest first"
@@ -123,30 +113,12 @@ export function Events({ place }: ViewInput) {
       {isLoading && <Waiting />}
       {!isLoading && events.length === 0 && failure === undefined && (
         <p class="note">
-          {next === null ? 'There are no such events.' : 'None among the rows that were read.'}
+          {list.hasMore ? 'None among the rows that were read.' : 'There are no such events.'}
         </p>
       )}
-      <div class="below">
-        {next !== null && !isLoading && (
-          <button type="button" onClick={() => read(next)}>
-            Read older events
-          </button>
-        )}
-        <span class="quiet">{counted(events.length, 'event')} shown</span>
-        <Costs of={consumed} />
-      </div>
+      <Below list={list} more="Read older events">
+        {counted(events.length, 'event')} shown
+      </Below>
     </>
-  );
-}
-
-/** Both, each event once, the latest first. */
-function merged(one: ListedEvent[], other: ListedEvent[]): ListedEvent[] {
-  const known = new Set(one.map(keyOf));
-  const added = other.filter((event) => !known.has(keyOf(event)));
-  if (added.length === 0) {
-    return one;
-  }
-  return [...one, ...added].sort(
-    (a, b) => Date.parse(b.time) - Date.parse(a.time) || (b.revision ?? 0) - (a.revision ?? 0),
   );
 }

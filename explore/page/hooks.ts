@@ -49,6 +49,68 @@ export function useAnswer<Answer>(
   return { ...state, again: useCallback(() => setRound((before) => before + 1), []) };
 }
 
+/** What a list has read so far. */
+export interface Pages<Page> {
+  pages: Page[];
+  /** Whether there is more. */
+  hasMore: boolean;
+  /** What the last page has consumed. */
+  consumed: Consumed | undefined;
+  failure: string | undefined;
+  isLoading: boolean;
+  /** Reads the next page. */
+  readOn: () => void;
+}
+
+/**
+ * Reads a page when the view opens, and the next one when asked. When one of `inputs` changes, it begins
+ * again; until the new page is there, the old ones stay.
+ */
+export function usePages<Page extends { next: string | null }>(
+  ask: (after: string | undefined, signal: AbortSignal) => Promise<Page & { consumed?: Consumed }>,
+  inputs: unknown[],
+): Pages<Page> {
+  const [pages, setPages] = useState<(Page & { consumed?: Consumed })[]>([]);
+  const [failure, setFailure] = useState<string>();
+  const [isLoading, setLoading] = useState(true);
+  const abort = useRef(new AbortController());
+  const latest = useRef(ask);
+  latest.current = ask;
+  const read = async (before: typeof pages) => {
+    abort.current.abort();
+    const own = new AbortController();
+    abort.current = own;
+    setLoading(true);
+    try {
+      const page = await latest.current(before.at(-1)?.next ?? undefined, own.signal);
+      if (own.signal.aborted) {
+        return;
+      }
+      setPages([...before, page]);
+      setFailure(undefined);
+    } catch (error) {
+      if (own.signal.aborted) {
+        return;
+      }
+      setFailure(reasonOf(error));
+    }
+    setLoading(false);
+  };
+  useEffect(() => {
+    read([]);
+    return () => abort.current.abort();
+  }, inputs);
+  const last = pages.at(-1);
+  return {
+    pages,
+    hasMore: last !== undefined && last.next !== null,
+    consumed: last?.consumed,
+    failure,
+    isLoading,
+    readOn: () => read(pages),
+  };
+}
+
 const SHOWN = 'eventdb-data';
 
 /** Whether data are shown. It is remembered for the tab. */

@@ -17,7 +17,7 @@ export function List<Item>({
   label,
 }: {
   items: Item[];
-  keyOf: (item: Item) => string;
+  keyOf: (item: Item, index: number) => string;
   row: (item: Item, index: number) => ComponentChildren;
   label: string;
 }) {
@@ -82,7 +82,7 @@ export function List<Item>({
           const index = seen.first + at;
           return (
             <li
-              key={keyOf(item)}
+              key={keyOf(item, index)}
               data-index={index}
               aria-setsize={items.length}
               aria-posinset={index + 1}

@@ -2,6 +2,7 @@ import type { ComponentChildren } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { addressOf } from './address';
 import type { Consumed, ListedEvent } from './api';
+import type { Pages } from './hooks';
 import { clock, counted, indented, rounded } from './text';
 
 /** Something that went wrong. It is read out. */
@@ -36,6 +37,29 @@ export function Costs({ of }: { of: Consumed | undefined }) {
       {counted(of.requests, 'request')}, {rounded(of.readUnits)} read units,{' '}
       {counted(of.rows, 'row')}
     </p>
+  );
+}
+
+/** What is below a list: a button that reads on, how much is shown, and what it has consumed. */
+export function Below({
+  list,
+  more,
+  children,
+}: {
+  list: Pages<unknown>;
+  more: string;
+  children: ComponentChildren;
+}) {
+  return (
+    <div class="below">
+      {list.hasMore && !list.isLoading && (
+        <button type="button" onClick={list.readOn}>
+          {more}
+        </button>
+      )}
+      <span class="quiet">{children}</span>
+      <Costs of={list.consumed} />
+    </div>
   );
 }
 

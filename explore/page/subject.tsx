@@ -1,9 +1,9 @@
-import { useEffect, useState } from 'preact/hooks';
 import { addressOf } from './address';
-import { ask, type Consumed, type EventDetails, reasonOf } from './api';
+import { ask, type EventDetails } from './api';
 import type { ViewInput } from './app';
+import { usePages } from './hooks';
 import { List } from './list';
-import { Costs, colorOf, eventAddress, Failure, Hidden, Json, Waiting } from './parts';
+import { Below, colorOf, eventAddress, Failure, Hidden, Json, Waiting } from './parts';
 import { clock, counted, distance } from './text';
 
 type Row =
@@ -27,35 +27,13 @@ interface HistoryPage {
 
 export function SubjectView({ place, about, isShown, show }: ViewInput) {
   const subject = place.name;
-  const [rows, setRows] = useState<Row[]>([]);
-  const [snapshots, setSnapshots] = useState<Snapshot[]>([]);
-  const [next, setNext] = useState<string | null>(null);
-  const [consumed, setConsumed] = useState<Consumed>();
-  const [failure, setFailure] = useState<string>();
-  const [isLoading, setLoading] = useState(true);
-  const read = async (after: string | undefined, signal?: AbortSignal) => {
-    setLoading(true);
-    try {
-      const page = await ask<HistoryPage>('subject', { subject, after, data: isShown }, signal);
-      setRows((before) => (after === undefined ? page.rows : [...before, ...page.rows]));
-      if (after === undefined) {
-        setSnapshots(page.snapshots);
-      }
-      setNext(page.next);
-      setConsumed(page.consumed);
-      setFailure(undefined);
-    } catch (error) {
-      if (!signal?.aborted) {
-        setFailure(reasonOf(error));
-      }
-    }
-    setLoading(false);
-  };
-  useEffect(() => {
-    const abort = new AbortController();
-    read(undefined, abort.signal);
-    return () => abort.abort();
-  }, [subject, isShown]);
+  const history = usePages<HistoryPage>(
+    (after, signal) => ask<HistoryPage>('subject', { subject, after, data: isShown }, signal),
+    [subject, isShown],
+  );
+  const { pages, failure, isLoading } = history;
+  const rows = pages.flatMap((page) => page.rows);
+  const snapshots = pages[0]?.snapshots ?? [];
   const problems = rows.filter((row) => row.kind !== 'event').length;
   return (
     <>
@@ -92,15 +70,9 @@ export function SubjectView({ place, about, isShown, show }: ViewInput) {
       {!isLoading && rows.length === 0 && failure === undefined && (
         <p class="note">This subject has no events.</p>
       )}
-      <div class="below">
-        {next !== null && !isLoading && (
-          <button type="button" onClick={() => read(next)}>
-            Read older events
-          </button>
-        )}
-        <span class="quiet">{counted(rows.length, 'row')} shown</span>
-        <Costs of={consumed} />
-      </div>
+      <Below list={history} more="Read older events">
+        {counted(rows.length, 'row')} shown
+      </Below>
       {snapshots.length > 0 && (
         <>
           <h2>Snapshots</h2>

@@ -1,10 +1,9 @@
-import { useState } from 'preact/hooks';
 import { addressOf } from './address';
 import { ask } from './api';
 import type { ViewInput } from './app';
-import { useAnswer } from './hooks';
+import { usePages } from './hooks';
 import { List } from './list';
-import { Costs, Failure, Missing, Waiting } from './parts';
+import { Below, Failure, Missing, Waiting } from './parts';
 import { counted } from './text';
 
 interface SubjectsPage {
@@ -57,13 +56,12 @@ export function Subjects({ place, about }: ViewInput) {
 }
 
 function Listed({ prefix }: { prefix: string }) {
-  const [after, setAfter] = useState<string>();
-  const [before, setBefore] = useState<string[]>([]);
-  const { answer, failure, isLoading } = useAnswer<SubjectsPage>(
-    (signal) => ask<SubjectsPage>('subjects', { prefix, after }, signal),
-    [after],
+  const list = usePages<SubjectsPage>(
+    (after, signal) => ask<SubjectsPage>('subjects', { prefix, after }, signal),
+    [prefix],
   );
-  const subjects = [...before, ...(answer?.subjects ?? [])];
+  const { pages, failure, isLoading } = list;
+  const subjects = pages.flatMap((page) => page.subjects);
   return (
     <>
       {failure !== undefined && <Failure>{failure}</Failure>}
@@ -80,22 +78,12 @@ function Listed({ prefix }: { prefix: string }) {
           )}
         />
       )}
-      {answer && subjects.length === 0 && <p class="note">There are no such subjects.</p>}
-      <div class="below">
-        {answer?.next && (
-          <button
-            type="button"
-            onClick={() => {
-              setBefore(subjects);
-              setAfter(answer.next ?? undefined);
-            }}
-          >
-            Read more
-          </button>
-        )}
-        <span class="quiet">{counted(subjects.length, 'subject')}</span>
-        <Costs of={answer?.consumed} />
-      </div>
+      {!isLoading && subjects.length === 0 && failure === undefined && (
+        <p class="note">There are no such subjects.</p>
+      )}
+      <Below list={list} more="Read more">
+        {counted(subjects.length, 'subject')}
+      </Below>
     </>
   );
 }

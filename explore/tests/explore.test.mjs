@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { AxeBuilder } from '@axe-core/playwright';
 import { startBrowser } from './browser.mjs';
+import { MOST_ROWS, openingOf, STORE_REQUESTS, STORES } from './opening.mjs';
 import { serve, serveLibrary, tool, writeStore } from './served.mjs';
 
 /**
@@ -163,9 +164,10 @@ describe('each view on an embedded store', () => {
       await picture(page, `event-${layout.replace(' ', '-')}`);
 
       await page.getByRole('link', { name: 'What caused what' }).click();
-      await page.locator('.tree ul ul a').waitFor();
-      assert.equal(await page.locator('.tree a').count(), 3);
-      assert.match(await page.locator('.tree ul ul a').innerText(), /mail\.sent/);
+      const mailed = links(page).filter({ hasText: 'mail.sent' });
+      assert.match(String(await mailed.textContent()), /^Level 3: /);
+      assert.equal(await links(page).count(), 3);
+      assert.match(await links(page).first().innerText(), /book\.(borrowed|returned)/);
       await picture(page, `caused-${layout.replace(' ', '-')}`);
 
       await page.getByRole('link', { name: 'Subjects', exact: true }).click();
@@ -236,6 +238,27 @@ test('new events appear by themselves', async () => {
   await context.close();
 });
 
+test('causes and effects are read on, and what isn’t there is said', async () => {
+  const file = store('caused', '--by-revision');
+  const source = 'https://library.example.com';
+  const append = ['append', 'bill:1', 'bill.sent', '--source', source, '--yes'];
+  const extensions = ['causationid=command-7', 'correlationid=loan-40'];
+  tool(file, ...append, '--id', 'bill', ...extensions.flatMap((one) => ['--extension', one]));
+  const { page, problems, context } = await opened(serve(file));
+  await go(page, '#/caused/evt-40-noted?limit=1');
+  await page.getByText('Only the events until').waitFor();
+  assert.equal(await links(page).count(), 2, 'the event and its cause');
+  await page.getByRole('link', { name: 'Read up to 10 events' }).click();
+  await page.getByText('mail.sent').waitFor();
+  assert.match(await page.locator('.list [aria-current]').innerText(), /user\.gave-book-back/);
+  await go(page, '#/caused/evt-40?within=10080&limit=20000');
+  await page.getByText('bill.sent').waitFor();
+  await page.getByText('not an event of this store').waitFor();
+  assert.equal(await page.getByRole('link', { name: /Read up to/ }).count(), 0);
+  assert.deepEqual(problems, []);
+  await context.close();
+});
+
 test('hostile text is only text, in every view', async () => {
   for (const [layout, options] of perLayout('--hostile')) {
     const file = store(`hostile-${layout}`, ...options);
@@ -249,7 +272,7 @@ test('hostile text is only text, in every view', async () => {
     await page.getByText('Row in the table').click();
     const event = page.url();
     await page.getByRole('link', { name: 'What caused what' }).click();
-    await page.locator('.tree a').first().waitFor();
+    await links(page).first().waitFor();
     await page.goto(event);
     await page.locator('dd a').first().click();
     await hostile.waitFor();
@@ -354,7 +377,8 @@ test('axe finds nothing, in every view, in both themes, also at 360 pixels', asy
     '#/search': 'form',
     '#/subject/book%3Adune': '.list a',
     '#/event/evt-40': '.json',
-    '#/caused/evt-40': '.tree a',
+    '#/caused/evt-40': '.list a',
+    '#/caused/evt-40-mailed?limit=1': '.below .button',
     '#/state/book%3Adune': '.note',
     '#/lag': 'tbody th',
     '#/failures': '.note',
@@ -390,22 +414,16 @@ test('axe finds nothing, in every view, in both themes, also at 360 pixels', asy
 });
 
 test('opening takes few requests and rows, whatever the size of the store', async () => {
-  for (const [layout, options] of perLayout('--many', '600')) {
-    const file = store(`many-${layout}`, ...options);
+  for (const [layout, hasFeed, options] of STORES) {
+    const file = store(`many-${layout}-${hasFeed}`, ...options, '--many', '600');
     const { page, context, problems } = await opened(serve(file));
-    await links(page).first().waitFor();
-    const opening = await page.evaluate(() =>
-      performance
-        .getEntriesByType('resource')
-        .map(({ name }) => new URL(name).pathname)
-        .filter((path) => path.startsWith('/api/')),
-    );
-    assert.ok(opening.length <= 3, opening.join(', '));
-    const consumed = await page.locator('#consumed').innerText();
-    const [, requests = '', rows = ''] = /in (\d+) requests?, for (\d+) rows/.exec(consumed) ?? [];
-    // The index of a table by revision has 16 partitions, which are read at the same time.
-    assert.equal(Number(requests), layout === 'by time' ? 1 : 16, consumed);
-    assert.ok(Number(rows) > 0 && Number(rows) <= 200, consumed);
+    const opening = await openingOf(page);
+    const said = JSON.stringify([layout, hasFeed, opening]);
+    assert.deepEqual(opening.pageRequests, ['/api/session', '/api/store', '/api/events'], said);
+    assert.equal(opening.requests, STORE_REQUESTS[layout], said);
+    assert.ok(opening.rows > 100 && opening.rows <= MOST_ROWS, said);
+    // Half a unit for each partition of the index by revision; by time, it has the data, too.
+    assert.ok(opening.readUnits > 0 && opening.readUnits <= 8, said);
     const { times, keys, most } = await page.evaluate(everything);
     assert.equal(times.length, 961, 'going on leads to all events');
     assert.equal(new Set(keys).size, 961, 'each once');

@@ -1,14 +1,9 @@
 //! `eventdb trace`: what caused an event, and what it caused.
 
-mod tree;
-
-use std::collections::HashSet;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
-use eventdb::{Event, EventDb, Metadata};
-use futures_util::TryStreamExt;
+use eventdb::{MissingCause, Trace, TraceLine};
 use serde_json::{Value, json};
 
 use crate::arguments::duration;
@@ -17,11 +12,7 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::{Output, tell, visible};
 use crate::progress::Progress;
-use crate::verbs::trace::tree::{Absent, Node, Tree};
 use crate::verbs::{Ended, Outcome, revision, shown};
-
-/// How far the clocks of writers may differ: an effect may seem to be this much older than its cause.
-const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(1);
 
 /// Deeper lines aren't moved further to the right.
 const DEEPEST_INDENT: usize = 40;
@@ -52,53 +43,6 @@ pub struct Arguments {
     causes: usize,
 }
 
-/// What is kept of an event that was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Traced {
-    id: String,
-    source: String,
-    subject: String,
-    revision: Option<u64>,
-    ty: String,
-    time: DateTime<Utc>,
-    causation: Option<String>,
-    correlation: Option<String>,
-    /// The id of the trace in `traceparent`.
-    trace: Option<String>,
-}
-
-impl From<&Event> for Traced {
-    fn from(event: &Event) -> Self {
-        let Metadata { correlation, causation, .. } = Metadata::of(event);
-        let parent = event.extensions.get("traceparent").map(ToString::to_string);
-        Self {
-            id: event.id.clone(),
-            source: event.source.clone(),
-            subject: event.subject.clone(),
-            revision: event.revision,
-            ty: event.ty.clone(),
-            time: event.time,
-            causation,
-            correlation,
-            trace: parent.as_deref().and_then(trace_id).map(str::to_owned),
-        }
-    }
-}
-
-/// The id of the trace: <https://www.w3.org/TR/trace-context/#traceparent-header-field-values>
-fn trace_id(traceparent: &str) -> Option<&str> {
-    let id = traceparent.split('-').nth(1)?;
-    (id.len() == 32 && id.bytes().any(|digit| digit != b'0')).then_some(id)
-}
-
-/// Events that were read to look for effects.
-struct Read {
-    events: Vec<Traced>,
-    rows: u64,
-    until: DateTime<Utc>,
-    is_complete: bool,
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -121,37 +65,43 @@ pub async fn run(
         tell(format_args!("no event has the id `{}`", visible(&arguments.id)));
         return Ok(Outcome::Found);
     };
-    let asked = Traced::from(&event);
-    let (causes, absent) = causes_of(&asked, &store.db, arguments.causes).await?;
-    let within = TimeDelta::from_std(arguments.within).unwrap_or(TimeDelta::MAX);
-    let first = causes.iter().map(|cause| cause.time).min().unwrap_or(asked.time).min(asked.time);
-    let since = first.checked_sub_signed(CLOCKS_DIFFER).unwrap_or(first);
-    let until = asked.time.checked_add_signed(within).unwrap_or(DateTime::<Utc>::MAX_UTC);
-    let read = effects(&store.db, since, until, &arguments, (&asked, &causes)).await?;
-    let (rows, read_until, is_complete) = (read.rows, read.until, read.is_complete);
-    let tree = Tree::new(asked, causes, read.events, absent);
-    let mut missing = 0_u64;
-    for (depth, node) in tree.nodes() {
-        missing += u64::from(matches!(node, Node::Absent { .. }));
-        let (line, text) = print(depth, &node, &arguments.id);
+    let request = store.db.fetch_trace(&event).within(arguments.within).limit(arguments.limit);
+    let trace = tokio::select! {
+        trace = request.causes(arguments.causes).begin() => trace,
+        () = interrupt::requested() => {
+            tell("stopped before the causes were read");
+            return Ok(Outcome::Found);
+        }
+    };
+    let mut trace = trace.map_err(|error| {
+        Failure::of(format!("the causes of `{}` can't be read", visible(&arguments.id)), &error)
+    })?;
+    read_effects(&mut trace).await?;
+    let (mut events, mut missing) = (0_u64, 0_u64);
+    for line in trace.lines() {
+        match line {
+            TraceLine::Event { is_repeated, .. } => events += u64::from(!is_repeated),
+            TraceLine::MissingCause { .. } => missing += 1,
+        }
+        let (line, text) = print(line, &arguments.id);
         output.line(&line, text)?;
     }
-    let events = tree.len();
+    let (rows, is_complete) = (trace.rows_read(), trace.is_complete());
+    let read_until = shown(trace.read_until());
     let summary = json!({
         "kind": "trace",
         "events": events,
         "missing": missing,
         "rowsRead": rows,
-        "readUntil": shown(read_until),
+        "readUntil": read_until,
         "complete": is_complete,
     });
     if output.is_json() {
         output.line(&summary, "")?;
     }
     tell(format_args!(
-        "{events} events; read {rows} events from {} to {} to find them",
-        shown(since),
-        shown(read_until)
+        "{events} events; read {rows} events from {} to {read_until} to find them",
+        shown(trace.since()),
     ));
     if !is_complete {
         tell("Effects after that weren't looked for: raise --limit to read on.");
@@ -159,118 +109,24 @@ pub async fn run(
     Ok(if is_complete { Outcome::Fine } else { Outcome::Found })
 }
 
-/// The causes of an event, the nearest first, and why there are no more of them.
-async fn causes_of(
-    event: &Traced,
-    db: &EventDb,
-    most: usize,
-) -> Result<(Vec<Traced>, Option<Absent>), Failure> {
-    let mut causes: Vec<Traced> = Vec::new();
-    let mut seen = HashSet::from([event.id.clone()]);
-    let mut next = event.causation.clone();
-    while let Some(id) = next {
-        if !seen.insert(id.clone()) {
-            // A cycle: the tree shows it.
-            break;
-        }
-        if causes.len() == most || interrupt::is_requested() {
-            return Ok((
-                causes,
-                Some(Absent { id, reason: "not read: raise --causes".to_owned() }),
-            ));
-        }
-        match db.fetch_event(&*id).await {
-            Ok(Some(cause)) => {
-                let cause = Traced::from(&cause);
-                next = cause.causation.clone();
-                causes.push(cause);
-            }
-            Ok(None) => break,
-            Err(error) if error.is_retryable() => {
-                return Err(Failure::of(
-                    format!("the cause `{}` can't be read", visible(&id)),
-                    &error,
-                ));
-            }
-            // For example, the row can't be read, or several sources use the same id.
-            Err(error) => return Ok((causes, Some(Absent { id, reason: error.to_string() }))),
-        }
-    }
-    Ok((causes, None))
-}
-
-/// Reads events in the order of time, and keeps those that belong to the event or to its causes.
-async fn effects(
-    db: &EventDb,
-    since: DateTime<Utc>,
-    until: DateTime<Utc>,
-    arguments: &Arguments,
-    (asked, causes): (&Traced, &[Traced]),
-) -> Result<Read, Failure> {
+/// Reads until the end, or until it is interrupted.
+async fn read_effects(trace: &mut Trace) -> Result<(), Failure> {
     let progress = Progress::new("events", None);
-    let request = db.fetch_all_events().since(since).until(until).limit(arguments.limit);
-    let mut pages = request.stream();
-    let mut linked = Vec::new();
-    let mut last_time = None;
-    let mut read = Read { events: Vec::new(), rows: 0, until, is_complete: true };
     loop {
-        let page = tokio::select! {
-            page = pages.try_next() => page,
-            () = interrupt::requested() => {
-                read.is_complete = false;
-                break;
-            }
+        let rows = tokio::select! {
+            rows = trace.read_on() => rows,
+            () = interrupt::requested() => return Ok(()),
         };
-        let page = page.map_err(|error| Failure::of("the events can't be read", &error))?;
-        let Some(page) = page else { break };
-        progress.add(page.events.len());
-        read.rows += u64::try_from(page.events.len() + page.invalid.len()).unwrap_or(u64::MAX);
-        last_time = page.events.last().map(|event| event.time).or(last_time);
-        let traced = page.events.iter().map(Traced::from);
-        linked.extend(traced.filter(|event| {
-            event.causation.is_some() || event.correlation.is_some() || event.trace.is_some()
-        }));
-    }
-    let is_limit_reached = usize::try_from(read.rows).is_ok_and(|rows| rows >= arguments.limit);
-    if is_limit_reached || !read.is_complete {
-        read.is_complete = false;
-        read.until = last_time.unwrap_or(since);
-    }
-    let start: Vec<&Traced> = std::iter::once(asked).chain(causes).collect();
-    read.events = belonging(&start, linked);
-    Ok(read)
-}
-
-/// Those that are linked to the first ones: by their causes, the correlation or the trace.
-fn belonging(start: &[&Traced], mut linked: Vec<Traced>) -> Vec<Traced> {
-    let mut ids: HashSet<String> = start.iter().map(|event| event.id.clone()).collect();
-    // What is the first of its business transaction has no correlation: its id is that of the others.
-    let mut correlations = ids.clone();
-    correlations.extend(start.iter().filter_map(|event| event.correlation.clone()));
-    let traces: HashSet<String> = start.iter().filter_map(|event| event.trace.clone()).collect();
-    let mut found = Vec::new();
-    loop {
-        let is_of = |set: &HashSet<String>, name: &Option<String>| {
-            name.as_ref().is_some_and(|name| set.contains(name))
-        };
-        let (new, rest): (Vec<Traced>, Vec<Traced>) = linked.into_iter().partition(|event| {
-            is_of(&ids, &event.causation)
-                || is_of(&correlations, &event.correlation)
-                || is_of(&traces, &event.trace)
-        });
-        if new.is_empty() {
-            return found;
-        }
-        ids.extend(new.iter().map(|event| event.id.clone()));
-        found.extend(new);
-        linked = rest;
+        let rows = rows.map_err(|error| Failure::of("the events can't be read", &error))?;
+        let Some(rows) = rows else { return Ok(()) };
+        progress.add(rows);
     }
 }
 
-fn print(depth: usize, node: &Node<'_>, asked: &str) -> (Value, String) {
-    let indent = "  ".repeat(depth.min(DEEPEST_INDENT));
-    match node {
-        Node::Event { event, is_repeated } => {
+fn print(line: TraceLine<'_>, asked: &str) -> (Value, String) {
+    let indent = |depth: usize| "  ".repeat(depth.min(DEEPEST_INDENT));
+    match line {
+        TraceLine::Event { depth, event, is_repeated } => {
             let line = json!({
                 "kind": "traced",
                 "depth": depth,
@@ -292,30 +148,18 @@ fn print(depth: usize, node: &Node<'_>, asked: &str) -> (Value, String) {
                 (false, false) => "",
             };
             let revision = revision(event.revision);
-            let Traced { subject, ty, id, .. } = event;
-            let text = visible(&format!("{subject} {revision}  {ty}  {id}"));
-            (line, format!("{}  {indent}{text}{note}", shown(event.time)))
+            let text = format!("{} {revision}  {}  {}", event.subject, event.ty, event.id);
+            (line, format!("{}  {}{}{note}", shown(event.time), indent(depth), visible(&text)))
         }
-        Node::Absent { id, reason } => {
+        TraceLine::MissingCause { depth, id, reason } => {
+            let reason = match reason {
+                MissingCause::LimitReached => "not read: raise --causes".to_owned(),
+                other => other.to_string(),
+            };
             let line =
                 json!({ "kind": "missingCause", "depth": depth, "id": id, "reason": reason });
-            (line, format!("{:24}  {indent}{}  ({})", "", visible(id), visible(reason)))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::trace_id;
-
-    #[test]
-    fn a_trace_is_the_second_part_of_a_traceparent() {
-        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(trace_id(&format!("00-{id}-00f067aa0ba902b7-01")), Some(id));
-        for wrong in
-            ["", "00", "00-abc-00f067aa0ba902b7-01", &format!("00-{}-1-01", "0".repeat(32))]
-        {
-            assert_eq!(trace_id(wrong), None, "{wrong}");
+            let text = format!("{}  ({})", visible(id), visible(&reason));
+            (line, format!("{:24}  {}{text}", "", indent(depth)))
         }
     }
 }

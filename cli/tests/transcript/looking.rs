@@ -113,6 +113,9 @@ fn causes_and_effects_are_a_tree_over_subjects() {
         append("fine:1", "evt-3", &["--extension", "causationid=evt-2"]);
         append("book:2", "evt-4", &["--extension", "correlationid=evt-1"]);
         append("book:3", "evt-5", &[]);
+        let parent = |span| format!("traceparent=00-4bf92f3577b34da6a3ce929d0e0e4736-{span}-01");
+        append("bill:1", "evt-6", &["--extension", &parent("00f067aa0ba902b7")]);
+        append("bill:2", "evt-7", &["--extension", &parent("00f067aa0ba902b8")]);
         let ran = store.run(&["trace", "evt-2"]);
         assert_eq!(ran.status, 0, "{}", ran.stderr);
         // Without the times, which are always as long.
@@ -127,7 +130,7 @@ fn causes_and_effects_are_a_tree_over_subjects() {
                 "book:2 1  book.borrowed  evt-4",
             ]
         );
-        assert!(ran.stderr.contains("4 events; read 5 events from"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("4 events; read 7 events from"), "{}", ran.stderr);
         let lines = store.json(&["trace", "evt-3"]);
         assert_eq!(
             kinds(&lines),
@@ -135,6 +138,11 @@ fn causes_and_effects_are_a_tree_over_subjects() {
         );
         assert_eq!(lines[3]["asked"], true);
         assert_eq!(lines[5]["complete"], true);
+
+        let lines = store.json(&["trace", "evt-7"]);
+        assert_eq!(kinds(&lines), ["traced", "traced", "trace"]);
+        assert_eq!([&lines[0]["id"], &lines[1]["id"]], ["evt-6", "evt-7"]);
+        assert_eq!(lines[0]["trace"], "4bf92f3577b34da6a3ce929d0e0e4736");
 
         let ran = store.run(&["trace", "evt-2", "--limit", "1"]);
         assert_eq!(ran.status, 1);

@@ -37,9 +37,12 @@ pub(crate) use precondition::KnownRevision;
 pub use read::fetch_event::FetchEvent;
 pub use read::fetch_events::{FetchEvents, History, MissingRevisions};
 pub use read::fetch_subjects::{FetchSubjects, ListedSubject, Subjects};
+pub use read::fetch_trace::{FetchTrace, Trace};
+pub use read::trace::{MissingCause, TraceLine, TracedEvent};
 pub use retry::TimeLimits;
 
 use crate::codec::validation;
+use crate::event::Event;
 use crate::event::candidate::EventCandidate;
 use crate::store::error::{CompleteEvent, Error};
 use crate::store::table::Table;
@@ -407,5 +410,33 @@ impl EventDb {
     /// ```
     pub fn fetch_subjects(&self) -> FetchSubjects {
         FetchSubjects::new(self.table.clone())
+    }
+
+    /// Reads what caused an event and what it caused, over all subjects.
+    ///
+    /// The causes are read one by one, by the extension attribute `causationid`. No index leads from a
+    /// cause to its effects. So the events from a minute before the first cause until an hour after the
+    /// event are read in the order of time, and those that [belong to it](Trace::lines) are kept.
+    /// [`within`](FetchTrace::within) and [`limit`](FetchTrace::limit) say how many.
+    ///
+    /// # Cost
+    /// As for [`fetch_event`](Self::fetch_event) for each cause, and as for
+    /// [`fetch_all_events`](Self::fetch_all_events) of that time.
+    ///
+    /// # Errors
+    /// As for [`fetch_all_events`](Self::fetch_all_events). A cause that can't be read is a
+    /// [line](TraceLine::MissingCause) of the trace.
+    ///
+    /// ```no_run
+    /// # async fn example(db: eventdb::EventDb) -> Result<(), eventdb::Error> {
+    /// if let Some(event) = db.fetch_event("evt-abc-123").await? {
+    ///     let trace = db.fetch_trace(&event).limit(1_000).await?;
+    ///     println!("{} causes", trace.causes().len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fetch_trace(&self, event: &Event) -> FetchTrace {
+        FetchTrace::new(self.table.clone(), event)
     }
 }

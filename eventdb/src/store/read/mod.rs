@@ -1,9 +1,12 @@
-//! Reading one event by its id, and the events of a subject, of a type, or of all subjects.
+//! Reading one event by its id, the events of a subject, of a type, or of all subjects, and what caused
+//! an event.
 
 pub(crate) mod fetch_event;
 pub(crate) mod fetch_events;
 pub(crate) mod fetch_subjects;
+pub(crate) mod fetch_trace;
 pub(crate) mod query;
+pub(crate) mod trace;
 
 use std::time::Duration;
 
