@@ -1,7 +1,7 @@
 //! Writes a store to a file, to look into: `cargo run -p eventdb-explore --example demo_store FILE`
 //!
 //! Options: `--by-revision`; `--hostile` with texts that try to be markup; `--damaged` with a gap and a
-//! row that isn't an event; `--many N` with N events more.
+//! row that isn't an event; `--many N` with N events more; `--without-feed`.
 
 #![allow(clippy::print_stdout, reason = "what it prints is the point of an example")]
 
@@ -74,16 +74,24 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let database = EmbeddedDynamoDb::file(file).await?;
     let client = database.client();
+    let has_feed = !has("--without-feed");
     EventDb::create_table(&client, "LibraryEvents").layout(layout).await?;
-    Feed::create_table(&client, "LibraryFeed").await?;
+    if has_feed {
+        Feed::create_table(&client, "LibraryFeed").await?;
+    }
+    if let Some(number) = after("--many") {
+        many(&client, layout, number).await?;
+    }
     let db = EventDb::new(client.clone(), "LibraryEvents").with_layout(layout);
     let events = loans(&db).await?;
-    // What the publisher would do. The last events are left out, as if they were under way.
-    let listed = events.get(..events.len().saturating_sub(6)).unwrap_or_default();
-    let (seen, later) = listed.split_at(listed.len() - 30);
-    list_in_feed(&client, seen).await?;
-    fill_read_model(&client, &db).await?;
-    list_in_feed(&client, later).await?;
+    if has_feed {
+        // What the publisher would do. The last events are left out, as if they were under way.
+        let listed = events.get(..events.len().saturating_sub(6)).unwrap_or_default();
+        let (seen, later) = listed.split_at(listed.len() - 30);
+        list_in_feed(&client, seen).await?;
+        fill_read_model(&client, &db).await?;
+        list_in_feed(&client, later).await?;
+    }
     let year = Repository::<Book>::new(&db, SOURCE)
         .with_snapshots(Snapshots { name: "book", version: 1, every: 5 })
         .execute("book:dune", |_| {
@@ -101,9 +109,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     if has("--damaged") {
         damage(&client, &db, layout).await?;
-    }
-    if let Some(number) = after("--many") {
-        many(&client, layout, number).await?;
     }
     database.stop().await;
     println!("{file}");
@@ -242,28 +247,28 @@ async fn damage(client: &Client, db: &EventDb, layout: TableLayout) -> Result<()
 async fn many(client: &Client, layout: TableLayout, number: u64) -> Result<(), Box<dyn Error>> {
     use eventdb::aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
     let begin = Utc::now() - TimeDelta::days(400);
-    let mut batch = Vec::new();
-    for count in 0..number {
-        let milliseconds = i64::try_from(count)? * 300;
-        let mut event = Event::builder()
-            .id(format!("many-{count}"))
-            .source(SOURCE)
-            .subject(format!("reader:{}", count / 20))
-            .ty(if count % 3 == 0 { "reader.visited" } else { "reader.searched" })
-            .time(begin + TimeDelta::milliseconds(milliseconds))
-            .data(json!({ "count": count }))
-            .build();
-        event.revision = Some(count % 20 + 1);
-        let row = match layout {
-            TableLayout::ByRevision => item::encode_by_revision(&event),
-            _ => item::encode(&event),
-        };
-        let put = PutRequest::builder().set_item(Some(row.into())).build()?;
-        batch.push(WriteRequest::builder().put_request(put).build());
-        if batch.len() == 25 || count + 1 == number {
-            let requests = std::mem::take(&mut batch);
-            client.batch_write_item().request_items("LibraryEvents", requests).send().await?;
+    let all: Vec<u64> = (0..number).collect();
+    for counts in all.chunks(25) {
+        let mut batch = Vec::new();
+        for count in counts {
+            let milliseconds = i64::try_from(*count)? * 30;
+            let mut event = Event::builder()
+                .id(format!("many-{count}"))
+                .source(SOURCE)
+                .subject(format!("reader:{}", count / 20))
+                .ty(if count % 3 == 0 { "reader.visited" } else { "reader.searched" })
+                .time(begin + TimeDelta::milliseconds(milliseconds))
+                .data(json!({ "count": count }))
+                .build();
+            event.revision = Some(count % 20 + 1);
+            let row = match layout {
+                TableLayout::ByRevision => item::encode_by_revision(&event),
+                _ => item::encode(&event),
+            };
+            let put = PutRequest::builder().set_item(Some(row.into())).build()?;
+            batch.push(WriteRequest::builder().put_request(put).build());
         }
+        client.batch_write_item().request_items("LibraryEvents", batch).send().await?;
     }
     Ok(())
 }

@@ -7,6 +7,8 @@ import { createInterface } from 'node:readline';
 
 const TARGET = process.env['CARGO_TARGET_DIR'] ?? join(import.meta.dirname, '../../target');
 const TOOL = join(TARGET, 'debug', 'eventdb');
+/** The program that writes a store. */
+export const DEMO_STORE = join(TARGET, 'debug', 'examples', 'demo_store');
 
 /** What was called, but for what leads to somebody's store. */
 const environment = Object.fromEntries(
@@ -29,7 +31,7 @@ const environment = Object.fromEntries(
  * @param {string[]} options
  */
 export function writeStore(file, ...options) {
-  run(join(TARGET, 'debug', 'examples', 'demo_store'), file, ...options);
+  run(DEMO_STORE, file, ...options);
 }
 
 /**
