@@ -198,16 +198,19 @@ fn query(
         query = query.expression_attribute_values(":prefix", string(prefix));
     }
     // The data aren't even transferred.
-    let names = [
+    let mut names = vec![
         ("#subject", attribute::SUBJECT),
         ("#time", attribute::TIME),
-        ("#time_type", attribute::TIME_TYPE),
         ("#type", attribute::TYPE),
         ("#id", attribute::ID),
         ("#revision", attribute::REVISION),
     ];
-    for (alias, name) in names {
-        query = query.expression_attribute_names(alias, name);
+    if !reader.store.is_by_revision() {
+        // By revision, the index doesn't have it, and DynamoDB refuses to be asked for it.
+        names.push(("#time_type", attribute::TIME_TYPE));
+    }
+    for (alias, name) in &names {
+        query = query.expression_attribute_names(*alias, *name);
     }
     if let Place::After(time, subject, sort_key) = place {
         let (sort_key_name, sort_key) = match reader.store.is_by_revision() {
@@ -222,7 +225,7 @@ fn query(
     }
     query
         .key_condition_expression(condition)
-        .projection_expression(names.map(|(alias, _)| alias).join(", "))
+        .projection_expression(names.iter().map(|(alias, _)| *alias).collect::<Vec<_>>().join(", "))
         .set_filter_expression((!filters.is_empty()).then(|| filters.join(" AND ")))
 }
 
