@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, KeyType};
-use eventdb::{DynamoDbReadModel, PositionTable};
+use eventdb::futures_util::stream::BoxStream;
+use eventdb::{CapacityMeter, DynamoDbReadModel, Error, PositionTable, StoredPosition};
 
 use crate::failure::Failure;
 
@@ -69,6 +70,15 @@ impl Positions {
             names.extend(name.map(|(name, _)| name.replace("%2F", "/").replace("%25", "%")));
         }
         Ok(names)
+    }
+
+    /// All positions in the table. Reading them counts on the meter.
+    pub fn stored(
+        &self,
+        meter: &CapacityMeter,
+    ) -> BoxStream<'static, Result<StoredPosition, Error>> {
+        // Whose positions they are, the table says.
+        self.read_model("").metered_by(meter).stored_positions()
     }
 
     /// A read model, to read its positions only.

@@ -153,6 +153,10 @@ pub use {
     },
     subscribe::fill::{FillError, FillProgress},
     subscribe::lag::{Lag, LagError},
+    subscribe::positions::{
+        ExaminePositionsError, PositionExamination, PositionFinding, PositionProblem,
+        StoredPosition,
+    },
     subscribe::wait::WaitError,
 };
 

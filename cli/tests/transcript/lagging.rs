@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use crate::store::Store;
 
-/// A table for views, with the position of a read model at a revision of `book:1`.
-fn read_model_at(store: &Store, revision: &str) {
+/// A table for views, with the position of a read model at a revision of `book:1`, whose event has this
+/// time.
+pub(crate) fn read_model_at(store: &Store, revision: &str, milliseconds: i64) {
     let runtime = tokio::runtime::Runtime::new().expect("runtime");
     runtime.block_on(async {
         let database = EmbeddedDynamoDb::file(&store.file).await.expect("database");
@@ -34,7 +35,7 @@ fn read_model_at(store: &Store, revision: &str) {
         let put = client.put_item().table_name("Views");
         put.item("id", text("$position/loans%2F2/book:1"))
             .item("revision", AttributeValue::N(revision.to_owned()))
-            .item("time", AttributeValue::N("1738074600000".to_owned()))
+            .item("time", AttributeValue::N(milliseconds.to_string()))
             .send()
             .await
             .expect("stored");
@@ -52,7 +53,7 @@ fn a_read_model_that_is_behind_is_found() {
         store.append("book:2", "{}");
         let build = ["feed", "build", "--unpublished", "--second-look-after", "1ms", "--yes"];
         assert_eq!(store.run(&build).status, 0);
-        read_model_at(&store, "2");
+        read_model_at(&store, "2", 1_738_074_600_000);
 
         let lag = ["lag", "--positions", "Views"];
         let lines = store.json(&lag);

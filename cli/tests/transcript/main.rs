@@ -14,6 +14,7 @@ mod lagging;
 mod looking;
 mod moving;
 mod output_schema;
+mod positions;
 mod repairing;
 mod store;
 

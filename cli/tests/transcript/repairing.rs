@@ -7,7 +7,7 @@ use eventdb::{EmbeddedDynamoDb, EventCandidate, EventDb, TableLayout};
 use serde_json::json;
 
 /// Works on the file of a store with the library.
-fn with_library<F>(store: &Store, layout: TableLayout, work: F)
+pub(crate) fn with_library<F>(store: &Store, layout: TableLayout, work: F)
 where
     F: AsyncFnOnce(Client, EventDb),
 {
@@ -30,17 +30,17 @@ fn registered(id: &str) -> EventCandidate {
         .build()
 }
 
-fn item(
+pub(crate) fn item(
     attributes: &[(&str, AttributeValue)],
 ) -> Option<std::collections::HashMap<String, AttributeValue>> {
     Some(attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
 }
 
-fn text(text: &str) -> AttributeValue {
+pub(crate) fn text(text: &str) -> AttributeValue {
     AttributeValue::S(text.to_owned())
 }
 
-fn number(number: u64) -> AttributeValue {
+pub(crate) fn number(number: u64) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
 
@@ -206,4 +206,78 @@ fn a_feed_that_lists_more_than_a_restore_holds_is_found() {
         "{}",
         ran.stdout
     );
+}
+
+/// How many snapshots the table has.
+async fn snapshots(client: &Client) -> usize {
+    let scan = client.scan().table_name("Events").consistent_read(true).send().await.expect("read");
+    let is_snapshot = |key: &AttributeValue| {
+        key.as_s().is_ok_and(|key| key.starts_with("$head/") || key.starts_with("$snapshot/"))
+    };
+    scan.items().iter().filter(|row| row.get("subject").is_some_and(is_snapshot)).count()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_repair_that_was_killed_is_completed_by_another_one() {
+    const SNAPSHOTS: usize = 60;
+    for layout in LAYOUTS {
+        for signal in ["-INT", "-KILL"] {
+            let store = Store::new(&format!("repair-killed{signal}"), layout);
+            // Snapshots of events that are gone.
+            with_library(&store, layout, async |client, _| {
+                for number_of in 0..SNAPSHOTS as u64 {
+                    let mut attributes = match layout {
+                        TableLayout::ByTime => vec![
+                            ("subject", text(&format!("$head/book:{number_of}"))),
+                            ("time_type", text("$snapshot/Book")),
+                            ("revision", number(7)),
+                        ],
+                        _ => vec![
+                            ("subject", text(&format!("$snapshot/book:{number_of}"))),
+                            ("revision", number(5)),
+                            ("state_revision", number(7)),
+                        ],
+                    };
+                    attributes.push(("state", text("{}")));
+                    let put = client.put_item().table_name("Events");
+                    put.set_item(item(&attributes)).send().await.expect("stored");
+                }
+            });
+            // So slow that it is in the middle for some seconds.
+            let mut child = store
+                .command(&["doctor", "--write", "--rate", "20"])
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::piped())
+                .spawn()
+                .expect("it starts");
+            with_library(&store, layout, async |client, _| {
+                while snapshots(&client).await == SNAPSHOTS {
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                }
+            });
+            let id = child.id().to_string();
+            let killed = std::process::Command::new("kill").args([signal, &id]).status();
+            assert!(killed.expect("it starts").success());
+            let ended = child.wait().expect("it ends");
+            let mut said = String::new();
+            let mut told = child.stderr.take().expect("a pipe");
+            std::io::Read::read_to_string(&mut told, &mut said).expect("UTF-8");
+            match signal {
+                "-INT" => {
+                    assert_eq!(ended.code(), Some(2), "{said}");
+                    assert!(said.contains("What was repaired stays"), "{said}");
+                }
+                _ => assert_eq!(ended.code(), None, "{said}"),
+            }
+            with_library(&store, layout, async |client, _| {
+                let left = snapshots(&client).await;
+                assert!(0 < left && left < SNAPSHOTS, "{left} are left");
+            });
+            let again = store.run(&["doctor", "--write"]);
+            assert_eq!(again.status, 0, "{}{}", again.stdout, again.stderr);
+            let sound = store.run(&["doctor"]);
+            assert!(sound.stdout.contains("0 snapshots, 0 guards: 0 findings"), "{}", sound.stdout);
+        }
+    }
 }

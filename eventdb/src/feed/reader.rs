@@ -50,7 +50,8 @@ pub(crate) async fn end_of_partitions(
     Ok(positions)
 }
 
-fn position_after(chunk: &serde_dynamo::Item) -> Result<Position, BrokenChain> {
+/// Where a chunk ends, as a reader that has read it keeps it.
+pub(crate) fn position_after(chunk: &serde_dynamo::Item) -> Result<Position, BrokenChain> {
     let (offset, end) = chunk::extent_of(chunk)?;
     let chunk = end.tag.map(|tag| ChunkName { offset, tag });
     Ok(Position { offset: end.offset, chunk })

@@ -9,12 +9,13 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use chrono::DateTime;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
 use uuid::Uuid;
 
 use crate::codec::store_id::StoreId;
 use crate::event::{BoxError, Event};
 use crate::schema::limit;
-use crate::store::TimeLimits;
 use crate::store::append::refusal::{BUSY_REASONS, CONDITION_FAILED};
 use crate::store::error::Error;
 use crate::store::failure::Failure;
@@ -22,9 +23,14 @@ use crate::store::layout::SdkItem;
 use crate::store::read::query::{number, string};
 use crate::store::table::Table;
 use crate::store::table::scan::Marked;
+use crate::store::{CapacityMeter, TimeLimits};
+use crate::subscribe::positions::StoredPosition;
 use crate::subscribe::read_model::{
     ApplyOutcome, Parked, ParkingReadModel, Position, ReadModel, Step,
 };
+
+/// How the partition key of a position begins.
+const POSITION: &str = "$position/";
 
 /// Attributes of a position item.
 const REVISION: &str = "revision";
@@ -214,6 +220,37 @@ impl DynamoDbReadModel {
         Self { table: self.table.within(limits), ..self }
     }
 
+    /// The same read model, but its requests also add their consumed capacity to the given meter.
+    #[must_use]
+    pub fn metered_by(&self, meter: &CapacityMeter) -> Self {
+        Self { table: self.table.metered_by(meter), ..self.clone() }
+    }
+
+    /// All positions in the table, those of other read models included, in no order. Pass them to
+    /// [`EventDb::examine_positions`](crate::EventDb::examine_positions).
+    ///
+    /// # Cost
+    /// As for [`parked_subjects`](Self::parked_subjects).
+    ///
+    /// # Errors
+    /// The stream ends after an [`Error`].
+    pub fn stored_positions(&self) -> BoxStream<'static, Result<StoredPosition, Error>> {
+        let (table, key) = (self.table.clone(), self.positions.partition_key.clone());
+        stream::try_unfold(Some(None), move |after: Option<Option<SdkItem>>| {
+            let (table, key) = (table.clone(), key.clone());
+            async move {
+                let Some(after) = after else { return Ok::<_, Error>(None) };
+                let marked = Marked { attribute: &key, partition_key: &key, prefix: POSITION };
+                let page = table.begin().scan_marked(marked, after).await?;
+                let positions: Vec<_> =
+                    page.items.iter().filter_map(|item| stored_position(item, &key)).collect();
+                Ok(Some((stream::iter(positions).map(Ok), page.next.map(Some))))
+            }
+        })
+        .try_flatten()
+        .boxed()
+    }
+
     /// The subjects that are parked, the longest first.
     ///
     /// It is for operators, not for each message: DynamoDB finds the marks only by reading the whole
@@ -276,7 +313,7 @@ impl DynamoDbReadModel {
     fn partition_of(&self, subject: &str) -> String {
         // Escaped, so that the first `/` ends the name.
         let read_model = self.positions.read_model.replace('%', "%25").replace('/', "%2F");
-        format!("$position/{read_model}/{subject}")
+        format!("{POSITION}{read_model}/{subject}")
     }
 
     fn key(&self, subject: &str) -> SdkItem {
@@ -413,6 +450,14 @@ impl DynamoDbReadModel {
             attempts.pause(source).await?;
         }
     }
+}
+
+/// A position with the names in its key; `None` if it isn't one.
+fn stored_position(item: &SdkItem, partition_key: &str) -> Option<StoredPosition> {
+    let key = item.get(partition_key)?.as_s().ok()?;
+    let (read_model, subject) = key.strip_prefix(POSITION)?.split_once('/')?;
+    let read_model = read_model.replace("%2F", "/").replace("%25", "%");
+    Some(StoredPosition::new(read_model, subject, read_position(item)))
 }
 
 /// The position that an item holds; `None` if it is damaged.

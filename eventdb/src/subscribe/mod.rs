@@ -12,6 +12,8 @@ pub(crate) mod event_reader;
 pub(crate) mod fill;
 #[cfg(feature = "dynamodb")]
 pub(crate) mod lag;
+#[cfg(feature = "dynamodb")]
+pub(crate) mod positions;
 pub(crate) mod projection;
 pub(crate) mod read_model;
 #[cfg(feature = "dynamodb")]

@@ -159,7 +159,19 @@ impl Listed {
     }
 
     async fn read_after(&self, cursor: &FeedCursor) -> Result<Vec<FeedPage>, FeedError> {
-        read(self.feed.follow().after(cursor.clone())).await
+        let read = read(self.feed.follow().after(cursor.clone())).await;
+        // What a reader finds out, a look at the cursor alone finds out, too.
+        let checked = self.feed.check(cursor).await;
+        let said = |error: &FeedError| match error {
+            FeedError::OtherFeed { what, .. } => Some(what.clone()),
+            _ => None,
+        };
+        assert_eq!(
+            checked.as_ref().err().and_then(said),
+            read.as_ref().err().and_then(said),
+            "{checked:?}"
+        );
+        read
     }
 }
 

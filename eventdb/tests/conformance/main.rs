@@ -25,6 +25,7 @@ mod legacy;
 mod library;
 mod limits;
 mod model;
+mod positions;
 mod preconditions;
 mod races;
 mod read_models;

@@ -84,7 +84,7 @@ impl ParkingReadModel for Memory {
     }
 }
 
-fn store_id(table: &str) -> StoreId {
+pub(crate) fn store_id(table: &str) -> StoreId {
     let arn = format!("arn:aws:dynamodb:eu-west-1:111111111111:table/{table}");
     format!("{arn}/stream/2025-01-28T14:00:00.000").parse().unwrap()
 }
@@ -308,7 +308,7 @@ async fn what_cannot_be_closed_is_said() {
 }
 
 /// Puts a row as another library writes it: without a revision.
-async fn put_legacy_row(store: &Store, subject: &str, number: u64) {
+pub(crate) async fn put_legacy_row(store: &Store, subject: &str, number: u64) {
     let data = [("number".to_owned(), AttributeValue::N(number.to_string()))];
     store
         .put_row([

@@ -1,5 +1,6 @@
 //! Examining a table that was inherited, restored or written by other programs.
 
+mod cursor;
 mod items;
 mod settings;
 
