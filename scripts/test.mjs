@@ -175,7 +175,12 @@ const atTheEnd = [
   {
     name: "Emulator: the operators' tool, with IAM enforced",
     run: ({ command }) =>
-      command(process.execPath, ['--test', join('tests', 'pipeline', 'operators-tool.test.mjs')]),
+      command(process.execPath, [
+        '--test',
+        '--test-concurrency=1',
+        join('tests', 'pipeline', 'operators-tool.test.mjs'),
+        join('tests', 'pipeline', 'interrupted-moves.test.mjs'),
+      ]),
   },
   {
     // The function is built by now.

@@ -21,8 +21,11 @@ use crate::verbs::Ended;
 /// Bytes of text after which a position is kept.
 const BYTES_PER_CHECKPOINT: usize = 4 * 1024 * 1024;
 
-/// Least bytes of a part in S3.
+/// Least bytes of a part in S3, for the first ones.
 const BYTES_PER_PART: usize = 8 * 1024 * 1024;
+
+/// After so many parts, they become larger: an object has at most 10,000.
+const PARTS_OF_ONE_SIZE: usize = 1_000;
 
 const SUFFIX: &str = ".position";
 
@@ -41,6 +44,9 @@ pub struct Position {
     upload: Option<String>,
     /// The tags of the parts in S3.
     parts: Vec<String>,
+    /// Everything is written. An export that is continued has only to be completed.
+    #[serde(default)]
+    is_whole: bool,
 }
 
 /// Where an export goes.
@@ -50,7 +56,11 @@ pub struct Destination {
     /// Each checkpoint ends a member of the gzip format, and a file of several members is valid.
     compressed: bool,
     position: Position,
+    /// Whether a position is kept next to it.
+    is_kept: bool,
     text: Vec<u8>,
+    /// How much of the text, and how many events, precede the cursor of the position.
+    reached: (usize, u64),
     /// What waits for its part in S3.
     part: Vec<u8>,
 }
@@ -75,8 +85,8 @@ impl Destination {
     ) -> Result<Self, Failure> {
         let compressed = gzip || to.ends_with(".gz");
         let new = Position { choice, ..Position::default() };
-        let (place, position) = if to == "-" {
-            (Place::Stdout, new)
+        let (place, position, is_kept) = if to == "-" {
+            (Place::Stdout, new, false)
         } else if to.starts_with("s3://") {
             let object = Object::at(session.s3().await, to).ok_or_else(|| {
                 Failure::new(format!("`{to}` isn't an object; it must be s3://BUCKET/KEY"))
@@ -85,12 +95,19 @@ impl Destination {
         } else {
             open_file(to, new)?
         };
-        Ok(Self { place, compressed, position, text: Vec::new(), part: Vec::new() })
+        let reached = (0, position.events);
+        let (text, part) = (Vec::new(), Vec::new());
+        Ok(Self { place, compressed, position, is_kept, text, reached, part })
     }
 
     /// How far it goes.
     pub fn position(&self) -> &Position {
         &self.position
+    }
+
+    /// Whether an earlier export has written everything, so that nothing is to be added.
+    pub fn is_whole(&self) -> bool {
+        self.position.is_whole
     }
 
     /// Whether the events go to stdout.
@@ -116,6 +133,7 @@ impl Destination {
         output: &mut Output,
     ) -> Result<(), Ended> {
         self.position.cursor = Some(cursor.to_string());
+        self.reached = (self.text.len(), self.position.events);
         match self.text.len() >= BYTES_PER_CHECKPOINT || self.is_stdout() {
             true => self.write(output, false).await,
             false => Ok(()),
@@ -127,6 +145,9 @@ impl Destination {
     /// # Errors
     /// If it can't be written.
     pub async fn suspend(&mut self, output: &mut Output) -> Result<(), Ended> {
+        // What follows the cursor is exported again.
+        (_, self.position.events) = self.reached;
+        self.text.truncate(self.reached.0);
         match self.place {
             // A part that is too small can't be followed by another one. What is in it is exported again.
             Place::S3(_) => Ok(()),
@@ -139,7 +160,10 @@ impl Destination {
     /// # Errors
     /// If it can't be written.
     pub async fn finish(mut self, output: &mut Output) -> Result<Position, Ended> {
-        self.write(output, true).await?;
+        if !self.is_whole() {
+            self.position.is_whole = true;
+            self.write(output, true).await?;
+        }
         match &self.place {
             Place::Stdout => {}
             Place::File(path, _) => {
@@ -150,19 +174,22 @@ impl Destination {
                     return Err(Failure::of("the position can't be removed", &error).into());
                 }
             }
-            Place::S3(object) => match &self.position.upload {
-                Some(upload) => {
-                    object.complete(upload, &self.position.parts).await?;
+            Place::S3(object) => {
+                match &self.position.upload {
+                    Some(upload) => object.complete(upload, &self.position.parts).await?,
+                    None => object.write(std::mem::take(&mut self.part)).await?,
+                }
+                if self.is_kept {
                     object.with_suffix(SUFFIX).delete().await?;
                 }
-                None => object.write(std::mem::take(&mut self.part)).await?,
-            },
+            }
         }
         Ok(self.position)
     }
 
     async fn write(&mut self, output: &mut Output, is_end: bool) -> Result<(), Ended> {
         let text = std::mem::take(&mut self.text);
+        self.reached.0 = 0;
         let data = match self.compressed && !text.is_empty() {
             true => compress(&text).map_err(Stopped::ByError)?,
             false => text,
@@ -182,24 +209,47 @@ impl Destination {
                 self.part.extend_from_slice(&data);
                 // A small export is one object without parts.
                 let is_whole = is_end && self.position.upload.is_none();
-                let is_part = self.part.len() >= BYTES_PER_PART || is_end && !self.part.is_empty();
+                let least = bytes_of_part(self.position.parts.len());
+                let is_part = self.part.len() >= least || is_end && !self.part.is_empty();
                 if is_part && !is_whole {
                     let upload = match &self.position.upload {
                         Some(upload) => upload.clone(),
-                        None => object.begin().await?,
+                        None => begin(object, &self.position.choice).await?,
                     };
+                    self.is_kept = true;
                     let number = i32::try_from(self.position.parts.len() + 1).unwrap_or(i32::MAX);
                     let part = std::mem::take(&mut self.part);
                     let tag = object.part(&upload, number, part).await?;
                     self.position.upload = Some(upload);
                     self.position.parts.push(tag);
-                    let position = serde_json::to_vec(&self.position).unwrap_or_default();
-                    object.with_suffix(SUFFIX).write(position).await?;
+                    keep(object, &self.position).await?;
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Least bytes of the part that follows this number of parts.
+fn bytes_of_part(parts: usize) -> usize {
+    BYTES_PER_PART * (1 + parts / PARTS_OF_ONE_SIZE)
+}
+
+/// Begins to write an object in parts. The position is kept before and after: if the process is killed in
+/// between, the next export looks for the upload, so that none is left behind.
+async fn begin(object: &Object, choice: &str) -> Result<String, Failure> {
+    let mut position = Position { choice: choice.to_owned(), ..Position::default() };
+    keep(object, &position).await?;
+    let upload = object.begin().await?;
+    position.upload = Some(upload.clone());
+    keep(object, &position).await?;
+    Ok(upload)
+}
+
+async fn keep(object: &Object, position: &Position) -> Result<(), Failure> {
+    let position = serde_json::to_vec(position)
+        .map_err(|error| Failure::of("the position can't be written as JSON", &error))?;
+    object.with_suffix(SUFFIX).write(position).await
 }
 
 fn compress(text: &[u8]) -> io::Result<Vec<u8>> {
@@ -214,7 +264,7 @@ fn position_of(path: &Path) -> PathBuf {
     name.into()
 }
 
-fn open_file(to: &str, new: Position) -> Result<(Place, Position), Failure> {
+fn open_file(to: &str, new: Position) -> Result<(Place, Position, bool), Failure> {
     let path = PathBuf::from(to);
     let failed = |error: &io::Error| Failure::of(format!("`{to}` can't be opened"), error);
     let kept = match fs::read(position_of(&path)) {
@@ -229,7 +279,7 @@ fn open_file(to: &str, new: Position) -> Result<(Place, Position), Failure> {
                 .advice("Choose another name, or remove the file first."),
             _ => failed(&error),
         })?;
-        return Ok((Place::File(path, file), new));
+        return Ok((Place::File(path, file), new, false));
     };
     let position = continued(&kept, &new, to)?;
     let open = || {
@@ -240,21 +290,22 @@ fn open_file(to: &str, new: Position) -> Result<(Place, Position), Failure> {
         Ok(file)
     };
     let file = open().map_err(|error: io::Error| failed(&error))?;
-    Ok((Place::File(path, file), position))
+    Ok((Place::File(path, file), position, true))
 }
 
-async fn open_object(object: Object, new: Position) -> Result<(Place, Position), Failure> {
+async fn open_object(object: Object, new: Position) -> Result<(Place, Position, bool), Failure> {
     let kept = match object.with_suffix(SUFFIX).read().await? {
         Some(kept) => Some(kept.collect().await.map_err(|error| {
             Failure::of(format!("the position of `{object}` can't be read"), &error)
         })?),
         None => None,
     };
-    let position = match kept {
-        Some(kept) => continued(&kept.into_bytes(), &new, &object.to_string())?,
-        None => new,
-    };
-    Ok((Place::S3(object), position))
+    let Some(kept) = kept else { return Ok((Place::S3(object), new, false)) };
+    let mut position = continued(&kept.into_bytes(), &new, &object.to_string())?;
+    if position.upload.is_none() {
+        position.upload = object.unfinished_upload().await?;
+    }
+    Ok((Place::S3(object), position, true))
 }
 
 /// The kept position, if it belongs to the same export.
@@ -264,6 +315,13 @@ fn continued(kept: &[u8], new: &Position, to: &str) -> Result<Position, Failure>
         Failure::of(format!("`{to}{SUFFIX}` isn't the position of an export"), &error)
             .advice(advice.clone())
     })?;
+    let advice = match &position.upload {
+        Some(upload) => format!(
+            "{advice} Before, remove its parts: aws s3api abort-multipart-upload --bucket BUCKET --key KEY \
+             --upload-id {upload}"
+        ),
+        None => advice,
+    };
     match position.choice == new.choice {
         true => Ok(position),
         false => Err(Failure::new(format!(
@@ -283,4 +341,16 @@ fn write_file(path: &Path, file: &mut File, data: &[u8], position: &Position) ->
     temporary.push(".new");
     fs::write(&temporary, serde_json::to_vec(position)?)?;
     fs::rename(&temporary, place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes_of_part;
+
+    #[test]
+    fn an_object_of_400_gb_fits_in_10_000_parts() {
+        assert_eq!(bytes_of_part(0), bytes_of_part(999));
+        let all: usize = (0..10_000).map(bytes_of_part).sum();
+        assert!(all > 400_000_000_000, "{all}");
+    }
 }

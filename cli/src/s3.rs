@@ -3,6 +3,7 @@
 use std::fmt;
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 
@@ -104,7 +105,25 @@ impl Object {
         written.e_tag.ok_or_else(|| Failure::new(format!("a part of `{self}` has no tag")))
     }
 
-    /// Makes the object from its parts.
+    /// An upload in parts that was begun and isn't completed, the latest one; `None` if there is none.
+    ///
+    /// # Errors
+    /// If the request fails.
+    pub async fn unfinished_upload(&self) -> Result<Option<String>, Failure> {
+        let list = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(&self.key);
+        let listed = list.send().await.map_err(|error| {
+            Failure::of(format!("the uploads of `{self}` can't be listed"), &error).and_advice(format!(
+                "An earlier export was interrupted while it began one. Allow \
+                 `s3:ListBucketMultipartUploads` on the bucket, to go on with that upload; or remove \
+                 `{self}.position`, and find the upload with `aws s3api list-multipart-uploads`."
+            ))
+        })?;
+        let uploads = listed.uploads.unwrap_or_default().into_iter();
+        let own = uploads.filter(|upload| upload.key() == Some(&self.key));
+        Ok(own.max_by_key(|upload| upload.initiated).and_then(|upload| upload.upload_id))
+    }
+
+    /// Makes the object from its parts. If that was done before, it does nothing.
     ///
     /// # Errors
     /// If the request fails.
@@ -117,7 +136,27 @@ impl Object {
             .build();
         let complete = self.client.complete_multipart_upload().bucket(&self.bucket).key(&self.key);
         let done = complete.upload_id(upload).multipart_upload(parts).send().await;
-        done.map(|_| ()).map_err(|error| self.not_written(&error))
+        let Err(error) = done else { return Ok(()) };
+        let is_gone = error.code() == Some("NoSuchUpload");
+        match is_gone && self.has_parts(tags.len()).await? {
+            true => Ok(()),
+            false => Err(self.not_written(&error)),
+        }
+    }
+
+    /// Whether the object was made from this number of parts, as its tag says:
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>
+    async fn has_parts(&self, parts: usize) -> Result<bool, Failure> {
+        match self.client.head_object().bucket(&self.bucket).key(&self.key).send().await {
+            Ok(head) => {
+                let tag = head.e_tag().unwrap_or_default().trim_matches('"');
+                Ok(tag.ends_with(&format!("-{parts}")))
+            }
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => {
+                Ok(false)
+            }
+            Err(error) => Err(Failure::of(format!("`{self}` can't be read"), &error)),
+        }
     }
 
     fn not_written(&self, error: &(dyn std::error::Error + 'static)) -> Failure {

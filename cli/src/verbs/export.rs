@@ -22,7 +22,8 @@ use crate::verbs::{Ended, Outcome, shown};
 ///
 /// The file has the data of the events: keep it as well as the table. Guards of ids and snapshots aren't
 /// in it. Exit status 1 if rows can't be read. Policy: ExportPolicyArn; for S3, also PutObject, GetObject
-/// and DeleteObject on the object and its .position.
+/// and DeleteObject on the object and its .position. In S3, an export that is never continued leaves an
+/// upload in parts, which a lifecycle rule of the bucket should remove.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// A file, s3://BUCKET/KEY, or `-` for stdout. With the ending .gz, it is compressed.
@@ -90,7 +91,7 @@ pub async fn run(
     tell(format_args!("exporting `{}`", store.table));
     let progress = Progress::new("events", None);
     let mut unreadable = 0_u64;
-    loop {
+    while !destination.is_whole() {
         let page = tokio::select! {
             biased;
             () = interrupt::requested() => {

@@ -3,10 +3,13 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use eventdb::TableLayout;
 
 use crate::output_schema;
+use crate::repairing::{item, number, text, with_library};
 use crate::store::{LAYOUTS, Store};
 
 /// Starts a command that follows, waits for its first line, appends an event, waits for that, and presses
@@ -124,4 +127,62 @@ fn the_page_is_served_until_ctrl_c() {
     child.stderr.take().expect("a pipe").read_to_string(&mut told).expect("UTF-8");
     assert_eq!(status.code(), Some(0), "{told}");
     assert!(told.contains("the page consumed 0 read units in 0 requests"), "{told}");
+}
+
+#[test]
+fn an_export_that_is_interrupted_within_a_subject_has_nothing_twice() {
+    let store = Store::new("export-within", TableLayout::ByTime);
+    // A subject of the original library, which is read by itself, in several pages.
+    with_library(&store, TableLayout::ByTime, async |client, _| {
+        let row = |index: u64| {
+            let time = 1_738_074_600_000 + index;
+            let row = [
+                ("subject", text("book:1")),
+                ("time_type", text(&format!("{time}_book.borrowed"))),
+                ("id", text(&format!("legacy-{index}"))),
+                ("type", text("book.borrowed")),
+                ("source", text("https://library.example.com")),
+                ("time", number(time)),
+                ("pk_all", text("all")),
+                ("data", AttributeValue::M([("note".to_owned(), text(&"x".repeat(1_800)))].into())),
+            ];
+            let put = PutRequest::builder().set_item(item(&row)).build().expect("an item");
+            WriteRequest::builder().put_request(put).build()
+        };
+        for batch in 0..60 {
+            let rows = (batch * 25..(batch + 1) * 25).map(row).collect();
+            let write = client.batch_write_item().request_items("Events", rows);
+            write.send().await.expect("stored");
+        }
+    });
+    let whole = store.run(&["export"]).stdout;
+    assert_eq!(whole.lines().count(), 1_500);
+    let file = format!("{}.jsonl", store.file.display());
+    let mut interruptions = 0;
+    // Each time it is interrupted later, until it isn't any more.
+    for wait in (0..).step_by(200).map(Duration::from_millis) {
+        let arguments = ["export", "--to", &file, "--rate", "1000"];
+        let mut child = store
+            .command(&arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut told = BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut line = String::new();
+        while !line.starts_with("exporting") {
+            line.clear();
+            assert_ne!(told.read_line(&mut line).expect("UTF-8"), 0, "it says that it works");
+        }
+        std::thread::sleep(wait);
+        let id = child.id().to_string();
+        let _ = Command::new("kill").args(["-INT", &id]).stderr(Stdio::null()).status();
+        if child.wait().expect("it ends").code() == Some(0) {
+            break;
+        }
+        interruptions += 1;
+    }
+    assert!(interruptions > 2, "interrupted {interruptions} times");
+    assert!(std::fs::read_to_string(&file).expect("a file") == whole, "something is lost or twice");
+    std::fs::remove_file(&file).expect("removed");
 }
