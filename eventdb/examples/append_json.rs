@@ -5,7 +5,8 @@
 //! every subject that was appended to is printed then, one CloudEvent a line, in the order of
 //! its revisions. With `AWS_ENDPOINT_URL_DYNAMODB` set it uses the table there. With `--times` it
 //! says on standard error how long each append took, a line each; with `--by-revision` the table is one
-//! by revision.
+//! by revision; with `--if-populated <subject>` or `--if-pristine <subject>`, nothing is appended
+//! unless that subject has events, or has none.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it prints is its purpose")]
 
@@ -15,7 +16,7 @@ use std::time::Instant;
 
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::Client;
-use eventdb::{EventCandidate, EventDb, TableLayout};
+use eventdb::{EventCandidate, EventDb, Precondition, TableLayout};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -57,12 +58,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let db = EventDb::new(Client::new(&configuration), table).with_layout(layout);
 
     let tells_times = is_given("--times");
+    let option = |name| std::env::args().skip_while(|argument| argument != name).nth(1);
+    let if_populated = option("--if-populated").map(Precondition::subject_is_populated);
+    let if_pristine = option("--if-pristine").map(Precondition::subject_is_pristine);
     let mut subjects = BTreeSet::new();
     for line in std::io::stdin().lines() {
         let append: Vec<Given> = serde_json::from_str(&line?)?;
         subjects.extend(append.iter().map(|given| given.subject.clone()));
         let started = Instant::now();
-        db.add_new_events(append.into_iter().map(EventCandidate::from)).await?;
+        let mut append = db.add_new_events(append.into_iter().map(EventCandidate::from));
+        for precondition in if_populated.iter().chain(&if_pristine) {
+            append = append.only_if(precondition.clone());
+        }
+        append.await?;
         if tells_times {
             eprintln!("append: {:.3} ms", started.elapsed().as_secs_f64() * 1e3);
         }

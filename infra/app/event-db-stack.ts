@@ -4,8 +4,10 @@ import { ManagedPolicy } from 'aws-cdk-lib/aws-iam';
 import { type IKey, Key } from 'aws-cdk-lib/aws-kms';
 import { Code } from 'aws-cdk-lib/aws-lambda';
 import { Topic } from 'aws-cdk-lib/aws-sns';
+import { Queue } from 'aws-cdk-lib/aws-sqs';
 import type { Construct } from 'constructs';
 import { EventDB } from '../lib';
+import { acknowledge } from '../lib/acknowledge';
 import type { Settings } from './settings';
 
 /** Properties of an `EventDBStack`. */
@@ -112,6 +114,19 @@ export class EventDBStack extends Stack {
     this.policy('Erase', 'For operators who erase the data of events', (policy) => {
       this.eventDB.grantErase(policy);
     });
+    this.policy('Tail', 'For operators who follow the topic', (policy) => {
+      this.eventDB.grantTail(policy);
+      acknowledgeWildcards(policy);
+    });
+    if (this.eventDB.feed !== undefined) {
+      this.policy('Replay', 'For operators who replay events', (policy) => {
+        const queues = settings.replayQueues.map((arn, index) =>
+          Queue.fromQueueArn(this, `ReplayQueue${index}`, arn),
+        );
+        this.eventDB.grantReplay(policy, queues);
+        acknowledgeWildcards(policy);
+      });
+    }
     this.policy('Redrive', 'For operators who redrive failed records', (policy) => {
       this.eventDB.grantRedrive(policy);
       this.eventDB.grantInvokePublisher(policy);
@@ -146,4 +161,18 @@ export class EventDBStack extends Stack {
     // The output's id becomes its name, so it must not be that of a construct.
     new CfnOutput(this, `${name}Output`, { value, description }).overrideLogicalId(name);
   }
+}
+
+/** Says to cdk-nag why policies of the tool have wildcards. */
+function acknowledgeWildcards(policy: ManagedPolicy): void {
+  acknowledge(
+    policy,
+    'AwsSolutions-IAM5[Resource::*]',
+    'IAM can limit sns:Unsubscribe and sns:GetSubscriptionAttributes to no resource.',
+  );
+  acknowledge(
+    policy,
+    'AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:sqs:<AWS::Region>:<AWS::AccountId>:eventdb-tail-*]',
+    'The tool makes a queue for each run, with a new name that begins like this.',
+  );
 }

@@ -83,6 +83,9 @@ export interface Settings {
   /** `-c emptyFailureBucket=false`: leaves out the function that empties the failure bucket. */
   readonly emptyFailureBucket: boolean | undefined;
 
+  /** `-c replayQueues=`, ARNs separated by commas: where operators may replay to. Default none. */
+  readonly replayQueues: readonly string[];
+
   /** `-c code=`: directory or zip with the built publisher. Default: built from the sources. */
   readonly code: string | undefined;
 }
@@ -137,6 +140,7 @@ export function readSettings(
     ...readFeed(context),
     verificationHours: readVerification(context, flag(context, 'feed')),
     emptyFailureBucket: flag(context, 'emptyFailureBucket'),
+    replayQueues: arns(context, 'replayQueues', 'sqs'),
     code: readCode(context),
   };
 }
@@ -345,16 +349,29 @@ export function arn(
   alternative = '',
 ): string | undefined {
   const value = text(context, name);
-  if (
-    value !== undefined &&
-    !new RegExp(`^arn:[a-z-]+:${service}:[a-z0-9-]+:\\d{12}:.+$`).test(value)
-  ) {
+  if (value !== undefined && !isArn(value, service)) {
     throw new Error(
       `The context value ${name} is '${value}'; give ${alternative}an ARN: ` +
         `arn:aws:${service}:<region>:<account>:...`,
     );
   }
   return value;
+}
+
+/** ARNs of the service. */
+function arns(context: Context, name: string, service: string): readonly string[] {
+  const values = list(context, name);
+  const wrong = values.find((value) => !isArn(value, service));
+  if (wrong !== undefined) {
+    throw new Error(
+      `The context value ${name} has '${wrong}'; give ARNs: arn:aws:${service}:<region>:<account>:...`,
+    );
+  }
+  return values;
+}
+
+function isArn(value: string, service: string): boolean {
+  return new RegExp(`^arn:[a-z-]+:${service}:[a-z0-9-]+:\\d{12}:.+$`).test(value);
 }
 
 export function flag(context: Context, name: string): boolean | undefined {

@@ -34,6 +34,8 @@ describe("the event store's stack", () => {
       ['DoctorPolicyArn', 'AWS::IAM::ManagedPolicy', 'Doctor'],
       ['RepairPolicyArn', 'AWS::IAM::ManagedPolicy', 'Repair'],
       ['ErasePolicyArn', 'AWS::IAM::ManagedPolicy', 'Erase'],
+      ['TailPolicyArn', 'AWS::IAM::ManagedPolicy', 'Tail'],
+      ['ReplayPolicyArn', 'AWS::IAM::ManagedPolicy', 'Replay'],
     ] as const) {
       template.hasOutput(output, { Value: { Ref: only(template, type, idPart).id } });
     }
@@ -52,6 +54,8 @@ describe("the event store's stack", () => {
     ['Doctor', ['dynamodb:DescribeContinuousBackups', 'kms:Decrypt']],
     ['Repair', ['dynamodb:UpdateItem', 'dynamodb:DeleteItem', 'kms:Decrypt']],
     ['Erase', ['dynamodb:UpdateItem', 'dynamodb:DeleteItem', 'kms:Decrypt']],
+    ['Tail', ['sns:Subscribe', 'sqs:CreateQueue', 'kms:Decrypt']],
+    ['Replay', ['dynamodb:BatchGetItem', 'sns:GetSubscriptionAttributes', 'kms:Decrypt']],
   ])('has a managed policy %s', (name, needed) => {
     const { template } = variant('ProductionEncrypted');
 

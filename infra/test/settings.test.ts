@@ -7,6 +7,7 @@ import { BUNDLE_DIRECTORY } from './support';
 
 const TABLE_ARN = 'arn:aws:dynamodb:eu-west-1:111111111111:table/Library.Events';
 const STREAM_ARN = `${TABLE_ARN}/stream/2026-01-01T00:00:00.000`;
+const QUEUE_ARN = 'arn:aws:sqs:eu-west-1:111111111111:Loans';
 const KEY_ARN = 'arn:aws:kms:eu-west-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab';
 
 const settings = (
@@ -45,6 +46,7 @@ describe("the settings of the event store's app", () => {
       feedPartitions: undefined,
       verificationHours: undefined,
       emptyFailureBucket: undefined,
+      replayQueues: [],
       code: undefined,
     });
   });
@@ -71,6 +73,7 @@ describe("the settings of the event store's app", () => {
         feedPartitions: '16',
         verificationHours: '2',
         emptyFailureBucket: 'false',
+        replayQueues: `${QUEUE_ARN}, ${QUEUE_ARN}-2`,
         code: BUNDLE_DIRECTORY,
       }),
     ).toEqual({
@@ -93,6 +96,7 @@ describe("the settings of the event store's app", () => {
       feedPartitions: 16,
       verificationHours: 2,
       emptyFailureBucket: false,
+      replayQueues: [QUEUE_ARN, `${QUEUE_ARN}-2`],
       code: BUNDLE_DIRECTORY,
     });
   });
@@ -173,6 +177,10 @@ describe("the settings of the event store's app", () => {
     [
       { env: 'dev', table: `${TABLE_ARN}/index/AllEventsByTime`, publish: 'false' },
       "/index/AllEventsByTime'; give the ARN of the stream of an existing table",
+    ],
+    [
+      { env: 'dev', replayQueues: `${QUEUE_ARN},Loans` },
+      "The context value replayQueues has 'Loans'; give ARNs: arn:aws:sqs:",
     ],
     [
       { env: 'dev', alarmTopic: 'Operators' },

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The operators' tool on an emulated AWS that enforces IAM: what it prints, its exit status, and that
- * each of the permissions that the documentation lists for `tail --queue` is enough and needed.
+ * The operators' tool on an emulated AWS that enforces IAM: what it prints, its exit status, and what it
+ * leaves behind when it is ended.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
-import { CreateRoleCommand, IAMClient, PutRolePolicyCommand } from '@aws-sdk/client-iam';
+import { IAMClient } from '@aws-sdk/client-iam';
 import {
   CreateBucketCommand,
   HeadObjectCommand,
@@ -26,17 +26,17 @@ import {
   SNSClient,
 } from '@aws-sdk/client-sns';
 import { ListQueuesCommand, SQSClient } from '@aws-sdk/client-sqs';
-import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
+import { STSClient } from '@aws-sdk/client-sts';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { REPOSITORY } from '../../scripts/python-environment.mjs';
 import { operatorsTool } from '../operators-tool.mjs';
+import { assumeRoleWith } from './emulator/roles.mjs';
 import { REGION, startMinistack } from './emulator/with-ministack.mjs';
 
 /** @typedef {Record<string, any>} Json */
 
 const SOURCE = 'https://library.example.com';
 const ROOT = { AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test', AWS_SESSION_TOKEN: '' };
-const ROLE = 'Tail';
 
 const schema = JSON.parse(
   readFileSync(join(REPOSITORY, 'cli', 'output.schema.json'), { encoding: 'utf8' }),
@@ -167,15 +167,14 @@ test('what is wrong is said with the table, and with what to do', async () => {
   assert.deepEqual([missing.status, missing.printed], [2, '']);
   assert.match(missing.told, /the table `Missing`/);
   assert.match(missing.told, /check the name, then --profile and --region/);
-  const denied = await run(['--table', 'byTime', 'cat', 'book:1'], await roleWith([]));
+  const denied = await run(['--table', 'byTime', 'cat', 'book:1'], await stranger());
   assert.deepEqual([denied.status, denied.printed], [2, '']);
   assert.match(denied.told, /dynamodb:DescribeTable/);
   assert.match(denied.told, /attach the one/);
 });
 
 test('tail follows the topic with a queue that is gone when Ctrl-C has ended it', async () => {
-  const permissions = documentedPermissions();
-  const tail = await startTail(await roleWith(permissions));
+  const tail = await startTail();
   await publish('evt-7');
   const line = JSON.parse(await tail.next());
   assert.equal(isLine(line), true, JSON.stringify(isLine.errors));
@@ -187,85 +186,26 @@ test('tail follows the topic with a queue that is gone when Ctrl-C has ended it'
 });
 
 test('tail removes its queue if it is terminated, and if its reader has gone', async () => {
-  const terminated = await startTail(ROOT);
+  const terminated = await startTail();
   terminated.child.kill('SIGTERM');
   assert.equal(await terminated.ended, 0, terminated.told());
   await nothingIsLeft();
-  const unread = await startTail(ROOT);
+  const unread = await startTail();
   unread.child.stdout.destroy();
   await publish('evt-8');
   assert.equal(await unread.ended, 0, unread.told());
   await nothingIsLeft();
 });
 
-test('without any one of the documented permissions, tail fails and says which', async () => {
-  const permissions = documentedPermissions();
-  for (const [index, statement] of permissions.entries()) {
-    for (const action of statement.Action) {
-      const rest = statement.Action.filter((other) => other !== action);
-      const fewer = permissions.with(index, { ...statement, Action: rest });
-      const role = await roleWith(fewer.filter(({ Action }) => Action.length > 0));
-      const tail = await startTail(role, false);
-      const isSubscribed = await Promise.race([
-        tail.subscribed.then(() => true),
-        tail.ended.then(() => false),
-      ]);
-      if (isSubscribed) {
-        await publish('evt-9');
-        await Promise.race([tail.next(), tail.ended]);
-        tail.child.kill('SIGINT');
-      }
-      await tail.ended;
-      assert.match(tail.told(), new RegExp(`not authorized to perform: ${action}`));
-    }
-  }
-});
-
-/**
- * The permissions that the documentation lists for a temporary queue, and those to describe the table.
- *
- * @returns {{ Effect: string, Action: string[], Resource: string[] }[]}
- */
-function documentedPermissions() {
-  const page = readFileSync(join(REPOSITORY, 'docs', 'tool.md'), { encoding: 'utf8' });
-  const policy = /```json\n(\{.*?\n)```/s.exec(page)?.[1];
-  assert.ok(policy !== undefined, 'docs/tool.md has a policy, in the first ```json');
-  const here = policy.replaceAll('REGION', REGION).replaceAll('ACCOUNT', '000000000000');
-  const { Statement } = JSON.parse(
-    here.replaceAll('TOPIC', 'Events').replaceAll('TABLE', 'byTime'),
-  );
-  return Statement;
-}
-
-/** @param {Json[]} Statement */
-async function roleWith(Statement) {
-  const iam = client(IAMClient);
-  const trust = { Effect: 'Allow', Principal: { AWS: '*' }, Action: 'sts:AssumeRole' };
-  await iam
-    .send(new CreateRoleCommand({ RoleName: ROLE, AssumeRolePolicyDocument: document([trust]) }))
-    .catch((error) => assert.equal(error.name, 'EntityAlreadyExistsException'));
+/** The credentials of a role that may do nothing. */
+async function stranger() {
   const none = { Effect: 'Deny', Action: 'iam:*', Resource: '*' };
-  await iam.send(
-    new PutRolePolicyCommand({
-      RoleName: ROLE,
-      PolicyName: 'Only',
-      PolicyDocument: document(Statement.length > 0 ? Statement : [none]),
-    }),
-  );
-  const RoleArn = `arn:aws:iam::000000000000:role/${ROLE}`;
-  const { Credentials: given } = await client(STSClient).send(
-    new AssumeRoleCommand({ RoleArn, RoleSessionName: 'test' }),
-  );
+  const given = await assumeRoleWith(client(IAMClient), client(STSClient), 'Stranger', [none]);
   return {
-    AWS_ACCESS_KEY_ID: String(given?.AccessKeyId),
-    AWS_SECRET_ACCESS_KEY: String(given?.SecretAccessKey),
-    AWS_SESSION_TOKEN: String(given?.SessionToken),
+    AWS_ACCESS_KEY_ID: given.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: given.secretAccessKey,
+    AWS_SESSION_TOKEN: given.sessionToken,
   };
-}
-
-/** @param {Json[]} Statement */
-function document(Statement) {
-  return JSON.stringify({ Version: '2012-10-17', Statement });
 }
 
 /** @param {string} id */
@@ -287,15 +227,11 @@ async function nothingIsLeft() {
   assert.deepEqual([QueueUrls, Subscriptions], [[], []]);
 }
 
-/**
- * Starts `tail --follow --queue`, and waits until it follows the topic.
- *
- * @param {NodeJS.ProcessEnv} credentials
- */
-async function startTail(credentials, waits = true) {
+/** Starts `tail --follow --queue`, and waits until it follows the topic. */
+async function startTail() {
   const options = ['tail', '--follow', '--queue', '--last', '0', '--json', '--topic', topic];
   const child = spawn(operatorsTool(), ['--table', 'byTime', ...options], {
-    env: { ...ministack.environment, ...credentials },
+    env: { ...ministack.environment, ...ROOT },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let told = '';
@@ -310,12 +246,10 @@ async function startTail(credentials, waits = true) {
   });
   const ended = once(child, 'close').then(([status]) => status);
   const printed = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  if (waits) {
-    const status = await Promise.race([subscribed, ended]);
-    assert.equal(status, undefined, told);
-  }
+  const status = await Promise.race([subscribed, ended]);
+  assert.equal(status, undefined, told);
   const next = async () => String((await printed.next()).value);
-  return { child, ended, subscribed, next, told: () => told };
+  return { child, ended, next, told: () => told };
 }
 
 /**

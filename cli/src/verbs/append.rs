@@ -13,7 +13,8 @@ use crate::verbs::{Ended, Outcome, cloud_event, revision};
 
 /// Appends one event. Without --yes, it only says what it would append.
 ///
-/// Exit status 1 if a precondition isn't met. Policy: AppendPolicyArn.
+/// Exit status 1 if a precondition isn't met. Policy: AppendPolicyArn and
+/// ReadPolicyArn.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The subject.

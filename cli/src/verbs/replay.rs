@@ -39,10 +39,10 @@ const QUEUE_READ_EVERY: Duration = Duration::from_secs(5);
 /// events that the subscription's filter lets through are sent. Each message has the attribute
 /// `replay`, by which a consumer can hold back side effects. Without --yes, it only says how many
 /// messages it would send and what that costs. Ctrl-C stops it and prints the cursor to go on after.
-/// Events from before the feed must be adopted first (`eventdb feed build`). Policy: FollowPolicyArn,
-/// `sns:GetSubscriptionAttributes` and
-/// `ListSubscriptionsByTopic` on the topic, and `sqs:GetQueueUrl`, `GetQueueAttributes` and
-/// `SendMessage` on the queue, which a queue of another account must allow (`allowReplay`).
+/// Events from before the feed must be adopted first (`eventdb feed build`). Policy: ReplayPolicyArn,
+/// which lets you send to the queues in the setting `replayQueues`; for another queue also
+/// `sqs:GetQueueUrl`, `GetQueueAttributes` and `SendMessage` on it. A queue of another account must allow
+/// it (`allowReplay`), and SNS shows its subscription to that account only: give --queue and --filter.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The ARN of the queue's subscription. It tells the queue and the filter.
@@ -272,7 +272,12 @@ impl Target {
         }
         let sns = session.sns(arn.split(':').nth(3))?;
         let read = sns.get_subscription_attributes().subscription_arn(arn).send().await;
-        let read = read.map_err(|error| failed("the attributes", &error))?;
+        let read = read.map_err(|error| {
+            failed("the attributes", &error).and_advice(
+                "SNS shows a subscription only to the account that has made it: for one of another account, \
+                 give --queue URL and --filter JSON.",
+            )
+        })?;
         let mut attributes = read.attributes.unwrap_or_default();
         let is_raw = attributes.get("RawMessageDelivery").is_some_and(|raw| raw == "true");
         if !is_raw && !arguments.raw {
@@ -294,11 +299,9 @@ impl Target {
                 policy.parse().map_err(|error| failed("the filter policy", &error))?
             }
         };
+        // AWS doesn't document that the attributes tell it.
+        let endpoint = endpoint(&sns, arn).await.map_err(|error| failed("the endpoint", &error))?;
         // arn:aws:sqs:<region>:<account>:<name>
-        let endpoint = match attributes.remove("Endpoint") {
-            Some(endpoint) => endpoint,
-            None => endpoint(&sns, arn).await.map_err(|error| failed("the endpoint", &error))?,
-        };
         let parts: Vec<&str> = endpoint.split(':').collect();
         let ["arn", _, "sqs", region, account, queue] = parts[..] else {
             return Err(Failure::new(format!(
@@ -313,8 +316,7 @@ impl Target {
     }
 }
 
-/// Where a subscription delivers, as the list of the topic's subscriptions says it. AWS doesn't document
-/// that the attributes tell it.
+/// Where a subscription delivers, as the list of the topic's subscriptions says it.
 async fn endpoint(
     sns: &aws_sdk_sns::Client,
     subscription: &str,

@@ -21,7 +21,7 @@ use crate::verbs::{Ended, Outcome, cloud_event, entry_line, entry_text};
 /// The last events are read by the index AllEventsByTime. It follows the feed if there is one. Else, or
 /// with --queue, it subscribes a temporary queue to the topic, and removes both when it ends: after
 /// Ctrl-C and after a failure, too. Policy: ReadPolicyArn; with --follow, FollowPolicyArn; with --queue,
-/// what the documentation lists.
+/// TailPolicyArn.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Wait for new events.

@@ -54,6 +54,7 @@ import {
   validateTableLayout,
 } from './table-layout';
 import { type TableOptions, validateTableOptions } from './table-options';
+import { grantReplayOf, grantTailOf } from './topic-grants';
 import { topicNameFor } from './topic-name';
 import {
   applyMessageLimit,
@@ -556,6 +557,48 @@ export class EventDB extends Construct implements IEventDB {
    */
   grantErase(grantee: IGrantable): Grant {
     return grantOperationOf('Erase', this, this.verified(), grantee);
+  }
+
+  /**
+   * Lets the grantee follow the topic with a temporary queue, after the last events
+   * (`eventdb tail --follow --queue`).
+   *
+   * - On the table: `dynamodb:DescribeTable`; on a table by revision also `BatchGetItem`.
+   * - On the index `AllEventsByTime`, if there is one: `dynamodb:Query`.
+   * - On queues of this account and region whose names begin with `eventdb-tail-`:
+   *   `sqs:CreateQueue`, `DeleteMessage`, `DeleteQueue`, `GetQueueAttributes`, `ReceiveMessage`,
+   *   `SetQueueAttributes`.
+   * - On the topic: `sns:Subscribe`, only with these queues. `sns:Unsubscribe`, which IAM can't limit
+   *   to a topic.
+   * - On the table's key, only through DynamoDB: `kms:Decrypt`, `DescribeKey`.
+   *
+   * @param grantee an identity of this account to which policies can be attached
+   * @throws if no policy can be attached to the grantee
+   */
+  grantTail(grantee: IGrantable): Grant {
+    return grantTailOf(this, this.granted, this.topic, grantee);
+  }
+
+  /**
+   * Lets the grantee send published events to a subscriber's queue again (`eventdb replay`).
+   *
+   * - On the feed: `dynamodb:GetItem`, `Query`.
+   * - On the table: `dynamodb:BatchGetItem`, `DescribeTable`, `Query`.
+   * - On the topic: `sns:ListSubscriptionsByTopic`. `sns:GetSubscriptionAttributes`, which IAM can't
+   *   limit to a topic.
+   * - On the queues: `sqs:GetQueueAttributes`, `GetQueueUrl`, `SendMessage`; on their keys, only
+   *   through SQS: `kms:Decrypt`, `GenerateDataKey`.
+   * - On the keys of feed and table, only through DynamoDB: `kms:Decrypt`, `DescribeKey`.
+   *
+   * A queue of another account must allow this account, too: `allowReplay` of `EventSubscription`.
+   *
+   * @param grantee an identity of this account to which policies can be attached
+   * @param queues the queues to send to, for example `Queue.fromQueueArn(...)`; none, if the grantee
+   *   has these permissions otherwise
+   * @throws if the store has no feed, or no policy can be attached to the grantee
+   */
+  grantReplay(grantee: IGrantable, queues: readonly IQueue[] = []): Grant {
+    return grantReplayOf(this, this.verified(), this.topic, grantee, queues);
   }
 
   private verified(): VerifiedTables {

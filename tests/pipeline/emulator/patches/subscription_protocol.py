@@ -1,5 +1,5 @@
-"""Policies can demand what is subscribed by the condition key sns:Protocol. The emulator doesn't know
-it, so that it refuses what such a statement allows.
+"""Policies can demand what is subscribed by the condition keys sns:Protocol and sns:Endpoint. The emulator
+doesn't know them, so that it refuses what such a statement allows.
 https://docs.aws.amazon.com/sns/latest/dg/sns-using-identity-based-policies.html
 """
 
@@ -23,8 +23,9 @@ def apply():
         context = tag_context(service, iam_action, body, *arguments)
         if iam_action != SUBSCRIBE:
             return context
-        given = parse_qs((body or b"").decode("utf-8", errors="replace")).get("Protocol", [])
-        return {**context, **({"sns:Protocol": given[0]} if given else {})}
+        given = parse_qs((body or b"").decode("utf-8", errors="replace"))
+        keys = {f"sns:{name}": given[name][0] for name in ("Protocol", "Endpoint") if name in given}
+        return {**context, **keys}
 
     def subscribe_with_protocol(parameters):
         token = protocol.set(sns._p(parameters, "Protocol"))
