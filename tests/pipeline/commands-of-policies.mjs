@@ -104,7 +104,7 @@ export function commandsOf({ environmentOf, client, output, queue }) {
         source: { S: SOURCE },
         time: { N: time },
         data: IS_BY_TIME ? { M: {} } : { S: '{}' },
-        pk_all: { S: IS_BY_TIME ? 'all' : 'all-00' },
+        pk_all: { S: IS_BY_TIME ? 'all' : 'all-14' },
       });
       const adopt = ['feed', 'build', '--unpublished', '--second-look-after', '1ms', '--yes'];
       const { status, complaint } = await run(adopt, ROOT);
