@@ -34,4 +34,5 @@ mod snapshots;
 mod subjects;
 mod support;
 mod verify;
+mod verify_races;
 mod writing;
