@@ -1,6 +1,8 @@
 // @ts-check
 import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { REPOSITORY } from '../scripts/python-environment.mjs';
 
 /** @type {string | undefined} */
@@ -56,4 +58,34 @@ export async function runProgram(program, command, env, input) {
     child.once('close', resolve);
   });
   return { status, printed, complaint };
+}
+
+/**
+ * Serves the page of `eventdb explore` until it is closed.
+ *
+ * @param {NodeJS.ProcessEnv} env says which store
+ * @returns {Promise<{ address: string | undefined, close: () => Promise<{ status: unknown, complaint: string }> }>}
+ *   the address to open; none if it couldn't be served
+ */
+export async function serveExplore(env) {
+  const child = spawn(operatorsTool(), ['explore', '--port', '0'], {
+    cwd: REPOSITORY,
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let complaint = '';
+  child.stderr.setEncoding('utf8').on('data', (text) => {
+    complaint += text;
+  });
+  const ended = once(child, 'close');
+  const printed = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const { value: address } = await printed.next();
+  return {
+    address,
+    close: async () => {
+      child.kill('SIGINT');
+      const [status] = await ended;
+      return { status, complaint };
+    },
+  };
 }

@@ -1,5 +1,5 @@
 import { useState } from 'preact/hooks';
-import { ask, reasonOf } from './api';
+import { ask } from './api';
 import type { ViewInput } from './app';
 import { useAnswer } from './hooks';
 import { Failure, Hidden, Json, Missing, useNow, Waiting } from './parts';
@@ -62,10 +62,13 @@ function LagTable() {
           </tbody>
         </table>
       )}
-      <p>
+      <p class="below">
         <button type="button" onClick={again}>
           Read again
         </button>
+        <span class="quiet">
+          It reads the whole feed and the whole table of the positions, which isn’t counted below.
+        </span>
       </p>
     </>
   );
@@ -115,36 +118,31 @@ function Bucket({ isShown, show }: { isShown: boolean; show: () => void }) {
 }
 
 function Batch({ batch, isShown }: { batch: Batches['batches'][number]; isShown: boolean }) {
-  const [content, setContent] = useState<string>();
-  const [failure, setFailure] = useState<string>();
-  const read = async () => {
-    try {
-      const answer = await ask<{ content: unknown }>('failure', { key: batch.key });
-      setContent(JSON.stringify(answer.content));
-    } catch (error) {
-      setFailure(reasonOf(error));
-    }
-  };
+  const [isOpen, setOpen] = useState(false);
   return (
-    <details
-      onToggle={(event) => {
-        if (event.currentTarget.open && isShown && content === undefined) {
-          read();
-        }
-      }}
-    >
+    <details onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary>
         <bdi>{batch.key}</bdi>{' '}
         <span class="quiet">
           {batch.time !== null && clock(batch.time)}, {batch.bytes.toLocaleString('en')} bytes
         </span>
       </summary>
-      {failure !== undefined && <Failure>{failure}</Failure>}
-      {isShown && content !== undefined ? (
-        <Json label="Content" text={content} />
-      ) : (
-        <p class="quiet">{isShown ? 'Reading…' : 'Its content is hidden.'}</p>
-      )}
+      {isOpen &&
+        (isShown ? <Content of={batch.key} /> : <p class="quiet">Its content is hidden.</p>)}
     </details>
+  );
+}
+
+function Content({ of: key }: { of: string }) {
+  const { answer, failure, isLoading } = useAnswer<{ content: unknown }>(
+    (signal) => ask<{ content: unknown }>('failure', { key }, signal),
+    [key],
+  );
+  return (
+    <>
+      {failure !== undefined && <Failure>{failure}</Failure>}
+      {isLoading && <Waiting />}
+      {answer && <Json label="Content" text={JSON.stringify(answer.content)} />}
+    </>
   );
 }

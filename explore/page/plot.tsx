@@ -1,13 +1,16 @@
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { colorOf } from './parts';
 import { clock, counted } from './text';
 
 /** Events by type and column. */
 export type Counts = Record<string, Record<number, number>>;
 
-const WIDTH = 900;
 const HEIGHT = 240;
-const LEFT = 44;
+const LEFT = 52;
+const TOP = 8;
 const BOTTOM = 22;
+/** Pixels that a time below the plot needs. */
+const TIME = 150;
 
 /** Stacked columns: one color for each type. The table below it has the same numbers. */
 export function Plot({
@@ -21,33 +24,35 @@ export function Plot({
   columns: number;
   counts: Counts;
 }) {
+  const { figure, width: all } = useWidth();
   const types = Object.keys(counts).sort();
   const sums = Array.from({ length: columns }, (_, column) =>
     types.reduce((sum, type) => sum + (counts[type]?.[column] ?? 0), 0),
   );
   const most = Math.max(1, ...sums);
-  const width = (WIDTH - LEFT) / columns;
-  const scale = (HEIGHT - BOTTOM - 8) / most;
-  const step = (until - since) / columns;
-  const all = sums.reduce((sum, count) => sum + count, 0);
-  const label = `${counted(all, 'event')} from ${clock(new Date(since).toISOString())} to ${clock(
-    new Date(until).toISOString(),
-  )}; at most ${most} in one of ${columns} columns`;
+  const step = roundStep(most / 3);
+  const lines = Array.from({ length: Math.ceil(most / step) }, (_, index) => (index + 1) * step);
+  const scale = (HEIGHT - TOP - BOTTOM) / (lines.at(-1) ?? most);
+  const width = (all - LEFT) / columns;
+  const timeAt = (part: number) => clock(new Date(since + (until - since) * part).toISOString());
+  const times = Math.max(1, Math.min(4, Math.floor((all - LEFT) / TIME) - 1));
+  const total = sums.reduce((sum, count) => sum + count, 0);
+  const label = `${counted(total, 'event')} from ${timeAt(0)} to ${timeAt(1)}; at most ${most} in one of ${columns} columns`;
   return (
-    <figure>
-      <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={label} class="plot">
-        {[1, 0.5].map((part) => {
-          const y = HEIGHT - BOTTOM - most * part * scale;
+    <figure ref={figure}>
+      <svg viewBox={`0 0 ${all} ${HEIGHT}`} role="img" aria-label={label} class="plot">
+        {lines.map((count) => {
+          const y = HEIGHT - BOTTOM - count * scale;
           return (
-            <g key={part}>
-              <line x1={LEFT} x2={WIDTH} y1={y} y2={y} class="grid" />
+            <g key={count}>
+              <line x1={LEFT} x2={all} y1={y} y2={y} class="grid" />
               <text x={LEFT - 6} y={y + 4} text-anchor="end">
-                {Number.isInteger(most * part) ? most * part : ''}
+                {count.toLocaleString('en')}
               </text>
             </g>
           );
         })}
-        <line x1={LEFT} x2={WIDTH} y1={HEIGHT - BOTTOM} y2={HEIGHT - BOTTOM} class="axis" />
+        <line x1={LEFT} x2={all} y1={HEIGHT - BOTTOM} y2={HEIGHT - BOTTOM} class="axis" />
         {sums.map((_, column) => {
           let y = HEIGHT - BOTTOM;
           return types.map((type) => {
@@ -65,20 +70,49 @@ export function Plot({
                 height={count * scale}
                 class={colorOf(type)}
               >
-                <title>
-                  {`${type}: ${count}, ${clock(new Date(since + column * step).toISOString())}`}
-                </title>
+                <title>{`${type}: ${count}, ${timeAt(column / columns)}`}</title>
               </rect>
             );
           });
         })}
-        <text x={LEFT} y={HEIGHT - 5}>
-          {clock(new Date(since).toISOString()).slice(0, 16)}
-        </text>
-        <text x={WIDTH} y={HEIGHT - 5} text-anchor="end">
-          {clock(new Date(until).toISOString()).slice(0, 16)}
-        </text>
+        {Array.from({ length: times + 1 }, (_, index) => (
+          <text
+            key={index}
+            x={LEFT + ((all - LEFT) * index) / times}
+            y={HEIGHT - 5}
+            text-anchor={index === 0 ? 'start' : index === times ? 'end' : 'middle'}
+          >
+            {timeAt(index / times).slice(0, 16)}
+          </text>
+        ))}
       </svg>
     </figure>
   );
+}
+
+/** The width inside a figure, so that texts in it have their size on any screen. */
+function useWidth() {
+  const figure = useRef<HTMLElement>(null);
+  const [width, setWidth] = useState(900);
+  useLayoutEffect(() => {
+    const measure = () => {
+      const element = figure.current;
+      if (element !== null) {
+        const { paddingLeft, paddingRight } = getComputedStyle(element);
+        const inside = element.clientWidth - Number.parseFloat(paddingLeft);
+        setWidth(Math.max(200, inside - Number.parseFloat(paddingRight)));
+      }
+    };
+    measure();
+    addEventListener('resize', measure);
+    return () => removeEventListener('resize', measure);
+  }, []);
+  return { figure, width };
+}
+
+/** The next number of 1, 2, 5, 10, 20, … */
+function roundStep(least: number): number {
+  const power = 10 ** Math.floor(Math.log10(least));
+  const step = [1, 2, 5, 10].find((digit) => digit * power >= least) ?? 10;
+  return Math.max(1, step * power);
 }

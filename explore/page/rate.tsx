@@ -156,7 +156,7 @@ export function Rate({ place }: ViewInput) {
         <Costs of={consumed} />
       </div>
       {read && (
-        <table>
+        <table class="counts">
           <caption class="only-said">Events by type</caption>
           <thead>
             <tr>

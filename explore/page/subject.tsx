@@ -62,7 +62,7 @@ export function SubjectView({ place, about, isShown, show }: ViewInput) {
           items={rows}
           keyOf={keyOf}
           row={(row, index) => (
-            <HistoryRow row={row} before={timeOf(rows[index + 1])} snapshots={snapshots} />
+            <HistoryRow row={row} before={rows[index + 1]} snapshots={snapshots} />
           )}
         />
       )}
@@ -107,8 +107,18 @@ function keyOf(row: Row): string {
   }
 }
 
-function timeOf(row: Row | undefined): number | undefined {
-  return row?.kind === 'event' ? Date.parse(row.time) : undefined;
+/** How long after the row before it, which is the next one of the list. */
+function sinceBefore(row: EventDetails, before: Row | undefined): string {
+  switch (before?.kind) {
+    case 'event':
+      return `${distance(Date.parse(row.time) - Date.parse(before.time))} later`;
+    case 'invalid':
+      return 'after one that can’t be read';
+    case 'missing':
+      return 'after a missing one';
+    case undefined:
+      return row.revision === 1 ? 'the first one' : '';
+  }
 }
 
 function HistoryRow({
@@ -117,7 +127,7 @@ function HistoryRow({
   snapshots,
 }: {
   row: Row;
-  before: number | undefined;
+  before: Row | undefined;
   snapshots: Snapshot[];
 }) {
   if (row.kind === 'missing') {
@@ -157,14 +167,10 @@ function HistoryRow({
       )}
       <time dateTime={row.time}>{clock(row.time)}</time>
       <span class="subject">
-        {row.data !== undefined ? (
-          <code class="data">{row.data}</code>
-        ) : (
-          before !== undefined && `${distance(Date.parse(row.time) - before)} after the one before`
-        )}
+        {row.data !== undefined ? <code class="data">{row.data}</code> : sinceBefore(row, before)}
       </span>
-      {row.data !== undefined && before !== undefined && (
-        <span class="revision">+{distance(Date.parse(row.time) - before)}</span>
+      {row.data !== undefined && before?.kind === 'event' && (
+        <span class="revision">+{distance(Date.parse(row.time) - Date.parse(before.time))}</span>
       )}
     </a>
   );

@@ -143,7 +143,7 @@ describe('each view on an embedded store', () => {
       await page.getByText('isn’t an event').waitFor();
       await page.getByText('snapshot book').waitFor();
       await page
-        .getByText(/after the one before/)
+        .getByText(/\d (min|h|s|ms) later/)
         .first()
         .waitFor();
       await picture(page, `subject-${layout.replace(' ', '-')}`);

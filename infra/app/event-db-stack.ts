@@ -127,6 +127,10 @@ export class EventDBStack extends Stack {
         acknowledgeWildcards(policy);
       });
     }
+    this.policy('Explore', 'For people who look into the store', (policy) => {
+      this.eventDB.grantExplore(policy);
+      this.eventDB.failureBucket.acknowledgeObjectsWildcard(policy);
+    });
     this.policy('Redrive', 'For operators who redrive failed records', (policy) => {
       this.eventDB.grantRedrive(policy);
       this.eventDB.grantInvokePublisher(policy);

@@ -34,6 +34,7 @@ describe("the event store's stack", () => {
       ['DoctorPolicyArn', 'AWS::IAM::ManagedPolicy', 'Doctor'],
       ['RepairPolicyArn', 'AWS::IAM::ManagedPolicy', 'Repair'],
       ['ErasePolicyArn', 'AWS::IAM::ManagedPolicy', 'Erase'],
+      ['ExplorePolicyArn', 'AWS::IAM::ManagedPolicy', 'Explore'],
       ['TailPolicyArn', 'AWS::IAM::ManagedPolicy', 'Tail'],
       ['ReplayPolicyArn', 'AWS::IAM::ManagedPolicy', 'Replay'],
     ] as const) {
@@ -54,6 +55,7 @@ describe("the event store's stack", () => {
     ['Doctor', ['dynamodb:DescribeContinuousBackups', 'kms:Decrypt']],
     ['Repair', ['dynamodb:UpdateItem', 'dynamodb:DeleteItem', 'kms:Decrypt']],
     ['Erase', ['dynamodb:UpdateItem', 'dynamodb:DeleteItem', 'kms:Decrypt']],
+    ['Explore', ['dynamodb:Query', 's3:GetObject', 'kms:Decrypt']],
     ['Tail', ['sns:Subscribe', 'sqs:CreateQueue', 'kms:Decrypt']],
     ['Replay', ['dynamodb:BatchGetItem', 'sns:GetSubscriptionAttributes', 'kms:Decrypt']],
   ])('has a managed policy %s', (name, needed) => {

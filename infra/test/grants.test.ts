@@ -493,6 +493,32 @@ describe('grantRedrive', () => {
   });
 });
 
+describe('grantExplore', () => {
+  test('gives reading the table, its indexes, the feed and the failure bucket, and nothing else', () => {
+    const { statements } = granted((eventDB, role) => eventDB.grantExplore(role));
+
+    expect(statements.map(({ Action: action }) => action)).toEqual([
+      ['dynamodb:DescribeTable', 'dynamodb:GetItem', 'dynamodb:Query'],
+      'dynamodb:Query',
+      ['dynamodb:GetItem', 'dynamodb:Query'],
+      's3:ListBucket',
+      's3:GetObject',
+    ]);
+  });
+
+  test('gives items in batches in a table by revision, and no feed where there is none', () => {
+    const own = { tableLayout: TableLayout.BY_REVISION, feed: false };
+    const { statements } = granted((eventDB, role) => eventDB.grantExplore(role), own);
+
+    expect(statements.map(({ Action: action }) => action)).toEqual([
+      ['dynamodb:BatchGetItem', 'dynamodb:DescribeTable', 'dynamodb:GetItem', 'dynamodb:Query'],
+      'dynamodb:Query',
+      's3:ListBucket',
+      's3:GetObject',
+    ]);
+  });
+});
+
 describe('grantInvokePublisher', () => {
   test('gives calling the publisher, and nothing else', () => {
     const { statements, template } = granted((eventDB, role) => eventDB.grantInvokePublisher(role));
@@ -508,7 +534,7 @@ describe('grantInvokePublisher', () => {
 });
 
 describe('every grant', () => {
-  test.each(['grantAppend', 'grantRedrive', 'grantInvokePublisher'] as const)(
+  test.each(['grantAppend', 'grantExplore', 'grantRedrive', 'grantInvokePublisher'] as const)(
     '%s fails for whom no policy can be attached to',
     (grant) => {
       const { eventDB } = inAccount();

@@ -11,13 +11,18 @@ import { SNSClient, SubscribeCommand } from '@aws-sdk/client-sns';
 import { REPOSITORY } from '../../scripts/python-environment.mjs';
 import { operatorsTool, runProgram } from '../operators-tool.mjs';
 import { TABLE_LAYOUT } from './emulator/pipeline.mjs';
-import { explore, followQueue } from './lasting-commands.mjs';
+import { explore, followQueue, viewsOf } from './lasting-commands.mjs';
 
 /** @typedef {import('./emulator/roles.mjs').Credentials} Credentials */
 /** @typedef {Record<string, import('@aws-sdk/client-dynamodb').AttributeValue>} Item */
 /** @typedef {{ status: unknown, printed: string, complaint: string }} Ran */
 /** @typedef {(credentials: Credentials) => Promise<Ran[]>} Group */
-/** @typedef {{ prepare: () => Promise<void>, of: Record<string, Group> }} Commands */
+/**
+ * @typedef {object} Commands
+ * @property {() => Promise<void>} prepare
+ * @property {Record<string, Group>} of the commands of each policy
+ * @property {() => Promise<void>} keepFailedBatch puts a batch into the failure bucket
+ */
 
 /**
  * @typedef {object} Place
@@ -37,8 +42,11 @@ const VERIFY = ['verify', '--second-look-after', '1ms'];
 /** The policies whose commands are below. */
 export const POLICIES = [
   ...['Append', 'Read', 'Follow', 'Verify', 'Republish', 'Redrive', 'Tail', 'Replay'],
-  ...['Export', 'Import', 'Doctor', 'Repair', 'Erase'],
+  ...['Export', 'Import', 'Doctor', 'Repair', 'Erase', 'Explore'],
 ];
+
+/** A batch in the failure bucket. */
+export const FAILED_BATCH = 'aws/lambda/1/shard/2026/01/01/given-up';
 
 /**
  * The commands on a store.
@@ -135,7 +143,7 @@ export function commandsOf({ environmentOf, client, output, queue }) {
       await run(['types'], credentials),
       await run(['tail'], credentials),
       await run(['trace', 'event-with-a-guard'], credentials),
-      await explore(environmentOf(credentials), 'book:guarded', 'event-with-a-guard'),
+      await explore(environmentOf(credentials), viewsOf('book:guarded', 'event-with-a-guard')),
     ],
     Follow: async (credentials) => [
       await run(['feed', '--events'], credentials),
@@ -199,8 +207,34 @@ export function commandsOf({ environmentOf, client, output, queue }) {
       await putSnapshot(subject, 1);
       return [await run(['erase', subject, '1', '--yes'], credentials)];
     },
+    Explore: async (credentials) => {
+      const id = 'event-with-a-guard';
+      const time = new Date().toISOString();
+      const views = [
+        ...viewsOf('book:guarded', id),
+        `/api/feed-place?id=${id}&subject=book:guarded&time=${time}&revision=1`,
+        '/api/failures',
+        `/api/failure?key=${FAILED_BATCH}`,
+      ];
+      await keepFailedBatch();
+      return [await explore(environmentOf(credentials), views)];
+    },
   };
-  return { prepare, of };
+  return { prepare, of, keepFailedBatch };
+
+  /** Puts a batch into the failure bucket, as Lambda does. */
+  async function keepFailedBatch() {
+    await client(S3Client).send(
+      new PutObjectCommand({
+        Bucket: output('FailureBucketName'),
+        Key: FAILED_BATCH,
+        Body: JSON.stringify({
+          requestContext: { condition: 'RetryAttemptsExhausted' },
+          payload: JSON.stringify({ Records: [{ eventID: '1', eventName: 'INSERT' }] }),
+        }),
+      }),
+    );
+  }
 
   /**
    * Runs the operators' tool.

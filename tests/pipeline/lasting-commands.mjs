@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { PublishCommand } from '@aws-sdk/client-sns';
-import { operatorsTool } from '../operators-tool.mjs';
+import { operatorsTool, serveExplore } from '../operators-tool.mjs';
 import { TABLE_LAYOUT } from './emulator/pipeline.mjs';
 
 /** @typedef {import('./commands-of-policies.mjs').Ran} Ran */
@@ -67,54 +67,56 @@ export async function followQueue(env, sns, TopicArn) {
 }
 
 /**
- * Opens the page, and asks for what it shows of an event and its subject.
+ * What the page asks for to show an event and its subject.
  *
- * @param {NodeJS.ProcessEnv} env how the tool finds the store, and with which permissions
  * @param {string} subject
  * @param {string} id
+ */
+export function viewsOf(subject, id) {
+  const now = Date.now();
+  const since = new Date(now - 3_600_000).toISOString();
+  return [
+    '/api/store',
+    '/api/events',
+    `/api/rate?since=${since}&until=${new Date(now).toISOString()}&step=60000`,
+    ...(TABLE_LAYOUT === 'byTime' ? [] : ['/api/subjects?prefix=book']),
+    `/api/subject?subject=${subject}`,
+    `/api/event?id=${id}&data=true`,
+    `/api/caused?id=${id}&within=60`,
+  ];
+}
+
+/**
+ * Opens the page, and asks for these paths. An answer that fails counts as exit status 2.
+ *
+ * @param {NodeJS.ProcessEnv} env how the tool finds the store, and with which permissions
+ * @param {string[]} paths
  * @returns {Promise<Ran>}
  */
-export async function explore(env, subject, id) {
-  const child = spawn(operatorsTool(), ['explore', '--port', '0', '--json'], {
-    env,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let complaint = '';
-  child.stderr.setEncoding('utf8').on('data', (text) => {
-    complaint += text;
-  });
-  const ended = once(child, 'close').then(([status]) => status);
-  const lines = createInterface({ input: child.stdout });
-  const opened = await Promise.race([once(lines, 'line'), ended.then(() => undefined)]);
-  if (opened === undefined) {
-    return { status: await ended, printed: '', complaint };
+export async function explore(env, paths) {
+  const served = await serveExplore(env);
+  if (served.address === undefined) {
+    return { printed: '', ...(await served.close()) };
   }
-  const { origin, hash } = new URL(JSON.parse(opened[0]).address);
+  const { origin, hash } = new URL(served.address);
   const session = await fetch(`${origin}/api/session`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ token: hash.slice('#token='.length) }),
   });
   const cookie = session.headers.get('set-cookie')?.split(';')[0] ?? '';
-  const since = new Date(Date.now() - 3_600_000).toISOString();
-  let status = 0;
-  for (const path of [
-    '/api/store',
-    '/api/events',
-    `/api/rate?since=${since}&until=${new Date().toISOString()}&step=60000`,
-    ...(TABLE_LAYOUT === 'byTime' ? [] : ['/api/subjects?prefix=book']),
-    `/api/subject?subject=${subject}`,
-    `/api/event?id=${id}`,
-    `/api/caused?id=${id}&within=60`,
-  ]) {
+  const refused = [];
+  for (const path of paths) {
     const answer = await fetch(`${origin}${path}`, { headers: { cookie } });
     const text = await answer.text();
     if (answer.status !== 200) {
-      status = 2;
-      complaint += `${path}: ${answer.status} ${text}\n`;
+      refused.push(`${path}: ${answer.status} ${text}`);
     }
   }
-  child.kill('SIGINT');
-  await ended;
-  return { status, printed: '', complaint };
+  const { status, complaint } = await served.close();
+  return {
+    status: refused.length === 0 ? status : 2,
+    printed: '',
+    complaint: [complaint, ...refused].join('\n'),
+  };
 }

@@ -14,7 +14,9 @@ import { DynamoDBClient, UpdateTableCommand } from '@aws-sdk/client-dynamodb';
 import { IAMClient } from '@aws-sdk/client-iam';
 import { CreateQueueCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { STSClient } from '@aws-sdk/client-sts';
-import { commandsOf, POLICIES } from './commands-of-policies.mjs';
+import { startBrowser } from '../../explore/tests/browser.mjs';
+import { serveExplore } from '../operators-tool.mjs';
+import { commandsOf, FAILED_BATCH, POLICIES } from './commands-of-policies.mjs';
 import { makeCertificate } from './emulator/certificate.mjs';
 import {
   cdkFor,
@@ -53,6 +55,7 @@ let ministack;
 let cdk;
 /** @type {Record<string, string>} */
 let store = {};
+let stackName = '';
 /** @type {import('./commands-of-policies.mjs').Commands} */
 let commands;
 let roles = 0;
@@ -67,13 +70,13 @@ before(async () => {
   await client(SQSClient).send(new CreateQueueCommand({ QueueName: QUEUE }));
   const queue = `arn:aws:sqs:${REGION}:000000000000:${QUEUE}`;
   await cdk.bootstrap();
-  store = outputsOfOnlyStack(
-    await cdk.deploy(EVENT_STORE_APP, { ...eventStoreContext(code), replayQueues: queue }),
-    [
-      ...['TableName', 'FeedTableName', 'TopicArn', 'PublisherName', 'FailureBucketName'],
-      ...POLICIES.map((name) => `${name}PolicyArn`),
-    ],
-  );
+  const context = { ...eventStoreContext(code), replayQueues: queue };
+  const outputs = await cdk.deploy(EVENT_STORE_APP, context);
+  [stackName = ''] = Object.keys(outputs);
+  store = outputsOfOnlyStack(outputs, [
+    ...['TableName', 'FeedTableName', 'TopicArn', 'PublisherName', 'FailureBucketName'],
+    ...POLICIES.map((name) => `${name}PolicyArn`),
+  ]);
   // Nothing is published by itself, and the table can be imported into.
   await client(DynamoDBClient).send(
     new UpdateTableCommand({
@@ -122,6 +125,37 @@ for (const name of POLICIES) {
   });
 }
 
+test('with ExplorePolicyArn and the name of the stack, the page shows the failure bucket', async () => {
+  await commands.keepFailedBatch();
+  const statements = await statementsOf(client(IAMClient), output('ExplorePolicyArn'));
+  // To read the outputs of the stack, which is no part of the policies.
+  const outputs = { Effect: 'Allow', Action: 'cloudformation:DescribeStacks', Resource: '*' };
+  const credentials = await roleWith([...statements, outputs]);
+  const served = await serveExplore({
+    ...ministack.environment,
+    ...variablesOf(credentials),
+    EVENTDB_STACK: stackName,
+  });
+  const chromium = await startBrowser();
+  try {
+    const page = await chromium.browser.newPage();
+    await page.goto(String(served.address));
+    await page.getByRole('link', { name: 'Failures' }).click();
+    await page.getByText(FAILED_BATCH).click();
+    await page.getByText('Its content is hidden.').waitFor();
+    await page.getByRole('button', { name: 'Show data in this tab' }).click();
+    const content = page.getByRole('region', { name: 'Content' });
+    await content.waitFor();
+    // The payload is text in the object, and JSON in the page.
+    const text = String(await content.textContent());
+    assert.match(text, /"condition": "RetryAttemptsExhausted"/);
+    assert.match(text, /"eventName": "INSERT"/);
+  } finally {
+    await chromium.close();
+    await served.close();
+  }
+});
+
 /** @param {Statement[]} statements */
 function roleWith(statements) {
   roles += 1;
@@ -137,14 +171,21 @@ function roleWith(statements) {
 function environmentOf(credentials) {
   return {
     ...ministack.environment,
-    AWS_ACCESS_KEY_ID: credentials.accessKeyId,
-    AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
-    AWS_SESSION_TOKEN: credentials.sessionToken,
+    ...variablesOf(credentials),
     EVENTDB_TABLE: output('TableName'),
     EVENTDB_FEED: output('FeedTableName'),
     EVENTDB_TOPIC: output('TopicArn'),
     EVENTDB_PUBLISHER: output('PublisherName'),
     EVENTDB_FAILURE_BUCKET: output('FailureBucketName'),
+  };
+}
+
+/** @param {Credentials} credentials */
+function variablesOf(credentials) {
+  return {
+    AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+    AWS_SESSION_TOKEN: credentials.sessionToken,
   };
 }
 

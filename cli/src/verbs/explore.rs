@@ -23,8 +23,8 @@ const BATCHES: i32 = 100;
 /// Serves a page that shows what is in the store: on 127.0.0.1, with your own credentials.
 ///
 /// It only reads. It prints the address to open. The token in it works once, in one browser. With
-/// --file, it is a demo: append events in another terminal, and see them appear. Policy: ReadPolicyArn,
-/// and FollowPolicyArn and RedrivePolicyArn to look into the feed and the failure bucket.
+/// --file, it is a demo: append events in another terminal, and see them appear. Policy:
+/// ExplorePolicyArn, or ReadPolicyArn to look into the table only.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The port to listen on. 0 is any free port. Links to the page survive a restart on the same port.

@@ -601,6 +601,25 @@ export class EventDB extends Construct implements IEventDB {
     return grantReplayOf(this, this.verified(), this.topic, grantee, queues);
   }
 
+  /**
+   * Lets the grantee look into the store (`eventdb explore`), and change nothing.
+   *
+   * - On the table: `dynamodb:DescribeTable`, `GetItem`, `Query`, also on its indexes, by revision also
+   *   `BatchGetItem`.
+   * - On the feed: `dynamodb:GetItem`, `Query`.
+   * - On the failure bucket, below `aws/lambda/`: `s3:ListBucket`, `GetObject`.
+   * - On the keys of these, only through DynamoDB and S3: `kms:Decrypt`, and `DescribeKey` through
+   *   DynamoDB.
+   *
+   * @param grantee an identity of this account to which policies can be attached
+   * @throws if it belongs to another account, or no policy can be attached to it
+   */
+  grantExplore(grantee: IGrantable): Grant {
+    return grantOperationOf('Explore', this, this.verified(), grantee).combine(
+      grantToIdentity('grantExplore', this, grantee, this.failureBucket.readPermissions()),
+    );
+  }
+
   private verified(): VerifiedTables {
     return { events: this.granted, feed: this.feed, feedKey: this.encryptionKey };
   }

@@ -121,15 +121,24 @@ export class FailureBucket extends Bucket implements IEventSourceDlq {
     ];
   }
 
+  /** The permissions to list and read the records. */
+  readPermissions(): Permission[] {
+    return this.permissionsOn(['s3:GetObject']);
+  }
+
   /** The permissions that a redrive needs to list, read and delete the records. */
   redrivePermissions(): Permission[] {
+    return this.permissionsOn(['s3:GetObject', 's3:DeleteObject']);
+  }
+
+  private permissionsOn(objectActions: readonly string[]): Permission[] {
     return [
       {
         actions: ['s3:ListBucket'],
         resources: [this.bucketArn],
         conditions: { StringLike: { 's3:prefix': `${FAILURE_KEY_PREFIX}*` } },
       },
-      { actions: ['s3:GetObject', 's3:DeleteObject'], resources: [this.failureObjectsArn] },
+      { actions: objectActions, resources: [this.failureObjectsArn] },
       ...(this.encryptionKey === undefined
         ? []
         : [keyPermission(this, this.encryptionKey, ['kms:Decrypt'], ['s3'])]),

@@ -1,13 +1,14 @@
 import type { Grant, IGrantable } from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
 import { KEY_ACTIONS_FOR_READING, KEY_ACTIONS_FOR_WRITING } from './encryption-key';
+import { indexArnsOf } from './existing-table';
 import { grantToIdentity, keyPermission, type Permission } from './grants';
 import { schema } from './schema';
 import { TableLayout } from './table-layout';
 import type { VerifiedTables } from './verification-grants';
 
 /** What operators do with the operators' tool, and that services don't. */
-export type Operation = 'Export' | 'Import' | 'Examine' | 'Repair' | 'Erase';
+export type Operation = 'Export' | 'Import' | 'Examine' | 'Repair' | 'Erase' | 'Explore';
 
 /** What an operation needs. */
 interface Needs {
@@ -22,6 +23,9 @@ interface Needs {
 
   /** On the feed. */
   readonly feed?: readonly string[];
+
+  /** Whether it reads the indexes. */
+  readonly readsIndexes?: boolean;
 
   /** Deletes items, but none of an event. */
   readonly deletesSnapshots?: boolean;
@@ -75,9 +79,20 @@ const NEEDS: Readonly<Record<Operation, Needs>> = {
     eventsByRevision: ['dynamodb:GetItem'],
     deletesSnapshots: true,
   },
+  Explore: {
+    events: ['dynamodb:DescribeTable', 'dynamodb:GetItem', 'dynamodb:Query'],
+    // The index of all events has no data.
+    eventsByRevision: ['dynamodb:BatchGetItem'],
+    readsIndexes: true,
+    feed: ['dynamodb:GetItem', 'dynamodb:Query'],
+    onlyReads: true,
+  },
 };
 
-/** `EventDB.grantExport`, `grantImport`, `grantExamine`, `grantRepair` and `grantErase`. */
+/**
+ * `EventDB.grantExport`, `grantImport`, `grantExamine`, `grantRepair` and `grantErase`, and what
+ * `grantExplore` gives on the tables.
+ */
 export function grantOperationOf(
   operation: Operation,
   scope: Construct,
@@ -100,6 +115,10 @@ export function grantOperationOf(
       resources: [events.table.tableArn],
     },
   ];
+  if (needs.readsIndexes === true) {
+    const resources = indexArnsOf(events.table, events.schema);
+    permissions.push({ actions: ['dynamodb:Query'], resources });
+  }
   if (needs.deletesSnapshots === true) {
     permissions.push({
       actions: ['dynamodb:DeleteItem'],
