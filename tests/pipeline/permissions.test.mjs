@@ -128,7 +128,7 @@ for (const name of POLICIES) {
 test('with ExplorePolicyArn and the name of the stack, the page shows the failure bucket', async () => {
   await commands.keepFailedBatch();
   const statements = await statementsOf(client(IAMClient), output('ExplorePolicyArn'));
-  // To read the outputs of the stack, which is no part of the policies.
+  // To read the outputs of the stack. The policies don't include it.
   const outputs = { Effect: 'Allow', Action: 'cloudformation:DescribeStacks', Resource: '*' };
   const credentials = await roleWith([...statements, outputs]);
   const served = await serveExplore({
