@@ -66,10 +66,16 @@ pub mod attribute {
     pub const STATE_REVISION: &str = "state_revision";
     /// On a snapshot of a table by revision: the name of the aggregate (String).
     pub const AGGREGATE: &str = "aggregate";
-    /// On the first event of a subject in a table by revision: partition key of
-    /// [`index::ALL_SUBJECTS`](super::index::ALL_SUBJECTS) (String), one of `subjects-00`,
-    /// `subjects-01`, …, by the CRC-32 of the subject.
+    /// On the first event of a subject in a table by revision, and on the head of a subject in a table by
+    /// time: partition key of [`index::ALL_SUBJECTS`](super::index::ALL_SUBJECTS) (String), one of
+    /// `subjects-00`, `subjects-01`, …, by the CRC-32 of the subject.
     pub const SUBJECT_PARTITION: &str = "subject_partition";
+    /// On the head of a subject in a table by time: the subject (String), the sort key of
+    /// [`index::ALL_SUBJECTS`](super::index::ALL_SUBJECTS). A subject of more than
+    /// [`limit::SORT_KEY_BYTES`](super::limit::SORT_KEY_BYTES) isn't in the index, and its head doesn't
+    /// have this attribute. [`SUBJECT`] can't be the sort key there: DynamoDB refuses items whose value
+    /// is too long for the key of an index.
+    pub const LISTED_SUBJECT: &str = "listed_subject";
 }
 
 /// Names of the table's indexes.
@@ -81,7 +87,7 @@ pub mod index {
     pub const ALL_EVENTS_BY_ID: &str = "AllEventsById";
     /// Local, only in a table by time: the events of one type of a subject; projects keys only.
     pub const SUBJECT_EVENTS_BY_TYPE: &str = "SubjectEventsByType";
-    /// Global, only in a table by revision: all subjects; projects keys only.
+    /// Global: all subjects; projects keys only. A table by time from before this index can be without it.
     pub const ALL_SUBJECTS: &str = "AllSubjects";
 }
 
@@ -89,8 +95,8 @@ pub mod index {
 /// by revision, the value begins with it.
 pub const ALL_EVENTS: &str = "all";
 
-/// Number of values of [`attribute::PK_ALL`] and [`attribute::SUBJECT_PARTITION`] in a table by
-/// revision. It can't change: readers of all events query each of them.
+/// Number of values of [`attribute::SUBJECT_PARTITION`] and, in a table by revision, of
+/// [`attribute::PK_ALL`]. It can't change: readers of all subjects and events query each of them.
 pub const ALL_EVENTS_PARTITIONS: u32 = 16;
 /// Beginning of the values of [`attribute::PK_ALL`] in a table by revision, before the two digits.
 pub const ALL_EVENTS_PREFIX: &str = "all-";
@@ -378,6 +384,13 @@ fn table_by_time() -> Value {
                 "name": index::ALL_EVENTS_BY_ID,
                 "partitionKey": { "name": attribute::ID, "type": "S" },
                 "projectionType": "KEYS_ONLY",
+            },
+            {
+                "name": index::ALL_SUBJECTS,
+                "partitionKey": { "name": attribute::SUBJECT_PARTITION, "type": "S" },
+                "sortKey": { "name": attribute::LISTED_SUBJECT, "type": "S" },
+                "projectionType": "KEYS_ONLY",
+                "mayBeMissing": true,
             },
         ],
         "localSecondaryIndexes": [

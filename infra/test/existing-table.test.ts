@@ -74,9 +74,17 @@ describe('an event store on an existing table', () => {
     expect(name).toBe('Restored');
     expect(JSON.parse(expected)).toEqual({
       table: tableSchema({}),
-      hints: { 'subject (S), revision (N)': " (set tableLayout to 'byRevision')" },
+      hints: {
+        'subject (S), revision (N)': " (set tableLayout to 'byRevision')",
+        AllSubjects: expect.stringContaining('eventdb doctor --write'),
+        local: expect.stringContaining('copy the events to a new one'),
+      },
+      advice: [],
       streamArn: STREAM_ARN,
       isProduction: isProdEnv,
+    });
+    template.hasOutput('*', {
+      Value: { 'Fn::GetAtt': [only(template, 'Custom::EventTableCheck').id, 'Advice'] },
     });
     expect(actionsOf(statementsOfRole(template, 'TableCheckRole'))).toEqual([
       'dynamodb:DescribeContinuousBackups',
@@ -160,6 +168,8 @@ describe('the check of an existing table', () => {
   // biome-ignore lint/suspicious/noExplicitAny: what DescribeTable answers
   type Description = any;
   let table: Description;
+  /** What the last check has advised. */
+  let advice: string[];
   const module: { exports: Description } = { exports: {} };
   new Function('exports', 'require', TABLE_CHECK_CODE)(module.exports, require);
 
@@ -167,7 +177,10 @@ describe('the check of an existing table', () => {
   function found(backups = 'ENABLED', isProduction = true, own: TableLayoutOptions = {}): string[] {
     const { template } = restored({ ...own, isProdEnv: isProduction });
     const { Expected } = only(template, 'Custom::EventTableCheck').Properties;
-    return module.exports.missing({ Table: table, backups, expected: JSON.parse(Expected) });
+    const expected = JSON.parse(Expected);
+    const missing = module.exports.missing({ Table: table, backups, expected });
+    ({ advice } = expected);
+    return missing;
   }
 
   /** What DescribeTable answers of a table that the construct has made. */
@@ -202,6 +215,32 @@ describe('the check of an existing table', () => {
 
   test('finds nothing about a table of the construct', () => {
     expect(found()).toEqual([]);
+    expect(advice).toEqual([]);
+  });
+
+  test('takes a table from before the index of subjects, and advises to add it', () => {
+    table.GlobalSecondaryIndexes.splice(2);
+
+    expect(found()).toEqual([]);
+    expect(advice).toEqual([
+      `the global index AllSubjects is missing, so subjects can't be listed: add it as in docs/operating.md, then run "eventdb doctor --write"`,
+    ]);
+  });
+
+  test('refuses an index of subjects with other keys', () => {
+    table.GlobalSecondaryIndexes[2].KeySchema[1].AttributeName = 'subject';
+
+    expect(found()).toEqual([
+      'the global index AllSubjects must have the key subject_partition (S), listed_subject (S), and has subject_partition (S), subject (S)',
+    ]);
+  });
+
+  test('needs the index of subjects by revision', () => {
+    const layout = { tableLayout: TableLayout.BY_REVISION };
+    table = described(layout);
+    table.GlobalSecondaryIndexes.splice(2);
+
+    expect(found('ENABLED', true, layout)).toEqual(['the global index AllSubjects is missing']);
   });
 
   test('takes more than is needed', () => {
@@ -232,7 +271,7 @@ describe('the check of an existing table', () => {
     [
       'no global index',
       () => {
-        table.GlobalSecondaryIndexes.splice(1);
+        table.GlobalSecondaryIndexes.splice(1, 1);
       },
       'the global index AllEventsById is missing',
     ],
@@ -399,6 +438,7 @@ describe('a store of another stack', () => {
         TABLE_ARN,
         `${TABLE_ARN}/index/AllEventsById`,
         `${TABLE_ARN}/index/AllEventsByTime`,
+        `${TABLE_ARN}/index/AllSubjects`,
         `${TABLE_ARN}/index/SubjectEventsByType`,
       ].sort(),
     );

@@ -285,9 +285,11 @@ describe('grantRead', () => {
       {
         Effect: 'Allow',
         Action: 'dynamodb:Query',
-        Resource: ['AllEventsById', 'AllEventsByTime', 'SubjectEventsByType'].map((index) => ({
-          'Fn::Join': ['', [arnOf(table), `/index/${index}`]],
-        })),
+        Resource: ['AllEventsById', 'AllEventsByTime', 'AllSubjects', 'SubjectEventsByType'].map(
+          (index) => ({
+            'Fn::Join': ['', [arnOf(table), `/index/${index}`]],
+          }),
+        ),
       },
     ]);
   });

@@ -144,7 +144,11 @@ describe('the alarms', () => {
   });
 
   test.each<[Partial<EventDBProps>, string[], string]>([
-    [{}, ['AllEventsByTime', 'AllEventsById'], 'all events share one in AllEventsByTime.'],
+    [
+      {},
+      ['AllEventsByTime', 'AllEventsById', 'AllSubjects'],
+      'all events share one in AllEventsByTime.',
+    ],
     [
       { tableLayout: TableLayout.BY_REVISION },
       ['AllEventsByTime', 'AllEventsById', 'AllSubjects'],
@@ -264,7 +268,7 @@ describe('the dashboard', () => {
   });
 
   test.each<[Partial<EventDBProps>, string[], number]>([
-    [{}, ['AllEventsByTime', 'AllEventsById'], 0],
+    [{}, ['AllEventsByTime', 'AllEventsById', 'AllSubjects'], 0],
     [
       { tableLayout: TableLayout.BY_REVISION },
       ['AllEventsByTime', 'AllEventsById', 'AllSubjects'],

@@ -20,8 +20,11 @@ const OPTIONAL = schema.tables.byRevision.globalSecondaryIndexes
   .map((index) => index.name);
 
 const TABLES: readonly (Partial<EventDBProps> & { readonly indexes: readonly string[] })[] = [
-  { indexes: ['AllEventsByTime', 'AllEventsById'] },
-  { tableLayout: TableLayout.BY_TIME, indexes: ['AllEventsByTime', 'AllEventsById'] },
+  { indexes: ['AllEventsByTime', 'AllEventsById', 'AllSubjects'] },
+  {
+    tableLayout: TableLayout.BY_TIME,
+    indexes: ['AllEventsByTime', 'AllEventsById', 'AllSubjects'],
+  },
   {
     tableLayout: TableLayout.BY_REVISION,
     indexes: ['AllEventsByTime', 'AllEventsById', 'AllSubjects'],

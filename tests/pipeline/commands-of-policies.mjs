@@ -138,8 +138,7 @@ export function commandsOf({ environmentOf, client, output, queue }) {
       await run(['show', 'event-with-a-guard'], credentials),
       await run(['cat', 'book:guarded'], credentials),
       await run(['cat', 'book:guarded', '--type', 'book.borrowed'], credentials),
-      // By time, no index lists the subjects.
-      ...(IS_BY_TIME ? [] : [await run(['subjects', '--last-events'], credentials)]),
+      await run(['subjects', '--last-events'], credentials),
       await run(['types'], credentials),
       await run(['tail'], credentials),
       await run(['trace', 'event-with-a-guard'], credentials),

@@ -5,7 +5,6 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { PublishCommand } from '@aws-sdk/client-sns';
 import { operatorsTool, serveExplore } from '../operators-tool.mjs';
-import { TABLE_LAYOUT } from './emulator/pipeline.mjs';
 
 /** @typedef {import('./commands-of-policies.mjs').Ran} Ran */
 /** @typedef {import('@aws-sdk/client-sns').SNSClient} SNSClient */
@@ -79,7 +78,7 @@ export function viewsOf(subject, id) {
     '/api/store',
     '/api/events',
     `/api/rate?since=${since}&until=${new Date(now).toISOString()}&step=60000`,
-    ...(TABLE_LAYOUT === 'byTime' ? [] : ['/api/subjects?prefix=book']),
+    '/api/subjects?prefix=book',
     `/api/subject?subject=${subject}`,
     `/api/event?id=${id}&data=true`,
     `/api/caused?id=${id}&within=60`,

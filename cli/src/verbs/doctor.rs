@@ -16,10 +16,11 @@ use crate::verbs::{Ended, Outcome};
 /// of subjects, snapshots and guards. On demand also the feed, and the positions of read models.
 ///
 /// It says of each finding what to do. With --write, it repairs what is safe: it moves heads forward to the
-/// last event, and removes snapshots of events that are gone. Each repair is one conditional write, so an
-/// interruption leaves none half done. Afterwards the same command begins anew: it reads the whole table
-/// again, 1 read unit per 4 KB, finds in order what was repaired, and repairs the rest. A file has no
-/// settings to examine.
+/// last event, removes snapshots of events that are gone, and enters subjects that the index of subjects
+/// lacks. A subject of the original library gets its head for that: stop that library first. Each repair is
+/// one conditional write, so an interruption leaves none half done. Afterwards the same command begins
+/// anew: it reads the whole table again, 1 read unit per 4 KB, finds in order what was repaired, and
+/// repairs the rest. A file has no settings to examine.
 ///
 /// Exit status 1 if it finds something that isn't repaired. Policy: DoctorPolicyArn; with --write,
 /// RepairPolicyArn; with --positions, also `dynamodb:DescribeTable` and `Scan` on that table, which the

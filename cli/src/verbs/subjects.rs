@@ -18,7 +18,8 @@ const READ_TOGETHER: usize = 16;
 ///
 /// It reads the index of the subjects, which is updated shortly after the table: half a read unit per
 /// 4 KB of names. With --last-events, it also reads the last event of each subject: one read unit per
-/// 4 KB of it. Policy: ReadPolicyArn.
+/// 4 KB of it. A table by time from before this index has to get it first; `eventdb doctor --write` then
+/// enters the subjects that are there. Policy: ReadPolicyArn.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Only subjects that begin with this. The others aren't read.

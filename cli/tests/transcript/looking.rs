@@ -13,7 +13,13 @@ fn kinds(lines: &[Value]) -> Vec<&str> {
 
 #[test]
 fn subjects_are_listed_with_their_last_events_if_asked_for() {
-    let store = Store::new("subjects", TableLayout::ByRevision);
+    for layout in LAYOUTS {
+        subjects_are_listed(layout);
+    }
+}
+
+fn subjects_are_listed(layout: TableLayout) {
+    let store = Store::new("subjects", layout);
     for subject in ["book:1", "book:1", "book:2", "reader:1"] {
         store.append(subject, "{}");
     }

@@ -189,6 +189,41 @@ fn what_a_restore_or_another_program_leaves_is_found_and_repaired_where_that_is_
 }
 
 #[test]
+fn subjects_from_before_their_index_are_entered_by_a_repair() {
+    let store = Store::new("unlisted", TableLayout::ByTime);
+    for subject in ["book:1", "book:2", "book:3"] {
+        store.append(subject, "{}");
+    }
+    with_library(&store, TableLayout::ByTime, async |client, _| {
+        for subject in ["book:1", "book:2"] {
+            // As an earlier version has stored them.
+            let head = format!("$head/{subject}");
+            client
+                .update_item()
+                .table_name("Events")
+                .set_key(item(&[("subject", text(&head)), ("time_type", text("$head"))]))
+                .update_expression("REMOVE subject_partition, listed_subject")
+                .send()
+                .await
+                .expect("changed");
+        }
+    });
+    assert_eq!(store.run(&["subjects"]).stdout, "book:3\n");
+    let ran = store.run(&["doctor"]);
+    assert_eq!(ran.status, 1, "{}", ran.stderr);
+    let said =
+        "subjects that have events and aren't in the index `AllSubjects`: 2; the first: \"book:1\"";
+    assert!(ran.stdout.contains(said), "{}", ran.stdout);
+    let repaired = store.json(&["doctor", "--write"]);
+    assert_eq!(
+        (&repaired[0]["name"], &repaired[0]["repaired"]),
+        (&json!("unlistedSubjects"), &json!(true))
+    );
+    assert_eq!(store.run(&["subjects"]).stdout, "book:1\nbook:2\nbook:3\n");
+    assert_eq!(store.run(&["doctor"]).status, 0);
+}
+
+#[test]
 fn a_feed_that_lists_more_than_a_restore_holds_is_found() {
     let store = Store::new("ahead", TableLayout::ByRevision);
     store.append("book:1", "{}");

@@ -163,8 +163,8 @@ pub(crate) fn data_by_time(data: &Value) -> AttributeValue {
     to_attribute(data)
 }
 
-/// The partition of a subject in the indexes of a table by revision, from 0 to 15: the CRC-32
-/// (ISO-HDLC) of its UTF-8 bytes, modulo 16.
+/// The partition of a subject in the index of subjects, and by revision in that of all events, from 0
+/// to 15: the CRC-32 (ISO-HDLC) of its UTF-8 bytes, modulo 16.
 pub fn partition_of(subject: &str) -> u32 {
     crc32fast::hash(subject.as_bytes()) % schema::ALL_EVENTS_PARTITIONS
 }

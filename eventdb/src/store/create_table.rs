@@ -14,10 +14,10 @@ use aws_sdk_dynamodb::types::{
 };
 
 use crate::schema::index;
-use crate::store::EventDb;
 use crate::store::error::Error;
 use crate::store::layout::TableLayout;
 use crate::store::table::Table;
+use crate::store::{EventDb, mismatch};
 
 /// A request to create a table: see [`EventDb::create_table`].
 #[derive(Debug, Clone)]
@@ -33,7 +33,8 @@ impl EventDb {
     /// Creates the table with its indexes and its stream, and waits until it is ready.
     ///
     /// Use it for local work and tests. For production, the CDK construct `EventDB` deploys the table
-    /// with backups and deletion protection. If a table with this name exists, it isn't changed.
+    /// with backups and deletion protection. If a table with this name exists, it isn't changed. A table
+    /// by time from before the index `AllSubjects` is used as it is.
     ///
     /// # Errors
     /// [`Error::Refused`] if the database refuses the request, if the table isn't ready within a
@@ -117,6 +118,8 @@ pub(crate) struct IndexParts {
     pub(crate) projection: ProjectionType,
     /// The other attributes that it holds.
     pub(crate) included: &'static [&'static str],
+    /// Whether a table without it is taken: one from before the index.
+    pub(crate) may_be_missing: bool,
 }
 
 impl TableParts {
@@ -185,6 +188,11 @@ impl TableParts {
             let may_be_missing = self.local_indexes.is_empty() && optional.contains(&needed.name);
             match found {
                 None if may_be_missing => {}
+                None if needed.may_be_missing => wrong.push(format!(
+                    "the index `{}` is missing: {}",
+                    needed.name,
+                    mismatch::WITHOUT_INDEX_OF_SUBJECTS
+                )),
                 None => wrong.push(format!("the index `{}` is missing", needed.name)),
                 Some(index) => wrong.extend(needed.problem(
                     index.key_schema(),
@@ -222,7 +230,7 @@ impl TableParts {
         let local = table.local_secondary_indexes().iter().filter_map(|index| index.index_name());
         let found: BTreeSet<_> = global.chain(local).collect();
         let mut needed = self.global_indexes.iter().chain(&self.local_indexes);
-        match needed.find(|index| !found.contains(index.name)) {
+        match needed.find(|index| !found.contains(index.name) && !index.may_be_missing) {
             None => Ok(()),
             Some(index) => Err(format!(
                 "a table with this name exists, but it lacks the index `{}`",

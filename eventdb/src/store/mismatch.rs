@@ -3,7 +3,8 @@
 
 use std::error::Error as StdError;
 
-use crate::store::error::BoxError;
+use crate::schema::index;
+use crate::store::error::{BoxError, Error};
 use crate::store::layout::TableLayout;
 
 /// Words of DynamoDB for a request whose keys aren't those of the table.
@@ -38,6 +39,30 @@ struct OtherLayout {
      each subject instead"
 )]
 struct NoIndex(#[source] BoxError);
+
+/// What a table without the index of subjects can't do, and how it gets the index.
+pub(crate) const WITHOUT_INDEX_OF_SUBJECTS: &str = "its subjects can't be listed; deploy the table with \
+     the current construct, or add the index as in docs/operating.md, and then run `eventdb doctor \
+     --write`, which enters the subjects that are there";
+
+/// The table doesn't have the index of subjects.
+#[derive(Debug, thiserror::Error)]
+#[error("the table doesn't have the index `{}`: {WITHOUT_INDEX_OF_SUBJECTS}", index::ALL_SUBJECTS)]
+struct NoIndexOfSubjects(#[source] BoxError);
+
+/// Says of a refused read of the index of subjects how the table gets the index, if it lacks it.
+pub(crate) fn explained_for_subjects(error: Error) -> Error {
+    match error {
+        Error::Refused { table, source } => match source.downcast::<NoIndex>() {
+            Ok(no_index) => {
+                let NoIndex(source) = *no_index;
+                Error::Refused { table, source: Box::new(NoIndexOfSubjects(source)) }
+            }
+            Err(source) => Error::Refused { table, source },
+        },
+        error => error,
+    }
+}
 
 /// Puts before a refusal what to repair, if its words tell.
 pub(crate) fn explained(layout: TableLayout, source: BoxError) -> BoxError {

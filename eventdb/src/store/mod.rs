@@ -191,8 +191,8 @@ impl EventDb {
     ///
     /// - Per event: 3 write units for each KB, and 2 write units for the other index entries.
     /// - Per subject: 2 write units. 1 read unit, unless a precondition states its revision, and 1
-    ///   more each time that other writers are first. 1 read unit for the first event of a subject,
-    ///   to look for legacy rows.
+    ///   more each time that other writers are first. 1 write unit for the first event of a subject, to
+    ///   list it, and 1 read unit to look for legacy rows.
     /// - Per id that you choose: 1 action and 2 write units.
     /// - Per precondition on a subject that isn't written: 1 action and 2 write units, and 1 read unit
     ///   if the subject must be pristine.
@@ -385,10 +385,13 @@ impl EventDb {
         FetchEvents::of_all(self.table.clone())
     }
 
-    /// Lists the subjects that have events, in the order of their UTF-8 bytes. Only tables by revision
-    /// have the index for it.
+    /// Lists the subjects that have events, in the order of their UTF-8 bytes.
     ///
-    /// The index is updated shortly after the table, so a new subject appears in it a moment later.
+    /// The index `AllSubjects` is updated shortly after the table, so a new subject appears in it a moment
+    /// later. A table by time from before this index lacks it, and then the error says how to add it.
+    /// Subjects that were stored before enter it with their next event, or all together by
+    /// [`examine`](Self::examine) with [`repair`](crate::Examine::repair). Subjects of more than 1,024
+    /// bytes, which only a table by time has, aren't listed.
     ///
     /// # Cost
     /// Half a read unit per 4 KB of keys, summed over each request. There are 16 requests or more for
@@ -396,8 +399,9 @@ impl EventDb {
     /// [asked for](FetchSubjects::with_revisions).
     ///
     /// # Errors
-    /// [`Error::Refused`] for a table by time; [`Error::Cursor`] if the cursor belongs to another read
-    /// or to another prefix; [`Error::Unavailable`].
+    /// [`Error::Refused`] if the table lacks the index, or the request is refused otherwise;
+    /// [`Error::Cursor`] if the cursor belongs to another read or to another prefix;
+    /// [`Error::Unavailable`].
     ///
     /// ```no_run
     /// # async fn example(db: eventdb::EventDb) -> Result<(), eventdb::Error> {

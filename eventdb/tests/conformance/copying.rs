@@ -304,6 +304,21 @@ async fn a_copy_is_continued_and_overwrites_nothing() {
             let ends = if store.layout == TableLayout::ByTime { 0 } else { SUBJECTS.len() };
             assert_eq!(report.written, u64::try_from(all - left + 3 + ends).unwrap());
             assert_eq!(histories(&there, &SUBJECTS).await, before);
+            let listed = async || there.fetch_subjects().await.unwrap().subjects.len();
+            assert_eq!(listed().await, SUBJECTS.len());
+            if store.layout == TableLayout::ByRevision {
+                // The head is from a version before the index of subjects.
+                let head = store.client.update_item().table_name(&name);
+                head.key("subject", AttributeValue::S("$head/book:1".to_owned()))
+                    .key("time_type", AttributeValue::S("$head".to_owned()))
+                    .update_expression("REMOVE subject_partition, listed_subject")
+                    .send()
+                    .await
+                    .unwrap();
+                assert_eq!(listed().await, SUBJECTS.len() - 1);
+                assert_eq!(store.db.copy_to(&there).await.unwrap().written, 1);
+                assert_eq!(listed().await, SUBJECTS.len());
+            }
 
             // Somebody has written to it.
             let mut changed = before["book:1"][0].clone();

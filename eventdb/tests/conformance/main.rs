@@ -33,6 +33,7 @@ mod reading;
 mod snapshots;
 mod subjects;
 mod support;
+mod unlisted_subjects;
 mod verify;
 mod verify_races;
 mod writing;

@@ -1,12 +1,10 @@
 //! Listing subjects.
 
-use eventdb::{Error, EventDb, ListedSubject, Precondition, Subjects, TableLayout};
+use eventdb::{CapacityMeter, Error, EventDb, ListedSubject, Precondition, Subjects, TableLayout};
 use futures_util::TryStreamExt;
 use serde_json::json;
 
-use crate::support::{
-    Store, candidate, candidate_with_id, with_store_by_revision, with_store_by_time,
-};
+use crate::support::{Store, candidate, candidate_with_id, with_store};
 
 fn names(listed: &[ListedSubject]) -> Vec<&str> {
     listed.iter().map(|listed| listed.subject.as_str()).collect()
@@ -33,7 +31,7 @@ async fn fill(store: &Store) -> Vec<String> {
         store.db.add_new_events(candidates).await.unwrap();
     }
     store.fill("book:7", 2).await;
-    // Neither the guard of an id nor a subject that is only checked is listed.
+    // Neither the guard of an id nor a subject that is only checked is listed, and no snapshot.
     let pristine = Precondition::subject_is_pristine("user:2");
     let guarded = candidate_with_id("user:1", "evt-1", json!({}));
     store.db.add_new_events([guarded]).only_if(pristine).await.unwrap();
@@ -43,7 +41,7 @@ async fn fill(store: &Store) -> Vec<String> {
 
 #[tokio::test]
 async fn subjects_are_listed_in_order_by_prefix_and_in_pages() {
-    with_store_by_revision(|store| async move {
+    with_store(|store| async move {
         assert_eq!(store.db.fetch_subjects().await.unwrap(), Subjects::default());
         let all = fill(&store).await;
         let listed = store.db.fetch_subjects().await.unwrap();
@@ -91,7 +89,7 @@ async fn subjects_are_listed_in_order_by_prefix_and_in_pages() {
 
 #[tokio::test]
 async fn many_subjects_come_in_pages_and_with_their_revisions_if_asked_for() {
-    with_store_by_revision(|store| async move {
+    with_store(|store| async move {
         let mut expected = Vec::new();
         for batch in 0..22 {
             let names: Vec<_> = (0..50).map(|number| format!("s:{batch:02}{number:02}")).collect();
@@ -106,29 +104,45 @@ async fn many_subjects_come_in_pages_and_with_their_revisions_if_asked_for() {
         assert_eq!(all, expected);
 
         store.fill("s:0007", 4).await;
-        let some =
-            store.db.fetch_subjects().subject_prefix("s:000").with_revisions().await.unwrap();
+        let large = candidate("s:0008", json!({ "filling": "x".repeat(20_000) }));
+        store.db.add_new_events([large]).await.unwrap();
+        let meter = CapacityMeter::new();
+        let request = || store.db.metered_by(&meter).fetch_subjects().subject_prefix("s:0");
+        request().await.unwrap();
+        let names_only = meter.take();
+        let some = request().with_revisions().await.unwrap();
         let revisions: Vec<_> = some.subjects.iter().map(|listed| listed.revision).collect();
-        let mut expected = vec![Some(1); 10];
+        let mut expected = vec![Some(1); 500];
         expected[7] = Some(5);
+        expected[8] = Some(2);
         assert_eq!(revisions, expected);
+        // By time, the head is read, which is small; by revision, the last event.
+        let units = meter.take().read_units - names_only.read_units;
+        if std::env::var_os("AWS_ENDPOINT_URL_DYNAMODB").is_none() {
+            let expected = if store.layout == TableLayout::ByTime { 500.0 } else { 504.0 };
+            assert!((units - expected).abs() < 0.01, "{units}");
+        }
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_table_by_time_says_that_it_cannot_list_subjects() {
-    with_store_by_time(|store| async move {
-        let error = store.db.fetch_subjects().await.unwrap_err();
-        let text = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-        assert!(
-            text.contains("only a table by revision has an index of its subjects"),
-            "{error:?}"
-        );
-        // Opened as what it isn't, it says so, too.
-        let wrong =
-            EventDb::new(store.client.clone(), &store.table).with_layout(TableLayout::ByRevision);
-        assert!(matches!(wrong.fetch_subjects().await, Err(Error::Refused { .. })));
+async fn a_store_that_is_opened_with_the_other_layout_says_so_when_subjects_are_listed() {
+    with_store(|store| async move {
+        store.fill("book:1", 1).await;
+        let other = match store.layout {
+            TableLayout::ByTime => TableLayout::ByRevision,
+            _ => TableLayout::ByTime,
+        };
+        let wrong = EventDb::new(store.client.clone(), &store.table).with_layout(other);
+        for prefix in ["", "book:"] {
+            let error = wrong.fetch_subjects().subject_prefix(prefix).await.unwrap_err();
+            assert!(error_text(&error).contains("with_layout"), "{error:?}");
+        }
     })
     .await;
+}
+
+fn error_text(error: &Error) -> String {
+    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
 }

@@ -536,13 +536,19 @@ async fn after_a_last_time_that_no_calendar_has_nothing_is_stored() {
 }
 
 #[tokio::test]
-async fn the_heads_of_subjects_are_in_no_index_and_no_history() {
+async fn the_heads_of_subjects_are_in_no_history_and_only_in_the_index_of_subjects() {
     with_store_by_time(|store| async move {
         let stored = store.fill("book:123", 3).await;
         assert_eq!(store.db.fetch_all_events().await.unwrap().events, stored);
-        let heads: Vec<_> =
-            store.rows().await.into_iter().filter(|row| !row.contains_key("pk_all")).collect();
+        let (events, heads): (Vec<_>, Vec<_>) =
+            store.rows().await.into_iter().partition(|row| row.contains_key("pk_all"));
+        for indexed in ["subject_partition", "listed_subject"] {
+            assert!(events.iter().all(|row| !row.contains_key(indexed)), "{indexed}");
+        }
         let [head] = heads.as_slice() else { panic!("{heads:?}") };
+        // By the CRC-32 of `book:123`.
+        assert_eq!(head["subject_partition"].as_s().unwrap(), "subjects-05");
+        assert_eq!(head["listed_subject"].as_s().unwrap(), "book:123");
         for indexed in ["id", "type", "time", "pk_all"] {
             assert!(!head.contains_key(indexed), "{indexed}");
         }

@@ -68,9 +68,6 @@ async fn about(State(explored): State<Explored>) -> Answer {
                 "The page was opened without read models. `eventdb explore --positions TABLE` shows \
                  those whose positions are in that table of DynamoDB.",
             ),
-            "subjects": (!store.is_by_revision()).then_some(
-                "A table by time has no list of its subjects.",
-            ),
         },
     });
     Ok(Json(answer))

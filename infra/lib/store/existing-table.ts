@@ -19,7 +19,8 @@ export interface ExistingTableOptions {
    * The deployment checks the table and fails with everything that is missing: keys, indexes and
    * their projections, the stream and its view, and in production also deletion protection and
    * point-in-time recovery. A function of this construct asks DynamoDB for that, each time the
-   * table, its stream or what is expected of it changes.
+   * table, its stream or what is expected of it changes. A table by time from before the index
+   * `AllSubjects` is taken without it; the output `Advice` says so.
    *
    * @see docs/operating.md and docs/migrating.md
    * @default - a new table

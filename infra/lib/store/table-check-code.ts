@@ -5,7 +5,7 @@
 export const TABLE_CHECK_CODE = `'use strict';
 const { request } = require('node:https');
 
-function missing({ Table: table, backups, expected }) {
+function missing({ Table: table, backups, expected: { table: want, hints, advice, streamArn, isProduction } }) {
   const found = [];
   const types = new Map((table.AttributeDefinitions ?? []).map((a) => [a.AttributeName, a.AttributeType]));
   const shown = (keys) => keys.map(({ name, type }) => name + ' (' + type + ')').join(', ') || 'none';
@@ -13,16 +13,15 @@ function missing({ Table: table, backups, expected }) {
     [...keys].sort((a, b) => (a.KeyType < b.KeyType ? -1 : 1)).map(({ AttributeName: name }) => ({ name, type: types.get(name) }));
   const compareKeys = (what, of, wanted) => {
     const is = shown(keysOf(of));
-    if (is !== shown(wanted)) found.push(what + ' must have the key ' + shown(wanted) + ', and has ' + is + (expected.hints[is] ?? ''));
+    if (is !== shown(wanted)) found.push(what + ' must have the key ' + shown(wanted) + ', and has ' + is + (hints[is] ?? ''));
   };
-  const { table: want } = expected;
   compareKeys('the table', table, [want.partitionKey, want.sortKey]);
   const compareIndexes = (scope, are, wanted, keys) => {
     for (const index of wanted) {
       const is = (are ?? []).find((one) => one.IndexName === index.name);
       const what = 'the ' + scope + ' index ' + index.name;
       if (is === undefined) {
-        found.push(what + ' is missing' + (scope === 'local' ? ' and can only be made with the table: copy the events to a new one' : ''));
+        (index.mayBeMissing ? advice : found).push(what + ' is missing' + (hints[index.name] ?? hints[scope] ?? ''));
         continue;
       }
       compareKeys(what, is, keys(index));
@@ -37,13 +36,13 @@ function missing({ Table: table, backups, expected }) {
   };
   compareIndexes('global', table.GlobalSecondaryIndexes, want.globalSecondaryIndexes, (i) => [i.partitionKey, i.sortKey].filter(Boolean));
   compareIndexes('local', table.LocalSecondaryIndexes, want.localSecondaryIndexes, (i) => [want.partitionKey, i.sortKey]);
-  if (expected.streamArn !== undefined) {
+  if (streamArn) {
     const { StreamEnabled: on, StreamViewType: view } = table.StreamSpecification ?? {};
     if (on !== true) found.push('the stream is off: switch it on with the view ' + want.streamViewType);
     else if (view !== want.streamViewType && view !== 'NEW_AND_OLD_IMAGES') found.push('the stream must have the view ' + want.streamViewType + ', and has ' + view);
-    else if (table.LatestStreamArn !== expected.streamArn) found.push('the stream is ' + table.LatestStreamArn + ', and tableStreamArn is ' + expected.streamArn);
+    else if (table.LatestStreamArn !== streamArn) found.push('the stream is ' + table.LatestStreamArn + ', and tableStreamArn is ' + streamArn);
   }
-  if (expected.isProduction) {
+  if (isProduction) {
     if (table.DeletionProtectionEnabled !== true) found.push('deletion protection is off');
     if (backups !== 'ENABLED') found.push('point-in-time recovery is off');
   }
@@ -55,27 +54,29 @@ async function check({ TableName, Expected }) {
   const client = new DynamoDB({});
   const { Table } = await client.describeTable({ TableName });
   const { ContinuousBackupsDescription: d } = await client.describeContinuousBackups({ TableName });
-  const backups = d && d.PointInTimeRecoveryDescription && d.PointInTimeRecoveryDescription.PointInTimeRecoveryStatus;
-  const found = missing({ Table, backups, expected: JSON.parse(Expected) });
+  const backups = d?.PointInTimeRecoveryDescription?.PointInTimeRecoveryStatus;
+  const expected = JSON.parse(Expected);
+  const found = missing({ Table, backups, expected });
   if (found.length > 0) throw new Error('The table ' + TableName + " can't be used: " + found.join('; '));
+  return expected.advice.join('; ');
 }
 
 exports.missing = missing;
 exports.handler = async (event) => {
-  let reason;
+  let reason, advice;
   try {
-    if (event.RequestType !== 'Delete') await check(event.ResourceProperties);
+    if (event.RequestType !== 'Delete') advice = await check(event.ResourceProperties);
   } catch (error) {
     reason = error.message;
   }
+  const { StackId, RequestId, LogicalResourceId, PhysicalResourceId = LogicalResourceId } = event;
   const body = JSON.stringify({
+    StackId, RequestId, LogicalResourceId, PhysicalResourceId, Data: { Advice: advice || 'none' },
     Status: reason ? 'FAILED' : 'SUCCESS', Reason: (reason ?? '').slice(0, 2000),
-    PhysicalResourceId: event.PhysicalResourceId ?? event.LogicalResourceId,
-    StackId: event.StackId, RequestId: event.RequestId, LogicalResourceId: event.LogicalResourceId,
   });
   await new Promise((resolve, reject) => {
     const headers = { 'content-type': '', 'content-length': Buffer.byteLength(body) };
     request(event.ResponseURL, { method: 'PUT', headers }, (r) => { r.resume(); r.on('end', resolve); }).on('error', reject).end(body);
   });
 };
-`.replaceAll(/^ +/gm, '');
+`.replaceAll(/^\s+/gm, '');

@@ -1,4 +1,4 @@
-import { CustomResource, Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
+import { CfnOutput, CustomResource, Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import type { ITable } from 'aws-cdk-lib/aws-dynamodb';
 import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { Code, Function as LambdaFunction, Runtime } from 'aws-cdk-lib/aws-lambda';
@@ -64,7 +64,7 @@ export class TableCheck extends Construct {
         },
       }),
     });
-    new CustomResource(this, 'Resource', {
+    const resource = new CustomResource(this, 'Resource', {
       serviceToken: check.functionArn,
       resourceType: 'Custom::EventTableCheck',
       serviceTimeout: Duration.minutes(2),
@@ -73,11 +73,16 @@ export class TableCheck extends Construct {
         // CloudFormation turns everything but texts into texts, so these are one text.
         Expected: Stack.of(this).toJsonString({
           table: props.schema,
-          hints: hints(props.schema.layout),
+          hints: hints(props.schema),
+          advice: [],
           streamArn: props.isPublishing ? table.tableStreamArn : undefined,
           isProduction: props.isProdEnv,
         }),
       },
+    });
+    new CfnOutput(this, 'Advice', {
+      value: resource.getAttString('Advice'),
+      description: 'What the existing table should have and can do without',
     });
     acknowledge(
       check,
@@ -87,15 +92,26 @@ export class TableCheck extends Construct {
   }
 }
 
-/** What to say about the keys of the other layouts' tables, by the keys as the check shows them. */
-function hints(expected: TableLayout): Record<string, string> {
-  return Object.fromEntries(
-    Object.values(TableLayout)
-      .filter((tableLayout) => tableLayout !== expected)
+/**
+ * What to say behind what is missing: by the keys of the other layouts' tables, as the check shows
+ * them, by the name of an index, or for all local indexes.
+ */
+function hints({ layout, globalSecondaryIndexes }: TableSchema): Record<string, string> {
+  const ofIndexes = globalSecondaryIndexes
+    .filter(({ mayBeMissing }) => mayBeMissing)
+    .map(({ name }) => [
+      name,
+      ', so subjects can\'t be listed: add it as in docs/operating.md, then run "eventdb doctor --write"',
+    ]);
+  return Object.fromEntries([
+    ...Object.values(TableLayout)
+      .filter((tableLayout) => tableLayout !== layout)
       .map((tableLayout) => {
         const { partitionKey, sortKey } = tableSchema({ tableLayout });
         const key = `${partitionKey.name} (${partitionKey.type}), ${sortKey.name} (${sortKey.type})`;
         return [key, ` (set tableLayout to '${tableLayout}')`];
       }),
-  );
+    ...ofIndexes,
+    ['local', ' and can only be made with the table: copy the events to a new one'],
+  ]);
 }

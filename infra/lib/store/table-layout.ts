@@ -83,6 +83,9 @@ export interface GlobalIndex {
 
   /** The attributes that it projects next to the keys, with `INCLUDE`. */
   readonly nonKeyAttributes?: readonly string[];
+
+  /** Whether an existing table, from before the index, is taken without it. */
+  readonly mayBeMissing?: boolean;
 }
 
 /** A local index in the schema file. */

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::codec::{item, message};
+use crate::feed::examine::listing::Listing;
 use crate::feed::examine::{Examination, Finding, Problem};
 use crate::feed::verify::subjects::{Damage, DamagedSubject, Subjects};
 use crate::schema::{self, attribute};
@@ -19,7 +20,7 @@ use crate::store::table::Table;
 use crate::store::table::scan::{Scan, Segment};
 
 /// Subjects that are looked at together.
-const CONCURRENT_SUBJECTS: usize = 16;
+pub(super) const CONCURRENT_SUBJECTS: usize = 16;
 
 /// Items of a page that need another look.
 #[derive(Default)]
@@ -38,6 +39,7 @@ pub(super) async fn examine(
     found: &mut Examination,
 ) -> Result<(), Error> {
     let mut subjects = Subjects::of(table.clone());
+    let mut listing = Listing::of(table, repairs).await?;
     let mut last: Option<(String, Option<i64>)> = None;
     let mut start = None;
     loop {
@@ -54,9 +56,11 @@ pub(super) async fn examine(
                         && time.is_some()
                         && last.as_ref().is_some_and(|(_, of)| *of == time);
                     let problems = examine_row(table, &row, has_time_of_last, found);
+                    let revision = revision_of_item(&row);
+                    listing.row(&subject, revision, &problems);
                     if kind(&row) == ItemKind::Event {
                         found.events += 1;
-                        subjects.add(&subject, revision_of_item(&row)).await?;
+                        subjects.add(&subject, revision).await?;
                     }
                     for problem in problems {
                         found.add(Finding {
@@ -70,7 +74,10 @@ pub(super) async fn examine(
                     found.heads += 1;
                     let of = subject.strip_prefix(schema::HEAD_PREFIX).unwrap_or_default();
                     match Head::read(&row) {
-                        Some(head) => waiting.heads.push((of.to_owned(), head.revision)),
+                        Some(head) => {
+                            listing.head(&row, of);
+                            waiting.heads.push((of.to_owned(), head.revision));
+                        }
                         None => {
                             let reason = "it isn't a readable head of a subject".to_owned();
                             found.add(Finding::of_subject(subject, Problem::Unreadable(reason)));
@@ -95,13 +102,18 @@ pub(super) async fn examine(
         }
         examine_waiting(table, waiting, repairs, found).await?;
         take_damaged(table, &mut subjects, repairs, found).await?;
+        listing.look(table).await?;
         match page.next {
             Some(next) => start = Some(next),
             None => break,
         }
     }
     subjects.finish().await?;
-    take_damaged(table, &mut subjects, repairs, found).await
+    take_damaged(table, &mut subjects, repairs, found).await?;
+    listing.end_of_subject();
+    listing.look(table).await?;
+    listing.finish(found);
+    Ok(())
 }
 
 fn examine_row(

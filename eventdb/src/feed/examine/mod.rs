@@ -2,6 +2,8 @@
 
 mod cursor;
 mod items;
+mod listing;
+mod problem;
 mod settings;
 
 use std::fmt;
@@ -10,10 +12,11 @@ use std::pin::Pin;
 
 use futures_util::TryStreamExt;
 
+pub use problem::Problem;
+
 use crate::feed::Feed;
 use crate::feed::error::FeedError;
 use crate::feed::follow::Follow;
-use crate::feed::verify::subjects::DamagedSubject;
 use crate::store::EventDb;
 use crate::store::table::Table;
 
@@ -30,7 +33,9 @@ impl EventDb {
     /// # Cost
     /// 1 read unit per 4 KB of the table; by time, half a unit to one and a half per subject more; for each
     /// snapshot and guard, half a unit per 4 KB of its event. With a feed, half a unit per 4 KB of every
-    /// listed event, and the units of reading the feed. It needs the permissions `DescribeTable`,
+    /// listed event, and the units of reading the feed. To enter a subject into the index `AllSubjects`, 2
+    /// write units, and for one of the original library as many read units as for its events. It needs
+    /// the permissions `DescribeTable`,
     /// `DescribeContinuousBackups`, `Scan`, `Query`, `GetItem` and `BatchGetItem`, with
     /// [`repair`](Examine::repair) also `PutItem`, `UpdateItem` and `DeleteItem`, and with a feed `Query`
     /// and `GetItem` on it.
@@ -101,180 +106,6 @@ pub struct Finding {
     pub is_repaired: bool,
 }
 
-/// What is wrong with a table.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Problem {
-    /// A setting of the table isn't what the store needs.
-    Setting {
-        /// A name for programs, such as `missingIndex`.
-        name: &'static str,
-        /// What is wrong.
-        text: String,
-    },
-    /// A row should be an event and can't be read as one.
-    Unreadable(String),
-    /// A row isn't the store's: another program has written it.
-    Foreign,
-    /// An item with a key of the store that this version doesn't know.
-    Unknown,
-    /// The event is too large for the topic.
-    TooLarge {
-        /// Bytes of its message.
-        bytes: usize,
-        /// The limit that was given.
-        most: usize,
-    },
-    /// By time: the sort key doesn't sort by its time, because the time has too few digits.
-    OldTime,
-    /// By time: the event before it has the same time, so that only their types order the two.
-    AmbiguousTime,
-    /// The history of a subject isn't as the store writes it.
-    Damaged(DamagedSubject),
-    /// By time: a head whose subject has no events.
-    HeadWithoutEvents {
-        /// The revision of the head.
-        revision: u64,
-    },
-    /// A snapshot includes events that the table doesn't have.
-    SnapshotBeyond {
-        /// The last revision that it includes.
-        revision: u64,
-    },
-    /// The event of a guard isn't there.
-    GuardWithoutEvent,
-    /// The feed lists events that the table doesn't have, or has with other ids.
-    FeedBeyond {
-        /// How many.
-        events: u64,
-        /// The first one.
-        first: String,
-    },
-}
-
-impl Problem {
-    /// A name for programs.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Setting { name, .. } => name,
-            Self::Unreadable(_) => "unreadable",
-            Self::Foreign => "foreign",
-            Self::Unknown => "unknown",
-            Self::TooLarge { .. } => "tooLarge",
-            Self::OldTime => "oldTime",
-            Self::AmbiguousTime => "ambiguousTime",
-            Self::Damaged(_) => "damagedSubject",
-            Self::HeadWithoutEvents { .. } => "headWithoutEvents",
-            Self::SnapshotBeyond { .. } => "snapshotBeyond",
-            Self::GuardWithoutEvent => "guardWithoutEvent",
-            Self::FeedBeyond { .. } => "feedBeyond",
-        }
-    }
-
-    /// Whether [`repair`](Examine::repair) repairs it.
-    pub fn is_repairable(&self) -> bool {
-        use crate::feed::verify::subjects::Damage;
-        match self {
-            Self::SnapshotBeyond { .. } => true,
-            Self::Damaged(subject) => matches!(subject.damage, Damage::NewerThanHead { .. }),
-            _ => false,
-        }
-    }
-
-    /// What to do about it.
-    pub fn advice(&self) -> &'static str {
-        use crate::feed::verify::subjects::Damage;
-        match self {
-            Self::Setting { .. } => {
-                "set it in the deployment; a restored table doesn't get these settings back by itself"
-            }
-            Self::Unreadable(_) => {
-                "it is never published and read models miss it: repair the row by hand, or acknowledge it \
-                 with `eventdb verify acknowledge`"
-            }
-            Self::Foreign => {
-                "find out which program writes it and let it use a separate table; then delete the row"
-            }
-            Self::Unknown => "a later version may have written it: use that version",
-            Self::TooLarge { .. } => {
-                "raise the limit of the topic (`maxMessageBytes`), or acknowledge it with `eventdb verify \
-                 acknowledge`"
-            }
-            Self::OldTime => {
-                "its subject can be read, but not appended to: export it, and import it into a new table"
-            }
-            Self::AmbiguousTime => {
-                "reads order the two by their types: check that this is the order in which they happened"
-            }
-            Self::Damaged(subject) => match subject.damage {
-                Damage::NewerThanHead { .. } => {
-                    "an import was interrupted or another program has written: a repair moves the head to \
-                     the last event, unless revisions are missing"
-                }
-                Damage::EndRemoved { .. } => {
-                    "the last events are gone, as after a restore: restore them from a later backup or from \
-                     an export with `eventdb import`; subscribers may have them already, so don't let \
-                     others take their revisions"
-                }
-                _ => {
-                    "restore the missing events from a backup or an export with `eventdb import`; \
-                     `eventdb cat` shows the subject"
-                }
-            },
-            Self::HeadWithoutEvents { .. } => {
-                "all events of the subject are gone, as after a restore: import them, or use another \
-                 subject"
-            }
-            Self::SnapshotBeyond { .. } => {
-                "it would hide that events are gone: a repair removes it, and the next load makes a new one"
-            }
-            Self::GuardWithoutEvent => {
-                "a repetition of the append fails: import the event, or delete the guard, and the append \
-                 can be made again"
-            }
-            Self::FeedBeyond { .. } => {
-                "the table was restored to an earlier time than the feed: import the events, or deploy a \
-                 new feed, adopt into it, and let readers begin anew; read models are ahead, too: rebuild \
-                 them"
-            }
-        }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Setting { text, .. } => formatter.write_str(text),
-            Self::Unreadable(reason) => write!(formatter, "it can't be read as an event: {reason}"),
-            Self::Foreign => formatter.write_str("it isn't a row of the store"),
-            Self::Unknown => formatter.write_str("this version doesn't know what it is"),
-            Self::TooLarge { bytes, most } => write!(
-                formatter,
-                "its message can have {bytes} bytes, and the topic takes at most {most}"
-            ),
-            Self::OldTime => formatter.write_str("its sort key doesn't sort by its time"),
-            Self::AmbiguousTime => {
-                formatter.write_str("it has the same time as the event before it")
-            }
-            Self::Damaged(subject) => write!(formatter, "{subject}"),
-            Self::HeadWithoutEvents { revision } => {
-                write!(formatter, "its head is at revision {revision}, but it has no events")
-            }
-            Self::SnapshotBeyond { revision } => write!(
-                formatter,
-                "a snapshot goes to revision {revision}, which the table doesn't have"
-            ),
-            Self::GuardWithoutEvent => {
-                formatter.write_str("an id is guarded, but its event is gone")
-            }
-            Self::FeedBeyond { events, first } => write!(
-                formatter,
-                "the feed lists {events} events that the table doesn't have; the first: {first}"
-            ),
-        }
-    }
-}
-
 impl fmt::Display for Finding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.subject, &self.sort_key) {
@@ -331,7 +162,13 @@ impl Examine {
     }
 
     /// Repairs what is safe, each on the condition that nobody has changed it: heads are moved forward to
-    /// the last event, and snapshots of events that are gone are removed. Repeat it after an interruption.
+    /// the last event, snapshots of events that are gone are removed, and in a table by time with the
+    /// index `AllSubjects`, subjects that it lacks are entered. Repeat it after an interruption: it goes
+    /// on with what is left.
+    ///
+    /// A subject that only the original library has written gets its head for that, as with its first
+    /// append. Events that the original library adds to it afterwards aren't counted, so stop that library
+    /// first.
     pub fn repair(mut self) -> Self {
         self.repairs = true;
         self

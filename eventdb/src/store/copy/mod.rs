@@ -49,7 +49,8 @@ impl EventDb {
     ///
     /// It reads this table four times (two scans, and each subject twice), and the other one once per
     /// 100 events. This needs the permissions `Scan`, `Query`, `GetItem` and `BatchGetItem` here, and
-    /// `DescribeTable`, `GetItem`, `BatchGetItem`, `Query` and `PutItem` there.
+    /// `DescribeTable`, `GetItem`, `BatchGetItem`, `Query` and `PutItem` there, and `UpdateItem` to go on
+    /// with a copy by time that an earlier version has begun.
     ///
     /// # Errors
     /// [`CopyError`]

@@ -111,11 +111,22 @@ impl Target {
         }
     }
 
-    /// Puts an item that nobody changes, and returns 0 if it is there already.
+    /// Puts an item that nobody changes, and returns 0 if it is there already. What an earlier version
+    /// has left out of it is added.
     pub(super) async fn put_same(&self, subject: &str, item: SdkItem) -> Result<u64, CopyError> {
         let key = self.0.layout().key_of(item.clone());
-        match self.0.get(key).await? {
+        let is_part = |there: &SdkItem| there.iter().all(|(name, of)| item.get(name) == Some(of));
+        match self.0.get(key.clone()).await? {
             Some(there) if there == item => Ok(0),
+            Some(there) if is_part(&there) => {
+                let mut added = item;
+                added.retain(|name, _| !there.contains_key(name));
+                let problem = "somebody else changes it at this moment";
+                match self.0.update_if(key, there, added, &[]).await? {
+                    true => Ok(1),
+                    false => Err(self.differs(subject, problem.to_owned())),
+                }
+            }
             Some(there) => Err(self.differs(subject, format!("the item {there:?}"))),
             None => {
                 self.0.put_if_absent(item, attribute::SUBJECT).await?;

@@ -501,12 +501,26 @@ impl TableLayout {
         table.get_eventually(key).await.map(|_| ())
     }
 
-    /// The partitions of the index of subjects, if the layout has it.
-    pub(crate) fn subject_partitions(self) -> Option<impl Iterator<Item = String>> {
+    /// The sort key of the index of subjects: the attribute that has the subject.
+    pub(crate) fn listed_subject(self) -> &'static str {
         match self {
-            Self::ByTime => None,
+            Self::ByTime => attribute::LISTED_SUBJECT,
+            Self::ByRevision => attribute::SUBJECT,
+        }
+    }
+
+    /// The revisions of the last events of subjects, strongly consistent. A subject whose end can't be
+    /// read is left out.
+    pub(crate) async fn last_revisions(
+        self,
+        table: &Table,
+        subjects: &[String],
+    ) -> Result<HashMap<String, u64>, Error> {
+        match self {
+            Self::ByTime => by_time::last_revisions(table, subjects).await,
             Self::ByRevision => {
-                Some((0..schema::ALL_EVENTS_PARTITIONS).map(item::subject_partition))
+                let ends = self.ends(table, subjects.to_vec()).await?;
+                Ok(ends.into_iter().map(|(subject, end)| (subject, end.revision)).collect())
             }
         }
     }

@@ -9,8 +9,10 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 
 use crate::codec::cursor::{Cursor, CursorError, RowKeys};
-use crate::schema::{attribute, limit};
+use crate::codec::item;
+use crate::schema::{self, limit};
 use crate::store::error::Error;
+use crate::store::mismatch;
 use crate::store::read::query::Query;
 use crate::store::table::Table;
 
@@ -58,7 +60,8 @@ pub struct Subjects {
 pub struct ListedSubject {
     /// The subject.
     pub subject: String,
-    /// The revision of its last event, if it was [asked for](FetchSubjects::with_revisions).
+    /// The revision of its last event, if it was [asked for](FetchSubjects::with_revisions). `None`, too,
+    /// if the head of a table by time is gone or can't be read.
     pub revision: Option<u64>,
 }
 
@@ -95,8 +98,9 @@ impl FetchSubjects {
         self
     }
 
-    /// Also reads the revision of each subject's last event, strongly consistent. This is one more
-    /// query for each subject, at 1 read unit per 4 KB of its last event.
+    /// Also reads the revision of each subject's last event, strongly consistent. This is one more request
+    /// for each subject: by time, 1 read unit for its head; by revision, 1 read unit per 4 KB of its last
+    /// event.
     pub fn with_revisions(mut self) -> Self {
         self.with_revisions = true;
         self
@@ -134,13 +138,6 @@ impl FetchSubjects {
     }
 
     fn begin(self) -> Result<Reader, Error> {
-        let Some(names) = self.table.layout().subject_partitions() else {
-            return Err(self.table.refused(
-                "only a table by revision has an index of its subjects; in a table by time, read \
-                 `fetch_all_events` and collect the subjects of the events"
-                    .into(),
-            ));
-        };
         let after = match &self.after {
             None => None,
             Some(Cursor(RowKeys::Subjects { subject })) if subject.starts_with(&self.prefix) => {
@@ -152,12 +149,16 @@ impl FetchSubjects {
         // DynamoDB refuses longer text, and the index has no subject as long.
         let is_possible = self.prefix.len() <= limit::SORT_KEY_BYTES;
         let end = first_after(&self.prefix);
-        let partition = |name: String| Partition {
-            query: Query::of_subjects_in(&name, from, end.as_deref()),
-            subjects: VecDeque::new(),
-            ended: !is_possible,
+        let sort_key = self.table.layout().listed_subject();
+        let partition = |number: u32| {
+            let name = item::subject_partition(number);
+            Partition {
+                query: Query::of_subjects_in(&name, sort_key, from, end.as_deref()),
+                subjects: VecDeque::new(),
+                ended: !is_possible,
+            }
         };
-        let partitions = names.map(partition).collect();
+        let partitions = (0..schema::ALL_EVENTS_PARTITIONS).map(partition).collect();
         Ok(Reader { after, partitions, ended: !is_possible, taken: 0, request: self })
     }
 
@@ -254,11 +255,10 @@ impl Reader {
 
     async fn listed(&self, names: Vec<String>) -> Result<Vec<ListedSubject>, Error> {
         let FetchSubjects { table, with_revisions, .. } = &self.request;
-        let mut revisions = HashMap::new();
-        if *with_revisions {
-            let ends = table.layout().ends(table, names.clone()).await?;
-            revisions.extend(ends.into_iter().map(|(subject, end)| (subject, end.revision)));
-        }
+        let revisions = match with_revisions {
+            true => table.layout().last_revisions(table, &names).await?,
+            false => HashMap::new(),
+        };
         let listed = |subject: String| {
             let revision = revisions.get(&subject).copied();
             ListedSubject { subject, revision }
@@ -276,9 +276,11 @@ impl Partition {
         rows: usize,
     ) -> Result<(), Error> {
         while self.subjects.is_empty() && !self.ended {
-            let page = table.query(&self.query.clone().limited_to(Some(rows))).await?;
+            let page = table.query(&self.query.clone().limited_to(Some(rows))).await;
+            let page = page.map_err(mismatch::explained_for_subjects)?;
             for item in &page.items {
-                let subject = item.get(attribute::SUBJECT).and_then(|value| value.as_s().ok());
+                let subject = item.get(table.layout().listed_subject());
+                let subject = subject.and_then(|value| value.as_s().ok());
                 let chosen = subject.filter(|subject| {
                     subject.starts_with(prefix) && after.is_none_or(|after| ***subject > *after)
                 });

@@ -143,14 +143,20 @@ impl Query {
         query
     }
 
-    /// The keys of the first events of the subjects in one partition of the index of subjects, from a
-    /// text to another, both included. An empty text doesn't bound it.
-    pub(crate) fn of_subjects_in(partition: &str, from: &str, to: Option<&str>) -> Self {
+    /// The keys of one partition of the index of subjects, from a subject to another, both included. An
+    /// empty text doesn't bound it.
+    pub(crate) fn of_subjects_in(
+        partition: &str,
+        sort_key: &str,
+        from: &str,
+        to: Option<&str>,
+    ) -> Self {
         let mut query = Self::new(attribute::SUBJECT_PARTITION, partition);
         query.index = Some(index::ALL_SUBJECTS);
         query.consistent = false;
-        let from = (!from.is_empty()).then(|| string(from));
-        query.in_range(attribute::SUBJECT, from, to.map(string))
+        // The query always names the sort key, so a table of the other layout refuses it.
+        let from = string(if from.is_empty() { LOWEST } else { from });
+        query.in_range(sort_key, Some(from), to.map(string))
     }
 
     /// The keys of the rows with an id.
@@ -280,7 +286,7 @@ mod tests {
             Query::of_subject_and_type("book:1", "book.borrowed").filtered_by_time(RANGE),
             Query::of_all().in_time_range(RANGE),
             Query::of_id("evt-1"),
-            Query::of_subjects_in("subjects-00", "book:", Some("book;")),
+            Query::of_subjects_in("subjects-00", "listed_subject", "book:", Some("book;")),
         ];
         for query in queries {
             let parts = [Some(query.key_condition), query.filter, query.projection];

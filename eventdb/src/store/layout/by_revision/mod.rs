@@ -86,6 +86,7 @@ pub(crate) fn table_parts(left_out: &[&str]) -> TableParts {
         keys: &[attribute::SUBJECT_PARTITION, attribute::SUBJECT],
         projection: ProjectionType::KeysOnly,
         included: &[],
+        may_be_missing: false,
     }];
     if !left_out.contains(&index::ALL_EVENTS_BY_TIME) {
         attributes.extend([(attribute::PK_ALL, S), (attribute::TIME, N)]);
@@ -94,6 +95,7 @@ pub(crate) fn table_parts(left_out: &[&str]) -> TableParts {
             keys: &[attribute::PK_ALL, attribute::TIME],
             projection: ProjectionType::Include,
             included: &[attribute::ID, attribute::TYPE],
+            may_be_missing: false,
         });
     }
     if !left_out.contains(&index::ALL_EVENTS_BY_ID) {
@@ -103,6 +105,7 @@ pub(crate) fn table_parts(left_out: &[&str]) -> TableParts {
             keys: &[attribute::ID],
             projection: ProjectionType::KeysOnly,
             included: &[],
+            may_be_missing: false,
         });
     }
     let keys = [attribute::SUBJECT, attribute::REVISION];

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 
 use crate::codec::item;
@@ -47,7 +48,7 @@ pub(crate) fn time(milliseconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(milliseconds).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// The key of a subject's head item. The item has no index attributes, so it isn't in any index.
+/// The key of a subject's head item.
 pub(crate) fn key(subject: &str) -> SdkItem {
     HashMap::from([
         (attribute::SUBJECT.to_owned(), string(format!("{}{subject}", schema::HEAD_PREFIX))),
@@ -61,7 +62,36 @@ pub(crate) fn item(last: &Event) -> SdkItem {
     item.insert(attribute::REVISION.to_owned(), number(last.revision.unwrap_or_default()));
     item.insert(attribute::LAST_TIME.to_owned(), number(last.time.timestamp_millis()));
     item.insert(attribute::LAST_ID.to_owned(), string(&*last.id));
+    item.extend(listing(&last.subject));
     item
+}
+
+/// The attributes that enter a head into the index of subjects, the only index that has heads. There are
+/// none for a subject that is too long for a key of it.
+///
+/// They never change, so only the first write of a head costs a unit of the index. Every write sets
+/// them all the same, so that heads of earlier versions enter it.
+///
+/// Their order is always the same: DynamoDB takes a transaction for a repetition only if its text is.
+pub(crate) fn listing(subject: &str) -> Vec<(String, AttributeValue)> {
+    if !can_be_listed(subject) {
+        return Vec::new();
+    }
+    let partition = item::subject_partition(item::partition_of(subject));
+    vec![
+        (attribute::SUBJECT_PARTITION.to_owned(), string(partition)),
+        (attribute::LISTED_SUBJECT.to_owned(), string(subject)),
+    ]
+}
+
+/// Whether the index of subjects can have a subject.
+pub(crate) fn can_be_listed(subject: &str) -> bool {
+    !subject.is_empty() && subject.len() <= limit::SORT_KEY_BYTES
+}
+
+/// Whether a head item is in the index of subjects, or never can be.
+pub(crate) fn is_listed(item: &SdkItem, subject: &str) -> bool {
+    listing(subject).into_iter().all(|(name, value)| item.get(&name) == Some(&value))
 }
 
 /// Whether a subject can have a head: the key of one must fit. Only another writer can have stored a
@@ -146,6 +176,17 @@ impl Table {
             || self.stored_head(&last.subject).await?.is_some_and(|head| head.revision == revision))
     }
 
+    /// Enters a head into the index of subjects. `false` if there is no head, or none that can be in it.
+    pub(crate) async fn list_subject(&self, subject: &str) -> Result<bool, Error> {
+        let listing: SdkItem = listing(subject).into_iter().collect();
+        if listing.is_empty() {
+            return Ok(false);
+        }
+        let mut expected = key(subject);
+        expected.remove(attribute::TIME_TYPE);
+        self.update_if(key(subject), expected, listing, &[]).await
+    }
+
     fn readable(&self, subject: &str, item: &SdkItem) -> Result<Head, Error> {
         Head::read(item).ok_or_else(|| {
             self.refused(
@@ -213,6 +254,7 @@ impl Table {
         item.insert(attribute::LAST_TIME.to_owned(), number(head.last_time));
         item.insert(attribute::LAST_ID.to_owned(), string(head.last_id.clone()));
         item.insert(attribute::LEGACY_EVENTS.to_owned(), number(head.legacy_events));
+        item.extend(listing(subject));
         if self.put_if_absent(item, attribute::SUBJECT).await?.is_none() {
             return Ok(Some(head));
         }

@@ -20,6 +20,7 @@ use crate::store::append::CONCURRENT_READS;
 use crate::store::append::transaction::Append;
 use crate::store::create_table::{IndexParts, TableParts};
 use crate::store::error::Error;
+use crate::store::layout::by_time::head::Head;
 use crate::store::layout::{Base, Beginning, Plan, SdkItem, TableLayout};
 use crate::store::precondition::ExpectedState;
 use crate::store::read::query::string;
@@ -70,6 +71,8 @@ pub(crate) fn table_parts() -> TableParts {
             (attribute::TYPE, S),
             (attribute::TIME, N),
             (attribute::PK_ALL, S),
+            (attribute::SUBJECT_PARTITION, S),
+            (attribute::LISTED_SUBJECT, S),
         ],
         keys: [attribute::SUBJECT, attribute::TIME_TYPE],
         has_stream: true,
@@ -79,12 +82,22 @@ pub(crate) fn table_parts() -> TableParts {
                 keys: &[attribute::PK_ALL, attribute::TIME],
                 projection: ProjectionType::All,
                 included: &[],
+                may_be_missing: false,
             },
             IndexParts {
                 name: index::ALL_EVENTS_BY_ID,
                 keys: &[attribute::ID],
                 projection: ProjectionType::KeysOnly,
                 included: &[],
+                may_be_missing: false,
+            },
+            IndexParts {
+                name: index::ALL_SUBJECTS,
+                keys: &[attribute::SUBJECT_PARTITION, attribute::LISTED_SUBJECT],
+                projection: ProjectionType::KeysOnly,
+                included: &[],
+                // Tables from before this index are used as they are.
+                may_be_missing: true,
             },
         ],
         local_indexes: vec![IndexParts {
@@ -92,6 +105,7 @@ pub(crate) fn table_parts() -> TableParts {
             keys: &[attribute::SUBJECT, attribute::TYPE],
             projection: ProjectionType::KeysOnly,
             included: &[],
+            may_be_missing: false,
         }],
     }
 }
@@ -135,6 +149,26 @@ pub(crate) async fn base(table: &Table, subject: &str) -> Result<Base, Error> {
         revision: head.revision,
         last_time: Some(head.last_time),
     }))
+}
+
+/// The revisions of the last events of subjects, read from their heads.
+///
+/// They are read one by one: a batch costs the same units, and needs a permission that reading doesn't
+/// need otherwise.
+pub(crate) async fn last_revisions(
+    table: &Table,
+    subjects: &[String],
+) -> Result<HashMap<String, u64>, Error> {
+    stream::iter(subjects.to_vec())
+        .map(|subject| async move {
+            let head = table.get(head::key(&subject)).await?;
+            let revision = head.as_ref().and_then(Head::read).map(|head| head.revision);
+            Ok(revision.map(|revision| (subject, revision)))
+        })
+        .buffer_unordered(CONCURRENT_READS)
+        .try_filter_map(|revision| std::future::ready(Ok(revision)))
+        .try_collect()
+        .await
 }
 
 /// The revision that a precondition on a subject states, if any.
