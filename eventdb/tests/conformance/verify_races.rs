@@ -2,6 +2,7 @@
 
 use std::future::IntoFuture;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -9,7 +10,7 @@ use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use eventdb::{CapacityMeter, EventDb, TableLayout};
+use eventdb::{CapacityMeter, EventDb, Feed, TableLayout};
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use serde_json::json;
@@ -58,6 +59,18 @@ impl Listed {
     where
         T: Future<Output = ()> + Send + 'static,
     {
+        let client = self.client_after(operations, action);
+        EventDb::new(client, &self.store.table).with_layout(self.store.layout)
+    }
+
+    fn client_after<T>(
+        &self,
+        operations: &'static [&'static str],
+        action: impl Fn() -> T + Send + Sync + 'static,
+    ) -> Client
+    where
+        T: Future<Output = ()> + Send + 'static,
+    {
         let inner = aws_smithy_http_client::Builder::new().build_http();
         let action: Action = Arc::new(move || Box::pin(action()));
         let http_client = http_client_fn(move |settings, components| {
@@ -66,8 +79,7 @@ impl Listed {
             SharedHttpConnector::new(Before { operations, action, inner })
         });
         let config = self.store.client.config().to_builder().http_client(http_client);
-        let client = Client::from_conf(config.build());
-        EventDb::new(client, &self.store.table).with_layout(self.store.layout)
+        Client::from_conf(config.build())
     }
 }
 
@@ -198,6 +210,32 @@ async fn a_feed_is_adopted_while_others_write_to_it() {
         names.dedup();
         assert_eq!(names.len(), 40 * 5 + 30 * 2);
         assert!(listed.verify().await.is_clean());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_adopted_goes_behind_what_was_listed_meanwhile() {
+    with_feed(|listed| async move {
+        let events = entries_of(&listed.store.fill("book:1", 3).await);
+        listed.list(events[..1].to_vec()).await;
+        // The publisher lists an event after the end was read, and before the chunk is put.
+        let (publisher, second) = (Arc::clone(&listed), events[1].clone());
+        let is_first = Arc::new(AtomicBool::new(true));
+        let client = listed.client_after(&["PutItem"], move || {
+            let (publisher, second) = (Arc::clone(&publisher), second.clone());
+            let is_first = Arc::clone(&is_first);
+            async move {
+                if is_first.swap(false, Ordering::Relaxed) {
+                    publisher.list([second]).await;
+                }
+            }
+        });
+        Feed::new(client, &listed.table).adopt_events([events[2].clone()]).await.expect("adopted");
+        let follow = listed.feed.follow().until_caught_up();
+        let pages: Vec<_> = follow.stream().try_collect().await.expect("no gap");
+        let ids: Vec<_> = pages.iter().flat_map(|page| &page.entries).map(|of| &of.id).collect();
+        assert_eq!(ids, [&events[0].id, &events[1].id, &events[2].id]);
     })
     .await;
 }
