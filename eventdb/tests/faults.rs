@@ -613,6 +613,58 @@ async fn settling_that_is_throttled_throughout_leaves_the_outcome_unknown() {
     .await;
 }
 
+#[tokio::test]
+async fn a_repetition_is_found_although_its_revision_is_reached_only_while_it_is_looked_for() {
+    let world = world_of_appends(TableLayout::ByRevision, vec![]).await;
+    world.calm.add_new_events([candidate()]).await.unwrap();
+    let append = |db: &EventDb| {
+        db.add_events(complete()).only_if(Precondition::subject_is_at_revision("book:1", 2))
+    };
+    // Revision 2 isn't there. Before the end is read, it is stored, and the same append behind it.
+    let (calm, other) = (world.calm.clone(), somebody_else(&world.calm));
+    let action: Action = Arc::new(move || {
+        let (other, same) = (other(), append(&calm).into_future());
+        Box::pin(async move {
+            other.await;
+            same.await.unwrap();
+        })
+    });
+    let db = world.through_faults("Query", vec![Fault::LoseRequestThen(action)], None);
+    assert_eq!(append(&db).await.unwrap(), world.stored().await[2..]);
+}
+
+/// Only the places to which it was sent can tell. What was found out about other subjects counts as it
+/// was, also if they have moved on or can't be read.
+#[tokio::test]
+async fn an_append_by_revision_is_settled_without_reading_other_subjects() {
+    for fault in [Fault::LoseAnswer, Fault::LoseRequest] {
+        for operation in ["Query", "GetItem"] {
+            let limits = TimeLimits::default().operation(Duration::from_millis(500));
+            let fault = Some(fault.clone());
+            let world = world(TableLayout::ByRevision, "TransactWriteItems", vec![], fault).await;
+            let others = ["book:2", "book:3"].map(|subject| {
+                let mut other = candidate();
+                subject.clone_into(&mut other.subject);
+                other
+            });
+            let others = world.calm.add_new_events(others).await.unwrap();
+            let error = world
+                .db
+                .with_time_limits(limits)
+                .add_new_events(two())
+                .only_if(Precondition::subject_is_at_event_id("book:2", &others[0].id))
+                .only_if(Precondition::subject_is_populated("book:3"))
+                .await
+                .unwrap_err();
+            let Error::OutcomeUnknown { events, .. } = error else { panic!("{error:?}") };
+            let busy = Some(Fault::Answer(400, error_body("ThrottlingException")));
+            let db = world.through_faults(operation, vec![], busy).with_time_limits(limits);
+            assert_eq!(db.add_events(events).await.unwrap(), world.stored().await);
+            assert_eq!(world.stored().await.len(), 2);
+        }
+    }
+}
+
 /// Some reasons of a cancelled transaction are that items were busy, whatever they were.
 fn busy_instead(which: fn(usize, usize) -> bool) -> impl Fn(&mut Value) {
     move |body| {

@@ -113,6 +113,39 @@ async fn all_preconditions_must_hold() {
 }
 
 #[tokio::test]
+async fn preconditions_that_contradict_each_other_never_hold() {
+    with_store(|store| async move {
+        let last = store.fill("book:1", 2).await.remove(1);
+        let at = |revision| Precondition::subject_is_at_revision("book:1", revision);
+        let at_id = || Precondition::subject_is_at_event_id("book:1", &last.id);
+        let pristine = || Precondition::subject_is_pristine("book:1");
+        let new = || Precondition::subject_is_pristine("book:new");
+        let populated = || Precondition::subject_is_populated("book:new");
+        let other_id = Precondition::subject_is_at_event_id("book:1", "evt-of-nobody");
+        for (one, other) in [
+            (at(2), at(1)),
+            (at(2), pristine()),
+            (at(2), other_id),
+            (at_id(), at(1)),
+            (at_id(), at(3)),
+            (new(), populated()),
+        ] {
+            for [first, second] in [[&one, &other], [&other, &one]] {
+                // An append that writes the subject, and one that doesn't.
+                for written in [first.subject.as_str(), "book:third"] {
+                    let append = store.db.add_new_events([candidate(written, json!({}))]);
+                    let append = append.only_if(first.clone()).only_if(second.clone());
+                    let error = append.await.expect_err("a conflict");
+                    assert!(error.is_conflict(), "{first} and {second}: {error:?}");
+                }
+            }
+        }
+        assert_eq!(store.subject("book:1").await.len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn preconditions_are_checked_without_events_too() {
     with_store(|store| async move {
         store.fill("book:1", 1).await;

@@ -131,6 +131,8 @@ fn known(table: &Table, precondition: &Precondition) -> Option<(String, u64)> {
     Some((precondition.subject.clone(), known))
 }
 
+/// Finds out what can be known of one subject with the fewest reads. Only what a read has shown can
+/// contradict a precondition.
 async fn find(
     table: &Table,
     subject: String,
@@ -138,52 +140,44 @@ async fn find(
     is_written: bool,
     known: &HashSet<(String, u64)>,
 ) -> Result<Found, Error> {
-    let stated: Vec<u64> = expected.iter().filter_map(ExpectedState::stated_revision).collect();
-    let first = stated.first().copied();
-    let must_be_read =
-        expected.iter().any(|expected| matches!(expected, ExpectedState::EventId(_)));
-    let contradicts = |revision: u64| {
-        stated.iter().any(|other| *other != revision)
-            || revision == 0 && expected.contains(&ExpectedState::Populated)
-    };
-    let revision = match first {
-        Some(revision) if !must_be_read && !contradicts(revision) => {
-            let exists = revision == 0
-                || known.contains(&(subject.clone(), revision))
-                || table.get(key(&subject, revision)).await?.is_some();
-            exists.then_some(revision)
+    let stated = stated_alone(&expected);
+    let only_populated = expected.iter().all(|expected| *expected == ExpectedState::Populated);
+    // That a revision exists stays true, and so does that a subject has events.
+    let exists = match stated {
+        Some(0) => true,
+        Some(revision) => {
+            known.contains(&(subject.clone(), revision))
+                || table.get(key(&subject, revision)).await?.is_some()
         }
-        None if !must_be_read && !is_written => {
-            // That a subject has events stays true.
-            if table.get(key(&subject, 1)).await?.is_some() {
-                return Ok(Found::Settled);
-            }
-            None
-        }
-        _ => None,
+        None => only_populated && !is_written && table.get(key(&subject, 1)).await?.is_some(),
     };
-    let revision = match revision {
-        Some(revision) => revision,
-        None => {
-            let state = end(table, &subject).await?.state();
-            let revision = state.revision();
-            // It may have reached a stated revision since it was looked for.
-            let is_unmet = |expected: &&ExpectedState| match expected.stated_revision() {
-                Some(stated) if !contradicts(stated) && !must_be_read => stated > revision,
-                _ => !expected.is_met_by(&state),
-            };
-            if let Some(expected) = expected.iter().find(is_unmet).cloned() {
-                return Ok(Found::Conflict(Conflict { subject, expected, actual: state }));
-            }
-            first.unwrap_or(revision)
+    let mut revision = stated.unwrap_or_default();
+    if !exists {
+        let state = end(table, &subject).await?.state();
+        // The subject may have reached the stated revision since that was looked for.
+        let is_reached = stated.is_some_and(|stated| stated <= state.revision());
+        let unmet = expected.iter().find(|expected| !expected.is_met_by(&state));
+        if let Some(expected) = unmet.filter(|_| !is_reached).cloned() {
+            return Ok(Found::Conflict(Conflict { subject, expected, actual: state }));
         }
-    };
-    let is_fixed = first.is_some() || must_be_read;
-    Ok(match (is_written, is_fixed) {
-        (true, _) => Found::Base { subject, revision, is_fixed },
-        (false, true) => Found::Check { subject, revision },
-        (false, false) => Found::Settled,
+        revision = stated.unwrap_or(state.revision());
+    }
+    Ok(match (is_written, only_populated) {
+        (true, _) => Found::Base { subject, revision, is_fixed: !only_populated },
+        (false, false) => Found::Check { subject, revision },
+        (false, true) => Found::Settled,
     })
+}
+
+/// The revision that preconditions state, if they agree and nothing else has to be read.
+fn stated_alone(expected: &[ExpectedState]) -> Option<u64> {
+    let revision = expected.iter().find_map(ExpectedState::stated_revision)?;
+    let agrees = |expected: &ExpectedState| match expected {
+        ExpectedState::EventId(_) => false,
+        ExpectedState::Populated => revision > 0,
+        other => other.stated_revision() == Some(revision),
+    };
+    expected.iter().all(agrees).then_some(revision)
 }
 
 /// Where a subject ends, strongly consistent.
