@@ -1,8 +1,8 @@
-//! What the feed costs: `cargo run -p eventdb-publisher --all-features --example feed_costs`
+//! What listing in the feed costs:
+//! `cargo run -p eventdb-publisher --all-features --example feed_costs`
 //!
 //! Invocations of the publisher list batches of several sizes, several at the same time, in an
-//! embedded database that says what each request consumes. Then the table is verified. The pages in
-//! `docs` quote what it prints.
+//! embedded database that says what each request consumes. `docs/feed.md` quotes what it prints.
 
 #![allow(clippy::print_stdout, reason = "what it prints is the point of it")]
 
@@ -17,10 +17,7 @@ use aws_sdk_dynamodb::types::{
 use eventdb::internals::feed::chunk::END_ATTRIBUTES;
 use eventdb::internals::schema::feed;
 use eventdb::serde_json::json;
-use eventdb::{
-    CapacityMeter, EmbeddedDynamoDb, Event, EventCandidate, EventDb, Feed, FeedEntry, Listing,
-    TableLayout,
-};
+use eventdb::{EmbeddedDynamoDb, Event, Feed, FeedEntry, Listing};
 use eventdb_publisher::listing::{self, FeedFailure, FeedTable, Put};
 use serde_dynamo::Item;
 use tokio::task::JoinSet;
@@ -38,9 +35,6 @@ const PUBLISHING: std::ops::Range<u64> = 20..60;
 /// Batches that each of the invocations lists, one after the other.
 const ROUNDS: usize = 10;
 
-/// Events in the table that is verified.
-const VERIFIED: usize = 20_000;
-
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     println!(
@@ -51,17 +45,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for batch in [1, 10, 100, 1_000] {
         for at_once in [1, 4, 16, 64] {
             list(batch, at_once).await?;
-        }
-    }
-    println!();
-    println!(
-        "| layout | subjects | read units of the table for a million events | of the feed | most at \
-         $0.125 for a million units |"
-    );
-    println!("|---|---:|---:|---:|---:|");
-    for layout in [TableLayout::ByTime, TableLayout::ByRevision] {
-        for subjects in [20, 2_000] {
-            verify(layout, subjects).await?;
         }
     }
     Ok(())
@@ -103,52 +86,6 @@ async fn list(batch: usize, at_once: usize) -> Result<(), Box<dyn Error>> {
         }
     );
     Ok(())
-}
-
-/// Verifies a table, and prints what that took.
-async fn verify(layout: TableLayout, subjects: usize) -> Result<(), Box<dyn Error>> {
-    let dynamodb = EmbeddedDynamoDb::in_memory().await?;
-    let client = dynamodb.client();
-    EventDb::create_table(&client, "Events").layout(layout).await?;
-    Feed::create_table(&client, "Feed").await?;
-    let db = EventDb::new(client.clone(), "Events").with_layout(layout);
-    let publisher = listing::Feed::new(MeteredTable::new(client.clone()), PARTITIONS);
-    for batch in 0..VERIFIED / 100 {
-        let candidates = (0..100).map(|event| candidate((batch * 100 + event) % subjects));
-        // A transaction has at most 100 actions.
-        let candidates: Vec<_> = candidates.collect();
-        let mut stored = Vec::new();
-        for part in candidates.chunks(20) {
-            stored.extend(db.add_new_events(part.to_vec()).await?);
-        }
-        let entries = stored.iter().map(|event| FeedEntry::new(event, None, Listing::Published));
-        let unlisted = publisher.list(entries.enumerate().collect(), in_a_minute()).await;
-        assert!(unlisted.is_empty(), "events couldn't be listed");
-    }
-    let (table, feed) = (CapacityMeter::new(), CapacityMeter::new());
-    let found = Feed::new(client, "Feed")
-        .metered_by(&feed)
-        .verify(&db.metered_by(&table))
-        .second_look_after(Duration::ZERO)
-        .await?;
-    assert!(found.is_clean(), "{found}");
-    let million = 1_000_000.0 / VERIFIED as f64;
-    let (table, feed) = (table.take().read_units * million, feed.take().read_units * million);
-    println!(
-        "| {layout:?} | {subjects} | {table:.0} | {feed:.0} | ${:.3} |",
-        (table + feed) * 0.125 / 1e6
-    );
-    Ok(())
-}
-
-/// An event of 0.5 KB for one of the subjects.
-fn candidate(subject: usize) -> EventCandidate {
-    EventCandidate::builder()
-        .source("https://library.example.com")
-        .ty("book.borrowed")
-        .subject(format!("book:{subject:06}"))
-        .data(json!({ "note": "x".repeat(300) }))
-        .build()
 }
 
 /// The entry of the event with this number. Each subject has 50 events.
