@@ -27,7 +27,8 @@ use aws_sdk_dynamodb::Client;
 
 pub use append::{AddEvents, AddNewEvents};
 pub use capacity::{CapacityMeter, ConsumedCapacity};
-pub use copy::import::{Import, ImportError, ImportMisfit, ImportReport};
+pub use copy::import::Import;
+pub use copy::import::report::{ImportError, ImportMisfit, ImportReport};
 pub use copy::{CopyError, CopyEvents, CopyReport, Misfit};
 pub use create_table::CreateTable;
 pub use erase::{Erase, ErasedEvent, Erasure};
