@@ -170,7 +170,7 @@ const setUpFunction = {
     command(process.execPath, [join(SCRIPTS, 'build-function.mjs'), ARCHITECTURE]),
 };
 
-/** Each deploys into an emulator of its own, so both lanes wait most of the time. @type {Step[]} */
+/** Each deploys into a separate emulator, so both lanes wait most of the time. @type {Step[]} */
 const deployed = [
   {
     name: 'Pipeline: deployed on an emulated AWS',

@@ -283,6 +283,9 @@ pub mod limit {
     pub const SORT_KEY_BYTES: usize = 1024;
     /// Most bytes of a subject: the partition key of its head item is longer by a prefix.
     pub const SUBJECT_BYTES: usize = PARTITION_KEY_BYTES - super::HEAD_PREFIX.len();
+    /// Most bytes of a subject in a table by revision: the partition key of its snapshots is longer by a
+    /// prefix, and is the sort key of [`index::ALL_SUBJECTS`](super::index::ALL_SUBJECTS).
+    pub const SUBJECT_BYTES_BY_REVISION: usize = SORT_KEY_BYTES - super::SNAPSHOT_PREFIX.len();
     /// Most bytes of a type: in the sort key, 13 digits and `_` precede it.
     pub const TYPE_BYTES: usize = SORT_KEY_BYTES - 14;
     /// Most bytes of an item (400 KB), including the copies of its keys in the local index.

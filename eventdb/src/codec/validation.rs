@@ -26,6 +26,8 @@ pub(crate) struct Rules {
     times_increase: bool,
     /// Most bytes of a subject: other items have longer keys made from it.
     subject_bytes: usize,
+    /// Most bytes of the partition key of any item.
+    key_bytes: usize,
     /// Size in bytes of an event's item, with its largest revision.
     item_size: fn(&Event) -> usize,
     /// Whether copies of the keys in a local index count to the item's size.
@@ -36,17 +38,25 @@ impl Rules {
     pub(crate) const BY_TIME: Self = Self {
         times_increase: true,
         subject_bytes: limit::SUBJECT_BYTES,
+        key_bytes: limit::PARTITION_KEY_BYTES,
         item_size: item::largest_size,
         has_local_index: true,
     };
     #[cfg(feature = "dynamodb")]
     pub(crate) const BY_REVISION: Self = Self {
         times_increase: false,
-        // It is the sort key of the index of subjects.
-        subject_bytes: limit::SORT_KEY_BYTES,
+        subject_bytes: limit::SUBJECT_BYTES_BY_REVISION,
+        // It is the sort key of the index of subjects. DynamoDB may refuse an item whose value is too
+        // long for that, although it isn't in the index.
+        key_bytes: limit::SORT_KEY_BYTES,
         item_size: item::largest_size_by_revision,
         has_local_index: false,
     };
+
+    #[cfg(feature = "dynamodb")]
+    pub(crate) fn key_bytes(self) -> usize {
+        self.key_bytes
+    }
 
     #[cfg(feature = "dynamodb")]
     pub(crate) fn item_size(self, event: &Event) -> usize {
@@ -182,15 +192,15 @@ pub(crate) fn check_complete_events(
 
 /// Checks that the id of an event can be guarded.
 #[cfg(feature = "dynamodb")]
-fn check_guard(event: &Event, findings: &mut Findings) {
+fn check_guard(event: &Event, rules: Rules, findings: &mut Findings) {
     let guard = item::id_guard_partition_key(&event.source, &event.id).len();
-    if guard > limit::PARTITION_KEY_BYTES {
+    if guard > rules.key_bytes {
         findings.add(
             attribute::ID,
             format!(
                 "is too long together with its source: the key that guards them has {guard} bytes; \
                  it must have at most {}",
-                limit::PARTITION_KEY_BYTES
+                rules.key_bytes
             ),
         );
     }
@@ -198,18 +208,22 @@ fn check_guard(event: &Event, findings: &mut Findings) {
 
 /// Checks complete events whose ids are guarded.
 #[cfg(feature = "dynamodb")]
-pub(crate) fn check_guards(events: &[Event]) -> Result<(), ValidationErrors> {
+pub(crate) fn check_guards(events: &[Event], rules: Rules) -> Result<(), ValidationErrors> {
     let mut findings = Findings::default();
     for (index, event) in events.iter().enumerate() {
         findings.index = Some(index);
-        check_guard(event, &mut findings);
+        check_guard(event, rules, &mut findings);
     }
     findings.into_result()
 }
 
 /// Checks the id of a command.
 #[cfg(feature = "dynamodb")]
-pub(crate) fn check_command(source: &str, command: &str) -> Result<(), ValidationErrors> {
+pub(crate) fn check_command(
+    source: &str,
+    command: &str,
+    rules: Rules,
+) -> Result<(), ValidationErrors> {
     let mut findings = Findings::default();
     let name = "command id";
     if command.is_empty() {
@@ -219,13 +233,13 @@ pub(crate) fn check_command(source: &str, command: &str) -> Result<(), Validatio
         findings.add(name, "has control characters; it must have none");
     }
     let key = item::command_partition_key(source, command).len();
-    if key > limit::PARTITION_KEY_BYTES {
+    if key > rules.key_bytes {
         findings.add(
             name,
             format!(
                 "is too long together with the source: the key of its guard has {key} bytes; it \
                  must have at most {}",
-                limit::PARTITION_KEY_BYTES
+                rules.key_bytes
             ),
         );
     }
@@ -273,7 +287,7 @@ pub(crate) fn check_new_events(
             );
         }
         if *own_id {
-            check_guard(event, &mut findings);
+            check_guard(event, rules, &mut findings);
         }
     }
     check(events, false, message_bytes, rules, findings)

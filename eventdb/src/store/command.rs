@@ -21,8 +21,8 @@ pub(crate) struct Command {
 impl Command {
     /// # Errors
     /// [`Error::Invalid`] if the id is empty, has control characters or doesn't fit in a key.
-    pub(crate) fn new(source: &str, id: &str) -> Result<Self, Error> {
-        validation::check_command(source, id)?;
+    pub(crate) fn new(source: &str, id: &str, layout: TableLayout) -> Result<Self, Error> {
+        validation::check_command(source, id, layout.rules())?;
         Ok(Self { source: source.to_owned(), id: id.to_owned() })
     }
 
@@ -117,6 +117,6 @@ impl EventDb {
         source: &str,
         command: &str,
     ) -> Result<Option<Vec<Event>>, Error> {
-        Command::new(source, command)?.find(self.table()).await
+        Command::new(source, command, self.table().layout())?.find(self.table()).await
     }
 }

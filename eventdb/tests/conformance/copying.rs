@@ -264,14 +264,19 @@ async fn what_does_not_fit_by_revision_is_listed_before_anything_is_written() {
         let mut row = store.item(&with_revision(&event("book:deep", "evt-1", 5, json!({})), 1));
         row.insert("data".to_owned(), deep);
         store.put_row(row.iter().map(|(name, value)| (&**name, value.clone()))).await;
+        let long = candidate_with_id("book:long-id", &"i".repeat(1_500), json!({}));
+        store.db.add_new_events([long]).await.unwrap();
         let misfits = misfits(&store).await;
         let expected = [
+            "\"$id/https://library.example.com#iiiii",
             "\"book:deep\", revision 1: `data` isn't JSON that can be kept exactly: objects and arrays",
             "\"book:end\", revision 3: is the end of the subject, but the events after revision 2",
             "\"book:hole\", revision 3: the event before it has revision 1; it must be 2",
             "\"book:legacy\", revision 1: an event without a revision stands behind",
         ];
         assert_eq!(misfits.len(), expected.len(), "{misfits:#?}");
+        let of_long_id = "is a key of 1532 bytes; it must have at most 1024";
+        assert!(misfits[0].ends_with(of_long_id), "{}", misfits[0]);
         for (misfit, expected) in misfits.iter().zip(expected) {
             assert!(misfit.starts_with(expected), "{misfit}\n{expected}");
         }

@@ -221,14 +221,30 @@ async fn keys_are_at_most_as_long_as_dynamodb_takes_them() {
     .await;
 }
 
-/// The subject is the sort key of `AllSubjects`, and DynamoDB refuses a row whose index key is too long.
-/// The emulators don't.
+/// The subject of every item is the sort key of `AllSubjects`, and DynamoDB refuses a row whose index key
+/// is too long. The emulators don't.
 #[tokio::test]
-async fn subjects_of_a_table_by_revision_fit_into_the_index_of_subjects() {
+async fn items_of_a_table_by_revision_fit_into_the_index_of_subjects() {
     with_store_by_revision(|store| async move {
-        accepts(&store, candidate(&"s".repeat(1024), json!({}))).await;
-        refuses(&store, candidate(&"s".repeat(1025), json!({})), "subject").await;
-        refuses(&store, candidate(&"ü".repeat(513), json!({})), "subject").await;
+        // "$snapshot/" takes 10 bytes of the key of the subject's snapshots.
+        accepts(&store, candidate(&"s".repeat(1014), json!({}))).await;
+        refuses(&store, candidate(&"s".repeat(1015), json!({})), "subject").await;
+        refuses(&store, candidate(&"ü".repeat(508), json!({})), "subject").await;
+
+        let of_id = |id: usize| {
+            let mut candidate = candidate_with_id("book:1", &"i".repeat(id), json!({}));
+            candidate.source = "abc".to_owned();
+            candidate
+        };
+        // "$id/", the source and "#" take 8 bytes.
+        accepts(&store, of_id(1016)).await;
+        refuses(&store, of_id(1017), "id").await;
+
+        // "$command/", the source and "#" take 13 bytes.
+        assert_eq!(store.db.fetch_command("abc", &"c".repeat(1011)).await.unwrap(), None);
+        let error = store.db.fetch_command("abc", &"c".repeat(1012)).await.unwrap_err();
+        assert!(matches!(error, Error::Invalid(_)), "{error}");
+        assert!(error.to_string().contains("has 1025 bytes; it must have at most 1024"), "{error}");
     })
     .await;
 }

@@ -129,10 +129,12 @@ pub(super) fn reaction_id(reaction: &str, event: &Event) -> String {
 }
 
 pub(super) fn command<E>(
+    db: &EventDb,
     source: &str,
     id: Option<&str>,
 ) -> Result<Option<Command>, ExecuteError<E>> {
-    id.map(|id| Command::new(source, id)).transpose().map_err(ExecuteError::Store)
+    let layout = db.table().layout();
+    id.map(|id| Command::new(source, id, layout)).transpose().map_err(ExecuteError::Store)
 }
 
 /// The events of the command, if it is done.

@@ -181,7 +181,7 @@ impl DecisionRequest {
     {
         let Self { db, extensions, command: id } = self;
         let command = match &id {
-            Some((source, id)) => command(source, Some(id))?,
+            Some((source, id)) => command(&db, source, Some(id))?,
             None => None,
         };
         let command = command.as_ref();

@@ -161,7 +161,7 @@ impl<'a, A: Aggregate, E: Send> Execute<'a, A, E> {
     async fn run(mut self) -> Result<Executed<A>, ExecuteError<E>> {
         let repository = &self.repository;
         let db = &repository.db;
-        let command = command(&repository.source, self.command.as_deref())?;
+        let command = command(db, &repository.source, self.command.as_deref())?;
         let command = command.as_ref();
         let mut loaded = repository.load(self.subject).await?;
         let mut attempts = db.table().attempts("execute").about(Some(&loaded.subject));

@@ -148,7 +148,7 @@ impl<'a, A: Aggregate, B: Aggregate, E: Send> ExecuteWith<'a, A, B, E> {
         if self.subject == self.other_subject {
             return Err(ExecuteError::SameSubject(self.subject));
         }
-        let command = command(&repository.source, self.command.as_deref())?;
+        let command = command(db, &repository.source, self.command.as_deref())?;
         let command = command.as_ref();
         let (mut one, mut other) =
             try_join(repository.load(self.subject), others.load(self.other_subject)).await?;

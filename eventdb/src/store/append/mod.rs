@@ -150,7 +150,7 @@ impl AddEvents {
             && append.command.is_none()
             && layout.guards_complete_events(&append)
         {
-            validation::check_guards(&append.events)?;
+            validation::check_guards(&append.events, layout.rules())?;
             append.ids_are_guarded = true;
         }
         stated.judge(run(&self.table, append, is_unsettled).await)

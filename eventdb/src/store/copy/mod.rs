@@ -322,6 +322,13 @@ impl CopyEvents {
                 report.add_misfit(Misfit { subject: partition, revision: None, problem });
                 continue;
             };
+            let most = self.target.0.layout().rules().key_bytes();
+            if partition.len() > most {
+                let bytes = partition.len();
+                let problem = format!("is a key of {bytes} bytes; it must have at most {most}");
+                report.add_misfit(Misfit { subject: partition, revision: None, problem });
+                continue;
+            }
             if writes {
                 let item = self.target_guard(&partition, &guard, &events);
                 report.written += self.target.put_same(&partition, item).await?;
