@@ -27,6 +27,7 @@ pub(crate) struct Rules {
     /// Most bytes of a subject: other items have longer keys made from it.
     subject_bytes: usize,
     /// Most bytes of the partition key of any item.
+    #[cfg(feature = "dynamodb")]
     key_bytes: usize,
     /// Size in bytes of an event's item, with its largest revision.
     item_size: fn(&Event) -> usize,
@@ -38,6 +39,7 @@ impl Rules {
     pub(crate) const BY_TIME: Self = Self {
         times_increase: true,
         subject_bytes: limit::SUBJECT_BYTES,
+        #[cfg(feature = "dynamodb")]
         key_bytes: limit::PARTITION_KEY_BYTES,
         item_size: item::largest_size,
         has_local_index: true,
