@@ -170,7 +170,7 @@ const setUpFunction = {
     command(process.execPath, [join(SCRIPTS, 'build-function.mjs'), ARCHITECTURE]),
 };
 
-/** Each deploys into a separate emulator, so both lanes wait most of the time. @type {Step[]} */
+/** Each deploys into a separate emulator. @type {Step[]} */
 const deployed = [
   {
     name: 'Pipeline: deployed on an emulated AWS',
