@@ -7,7 +7,7 @@ use eventdb::TraceLine;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, answer, shown};
+use super::{Answer, answer, event_of, shown};
 use crate::explorer::Explored;
 use crate::problem::Problem;
 
@@ -40,14 +40,7 @@ pub(crate) async fn caused(
 ) -> Answer {
     let mut reader = explored.store.reader();
     let db = reader.db();
-    let mut request = db.fetch_event(&choice.id);
-    if let Some(source) = choice.source {
-        request = request.from_source(source);
-    }
-    let event = request
-        .await
-        .map_err(|error| Problem::of("the event can't be read", &error))?
-        .ok_or_else(|| Problem::not_found("No event has this id. A new one may take a moment."))?;
+    let event = event_of(&db, &choice.id, choice.source).await?;
     let limit = choice.limit.unwrap_or(FEWEST).clamp(1, MOST);
     let within = Duration::from_secs(60 * u64::from(choice.within.min(LONGEST)));
     let trace = db.fetch_trace(&event).causes(CAUSES).within(within).limit(limit).await;

@@ -7,9 +7,8 @@ use eventdb::{Event, FeedEntry, Listing, Message, StoreId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, answer, event_json};
+use super::{Answer, answer, event_json, event_of};
 use crate::explorer::Explored;
-use crate::problem::Problem;
 use crate::store::{Row, Store, dynamodb_json};
 
 /// Which event is asked for.
@@ -27,14 +26,7 @@ pub(crate) async fn event(
     Query(choice): Query<Choice>,
 ) -> Answer {
     let mut reader = explored.store.reader();
-    let mut request = reader.db().fetch_event(&choice.id);
-    if let Some(source) = choice.source {
-        request = request.from_source(source);
-    }
-    let event = request
-        .await
-        .map_err(|error| Problem::of("the event can't be read", &error))?
-        .ok_or_else(|| Problem::not_found("No event has this id. A new one may take a moment."))?;
+    let event = event_of(&reader.db(), &choice.id, choice.source).await?;
     reader.count_rows(2);
     let (mut row, mut message) = (None, None);
     if choice.data {

@@ -14,8 +14,8 @@ use std::sync::PoisonError;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
-use eventdb::Event;
 use eventdb::chrono::{DateTime, SecondsFormat, Utc};
+use eventdb::{Event, EventDb};
 use serde_json::{Value, json};
 
 use crate::explorer::Explored;
@@ -81,6 +81,18 @@ fn answer(explored: &Explored, reader: &Reader<'_>, mut answer: Value) -> Json<V
         members.insert("consumed".to_owned(), json!(consumed));
     }
     Json(answer)
+}
+
+/// The event with this id, of any source if none is given.
+async fn event_of(db: &EventDb, id: &str, source: Option<String>) -> Result<Event, Problem> {
+    let mut request = db.fetch_event(id);
+    if let Some(source) = source {
+        request = request.from_source(source);
+    }
+    request
+        .await
+        .map_err(|error| Problem::of("the event can't be read", &error))?
+        .ok_or_else(|| Problem::not_found("No event has this id. A new one may take a moment."))
 }
 
 /// A time as the page takes it: RFC 3339, in milliseconds, in UTC.
