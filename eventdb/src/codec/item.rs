@@ -15,6 +15,7 @@ use data_encoding::BASE64;
 use serde_dynamo::{AttributeValue, Item};
 use serde_json::Value;
 
+use crate::codec::attributes::Attributes;
 use crate::codec::cloud_event;
 use crate::event::data::EventData;
 use crate::event::decimal::{self, Decimal};
@@ -38,12 +39,18 @@ pub struct InvalidItem {
 impl InvalidItem {
     /// The row's partition key, if it is text.
     pub fn subject(&self) -> Option<&str> {
-        text(&self.item, attribute::SUBJECT)
+        text(self.item.get(attribute::SUBJECT))
     }
 
     /// The row's sort key in a table by time, if it is text.
     pub fn time_type(&self) -> Option<&str> {
-        text(&self.item, attribute::TIME_TYPE)
+        text(self.item.get(attribute::TIME_TYPE))
+    }
+
+    /// The revision, if it is readable. It may be even if the rest of the row isn't.
+    #[cfg(feature = "dynamodb")]
+    pub(crate) fn revision(&self) -> Option<u64> {
+        revision(self.item.get(attribute::REVISION)).ok().flatten()
     }
 }
 
@@ -213,27 +220,33 @@ fn encode_common(event: &Event) -> Item {
 ///
 /// # Errors
 /// The row and the reason, if the row can't be read as an event without loss.
-pub fn decode(mut item: Item) -> Result<Event, InvalidItem> {
+pub fn decode(item: Item) -> Result<Event, InvalidItem> {
+    decode_attributes(item.into_inner())
+}
+
+/// [`decode`] for a row that isn't a [`serde_dynamo`] item yet.
+pub(crate) fn decode_attributes(
+    item: impl IntoIterator<Item = (String, AttributeValue)>,
+) -> Result<Event, InvalidItem> {
+    let mut row = Attributes::of(item);
     // An invalid row is returned whole, so check all of it before taking anything out.
-    let checked = match check(&item) {
+    let checked = match check(&row) {
         Ok(checked) => checked,
-        Err(reason) => return Err(InvalidItem { item, reason }),
+        Err(reason) => return Err(InvalidItem { item: row.into_item(), reason }),
     };
-    let data = match item.remove(attribute::DATA) {
+    let data = match row.take(attribute::DATA) {
         // Only a table by revision has text. It is the last thing that is checked.
         Some(AttributeValue::S(text)) => match EventData::of_text(text) {
             Ok(data) => data,
             Err((text, problem)) => {
-                item.insert(attribute::DATA.to_owned(), AttributeValue::S(text));
-                return Err(InvalidItem {
-                    item,
-                    reason: format!("`{}` {problem}", attribute::DATA),
-                });
+                row.put(attribute::DATA, AttributeValue::S(text));
+                let reason = format!("`{}` {problem}", attribute::DATA);
+                return Err(InvalidItem { item: row.into_item(), reason });
             }
         },
         data => data.map_or(Value::Null, take_value).into(),
     };
-    let mut take = |name: &str| match item.remove(name) {
+    let mut take = |name: &str| match row.take(name) {
         Some(AttributeValue::S(text)) => Some(text),
         _ => None,
     };
@@ -348,43 +361,47 @@ struct Checked {
     extensions: BTreeMap<String, ExtensionValue>,
 }
 
-fn check(item: &Item) -> Result<Checked, String> {
-    let subject = check_required(item, attribute::SUBJECT)?;
-    let is_by_revision =
-        text(item, attribute::PK_ALL).is_some_and(|of| of.starts_with(schema::ALL_EVENTS_PREFIX));
+fn check(row: &Attributes) -> Result<Checked, String> {
+    let subject = check_required(row, attribute::SUBJECT)?;
+    let is_by_revision = text(row.get(attribute::PK_ALL))
+        .is_some_and(|of| of.starts_with(schema::ALL_EVENTS_PREFIX));
     if is_by_revision {
-        check_by_revision(item, subject)?;
-        check_required(item, attribute::DATA)?;
+        check_by_revision(row, subject)?;
+        check_required(row, attribute::DATA)?;
     } else {
-        check_by_time(item)?;
+        check_by_time(row)?;
     }
-    check_required(item, attribute::ID)?;
-    check_required(item, attribute::SOURCE)?;
-    check_required(item, attribute::TYPE)?;
-    check_optional(item, attribute::DATACONTENTTYPE)?;
-    check_optional(item, attribute::DATASCHEMA)?;
-    Ok(Checked { time: time(item)?, revision: revision(item)?, extensions: extensions(item)? })
+    check_required(row, attribute::ID)?;
+    check_required(row, attribute::SOURCE)?;
+    check_required(row, attribute::TYPE)?;
+    check_optional(row, attribute::DATACONTENTTYPE)?;
+    check_optional(row, attribute::DATASCHEMA)?;
+    Ok(Checked {
+        time: time(row)?,
+        revision: revision(row.get(attribute::REVISION))?,
+        extensions: extensions(row)?,
+    })
 }
 
-fn check_by_time(item: &Item) -> Result<(), String> {
-    check_required(item, attribute::TIME_TYPE)?;
-    if check_required(item, attribute::PK_ALL)? != schema::ALL_EVENTS {
+fn check_by_time(row: &Attributes) -> Result<(), String> {
+    check_required(row, attribute::TIME_TYPE)?;
+    if check_required(row, attribute::PK_ALL)? != schema::ALL_EVENTS {
         return Err(wrong(attribute::PK_ALL, "is other text", "`all`"));
     }
-    match item.get(attribute::DATA) {
+    match row.get(attribute::DATA) {
         Some(data @ AttributeValue::M(_)) => check_value(data, &Path::new(attribute::DATA)),
         Some(other) => Err(mismatch(attribute::DATA, other, "a map")),
         None => Err(wrong(attribute::DATA, "is missing", "a map")),
     }
 }
 
-fn check_by_revision(item: &Item, subject: &str) -> Result<(), String> {
+fn check_by_revision(row: &Attributes, subject: &str) -> Result<(), String> {
     let partition = all_events_partition(partition_of(subject));
-    if check_required(item, attribute::PK_ALL)? != partition {
+    if check_required(row, attribute::PK_ALL)? != partition {
         let expected = format!("`{partition}`, by its subject");
         return Err(wrong(attribute::PK_ALL, "is other text", &expected));
     }
-    match revision(item)? {
+    match revision(row.get(attribute::REVISION))? {
         Some(_) => Ok(()),
         None => Err(wrong(attribute::REVISION, "is missing", "a whole number of at least 1")),
     }
@@ -408,15 +425,15 @@ fn mismatch(name: &str, value: &AttributeValue, expected: &str) -> String {
     wrong(name, &format!("is {kind}"), expected)
 }
 
-fn text<'item>(item: &'item Item, name: &str) -> Option<&'item str> {
-    match item.get(name) {
+fn text(value: Option<&AttributeValue>) -> Option<&str> {
+    match value {
         Some(AttributeValue::S(text)) => Some(text),
         _ => None,
     }
 }
 
-fn check_optional<'item>(item: &'item Item, name: &str) -> Result<Option<&'item str>, String> {
-    match item.get(name) {
+fn check_optional<'row>(row: &'row Attributes, name: &str) -> Result<Option<&'row str>, String> {
+    match row.get(name) {
         Some(AttributeValue::S(text)) if text.is_empty() => Err(wrong(name, "is empty", "text")),
         Some(AttributeValue::S(text)) => Ok(Some(text)),
         Some(other) => Err(mismatch(name, other, "text")),
@@ -424,14 +441,14 @@ fn check_optional<'item>(item: &'item Item, name: &str) -> Result<Option<&'item 
     }
 }
 
-fn check_required<'item>(item: &'item Item, name: &str) -> Result<&'item str, String> {
-    check_optional(item, name)?.ok_or_else(|| wrong(name, "is missing", "text"))
+fn check_required<'row>(row: &'row Attributes, name: &str) -> Result<&'row str, String> {
+    check_optional(row, name)?.ok_or_else(|| wrong(name, "is missing", "text"))
 }
 
-fn time(item: &Item) -> Result<DateTime<Utc>, String> {
+fn time(row: &Attributes) -> Result<DateTime<Utc>, String> {
     let expected = "a whole number of milliseconds, from the year 0000 to 9999";
     let wrong_time = || wrong(attribute::TIME, "is out of range or not a whole number", expected);
-    match item.get(attribute::TIME) {
+    match row.get(attribute::TIME) {
         // The original library stores any time that a JavaScript `Date` can hold.
         Some(AttributeValue::N(text)) => decimal::to_json(text)
             .and_then(|number| number.as_i64())
@@ -443,9 +460,9 @@ fn time(item: &Item) -> Result<DateTime<Utc>, String> {
     }
 }
 
-pub(crate) fn revision(item: &Item) -> Result<Option<u64>, String> {
+fn revision(value: Option<&AttributeValue>) -> Result<Option<u64>, String> {
     let expected = "a whole number of at least 1";
-    match item.get(attribute::REVISION) {
+    match value {
         None => Ok(None),
         Some(AttributeValue::N(text)) => decimal::to_json(text)
             .and_then(|number| number.as_u64())
@@ -456,9 +473,9 @@ pub(crate) fn revision(item: &Item) -> Result<Option<u64>, String> {
     }
 }
 
-fn extensions(item: &Item) -> Result<BTreeMap<String, ExtensionValue>, String> {
+fn extensions(row: &Attributes) -> Result<BTreeMap<String, ExtensionValue>, String> {
     let expected = "a map of text, true or false, and whole numbers of 32 bits";
-    let map = match item.get(attribute::EXTENSIONS) {
+    let map = match row.get(attribute::EXTENSIONS) {
         None => return Ok(BTreeMap::new()),
         Some(AttributeValue::M(map)) => map,
         Some(other) => return Err(mismatch(attribute::EXTENSIONS, other, expected)),

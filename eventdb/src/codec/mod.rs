@@ -1,5 +1,6 @@
 //! The other forms of an event: an item of the table, CloudEvents JSON, a message.
 
+mod attributes;
 pub(crate) mod cloud_event;
 #[cfg(feature = "cloudevents-sdk")]
 mod cloudevents_sdk;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::codec::{item, validation};
+use crate::codec::validation;
 use crate::event::Event;
 use crate::schema::{self, attribute};
 use crate::store::copy::numbering::Numbering;
@@ -256,7 +256,7 @@ impl CopyEvents {
             let mut event = match row {
                 Ok(event) => event,
                 Err(invalid) => {
-                    let revision = item::revision(&invalid.item).ok().flatten();
+                    let revision = invalid.revision();
                     numbering.pass(revision);
                     report.add_misfit(misfit(revision, invalid.to_string()));
                     continue;

@@ -9,7 +9,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 
 use crate::codec::cursor::Cursor;
-use crate::codec::item::{self, InvalidItem};
+use crate::codec::item::InvalidItem;
 use crate::codec::validation;
 use crate::event::Event;
 use crate::store::error::Error;
@@ -195,8 +195,8 @@ impl FetchEvents {
         self
     }
 
-    /// A stream of pages, each of at most 1 MB. A page can be empty. The stream ends after an error.
-    /// To continue, start a new read with the cursor of the last page.
+    /// A stream of pages, each of at most 1 MB and 4,096 events. A page can be empty. The stream ends after
+    /// an error. To continue, start a new read with the cursor of the last page.
     ///
     /// Two kinds of reads yield a single page, because the events have to be sorted: those of one
     /// type, and those of a subject that only the original library has written and whose rows are out
@@ -347,7 +347,7 @@ fn ceiling_of_milliseconds(time: DateTime<Utc>) -> i64 {
 pub(crate) fn revision_of(row: &Row) -> Option<u64> {
     match row {
         Ok(event) => event.revision,
-        Err(invalid) => item::revision(&invalid.item).ok().flatten(),
+        Err(invalid) => invalid.revision(),
     }
 }
 

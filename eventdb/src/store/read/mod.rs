@@ -40,7 +40,7 @@ pub(crate) fn time_of(item: &SdkItem) -> Option<i64> {
 /// Reads the event of a row from the AWS client.
 pub(crate) fn decode(row: SdkItem) -> Result<Event, InvalidItem> {
     if row.values().all(is_known) {
-        return item::decode(row.into());
+        return item::decode_attributes(row.into_iter().map(|(name, value)| (name, value.into())));
     }
     let (known, unknown): (SdkItem, SdkItem) =
         row.into_iter().partition(|(_, value)| is_known(value));
