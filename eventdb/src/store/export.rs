@@ -152,8 +152,8 @@ impl Export {
         self
     }
 
-    /// The pages, each of at most 1 MB. A page can be empty. The stream ends after an error; go on
-    /// after the last cursor.
+    /// The pages, each of at most 1 MB and 4,096 rows. A page can be empty. The stream ends after an error;
+    /// go on after the last cursor.
     pub fn stream(self) -> BoxStream<'static, Result<ExportPage, Error>> {
         stream::try_unfold(Pages::begin(self), |mut pages| async move {
             Ok(pages.next().await?.map(|page| (page, pages)))

@@ -73,6 +73,10 @@ pub(crate) struct Table {
 /// A new table of a few indexes takes some ten seconds on AWS.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
+/// Most rows of a page. DynamoDB ends a page at 1 MB, which is fewer rows unless they have less than 256
+/// bytes. The embedded database would read all rows that are left, for each page.
+pub(crate) const ROWS_PER_PAGE: i32 = 4_096;
+
 /// Most keys of one `BatchGetItem`.
 pub(crate) const KEYS_PER_REQUEST: usize = 100;
 

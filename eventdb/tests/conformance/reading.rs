@@ -68,6 +68,33 @@ async fn events_of_one_type_take_more_than_one_page_too() {
     .await;
 }
 
+/// A page has at most 4,096 rows, even if they are less than 1 MB.
+#[tokio::test]
+async fn many_small_events_take_more_than_one_page() {
+    with_store(|store| async move {
+        for _ in 0..42 {
+            let candidates = (0..98).map(|_| candidate("book:1", json!({})));
+            store.db.add_new_events(candidates).await.unwrap();
+        }
+        let of_subject = || store.db.fetch_events_for_subject("book:1");
+        let lengths: Vec<_> =
+            pages(of_subject()).await.iter().map(|page| page.events.len()).collect();
+        assert_eq!(lengths, [4_096, 20]);
+        assert_eq!(
+            pages(of_subject().limit(4_100))
+                .await
+                .iter()
+                .map(|page| page.events.len())
+                .sum::<usize>(),
+            4_100
+        );
+        let exported: Vec<_> = store.db.export().stream().try_collect().await.unwrap();
+        assert!(exported.iter().all(|page| page.events.len() <= 4_096));
+        assert_eq!(exported.iter().map(|page| page.events.len()).sum::<usize>(), 4_116);
+    })
+    .await;
+}
+
 /// All refinements against what they mean on a list.
 #[tokio::test]
 async fn refinements_narrow_a_read_alone_and_together() {

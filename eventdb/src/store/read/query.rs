@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, Select};
 
 use crate::schema::{self, attribute, index, limit};
 use crate::store::layout::SdkItem;
+use crate::store::table::ROWS_PER_PAGE;
 
 pub(crate) fn string(text: impl Into<String>) -> AttributeValue {
     AttributeValue::S(text.into())
@@ -254,7 +255,7 @@ impl Query {
             .set_expression_attribute_values(Some(self.values.clone()))
             .set_select(self.select.clone())
             .scan_index_forward(!self.backwards)
-            .set_limit(self.limit)
+            .limit(self.limit.map_or(ROWS_PER_PAGE, |rows| rows.min(ROWS_PER_PAGE)))
             .set_exclusive_start_key(self.start_key.clone())
     }
 

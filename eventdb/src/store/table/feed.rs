@@ -16,7 +16,7 @@ use crate::store::create_table::TableParts;
 use crate::store::error::Error;
 use crate::store::failure::Transmission;
 use crate::store::read::query::{number, string};
-use crate::store::table::Table;
+use crate::store::table::{ROWS_PER_PAGE, Table};
 
 type SdkItem = HashMap<String, AttributeValue>;
 
@@ -52,7 +52,8 @@ impl Table {
                     .expression_attribute_names("#offset", feed::OFFSET)
                     .expression_attribute_values(":partition", string(partition))
                     .expression_attribute_values(":offset", number(from))
-                    .consistent_read(true);
+                    .consistent_read(true)
+                    .limit(ROWS_PER_PAGE);
                 send!(self, "Query", Kind::Read, request, |output| output
                     .consumed_capacity
                     .as_slice())

@@ -6,7 +6,7 @@ use crate::store::capacity::Kind;
 use crate::store::error::Error;
 use crate::store::layout::SdkItem;
 use crate::store::read::query::{Page, string};
-use crate::store::table::{ReturnConsumedCapacity, Table, Transmission};
+use crate::store::table::{ROWS_PER_PAGE, ReturnConsumedCapacity, Table, Transmission};
 
 /// A part of a table. DynamoDB assigns each partition key to one segment, so all rows of a subject are
 /// in the same one.
@@ -69,9 +69,14 @@ impl Table {
                     .scan()
                     .table_name(&*self.name)
                     .consistent_read(scan.consistent)
-                    .segment(whole(scan.segment.index))
-                    .total_segments(whole(scan.segment.of))
+                    .limit(ROWS_PER_PAGE)
                     .set_exclusive_start_key(after.clone());
+                // For each page of a segment, the embedded database reads and sorts the whole table.
+                if scan.segment != Segment::WHOLE_TABLE {
+                    request = request
+                        .segment(whole(scan.segment.index))
+                        .total_segments(whole(scan.segment.of));
+                }
                 if let Some(attributes) = scan.attributes {
                     let aliases = (0..attributes.len()).map(|index| format!("#a{index}"));
                     let aliases: Vec<_> = aliases.collect();
@@ -102,6 +107,7 @@ impl Table {
                     .scan()
                     .table_name(&*self.name)
                     .consistent_read(true)
+                    .limit(ROWS_PER_PAGE)
                     .filter_expression("attribute_exists(#mark) AND begins_with(#key, :prefix)")
                     .expression_attribute_names("#mark", marked.attribute)
                     .expression_attribute_names("#key", marked.partition_key)
