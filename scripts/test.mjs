@@ -43,25 +43,26 @@ const environment = {
   TMPDIR: SCRATCH,
   TMP: SCRATCH,
   TEMP: SCRATCH,
+  // Many tests wait: for limits of time, for pauses, for an emulator.
+  RUST_TEST_THREADS: process.env['RUST_TEST_THREADS'] ?? '8',
   // What would make the next build faster takes a lot of disk, and on a CI machine there is none.
   ...(process.env['CI'] && { CARGO_INCREMENTAL: '0' }),
 };
 
-const NPM_PACKAGES = 'set-up: npm packages';
-const PYTHON_TOOLS = 'set-up: Python tools';
+const COMPILED_TESTS = 'Rust: compiling the tests';
 
 /** What has to be there before other steps. The second lane begins with it. @type {Step[]} */
 const setUp = [
-  { name: NPM_PACKAGES, run: npmPackages },
+  { name: 'set-up: npm packages', run: npmPackages },
   {
-    name: PYTHON_TOOLS,
+    name: 'set-up: Python tools',
     run: ({ command }) => command(process.execPath, [join(SCRIPTS, 'python-environment.mjs')]),
   },
 ];
 
 const WARNINGS = denyWarnings();
 
-/** Compiles in the workspace's debug profile, one command at a time. @type {Step[]} */
+/** What compiles much in the workspace's debug profile, and what is tested then. @type {Step[]} */
 const rust = [
   { name: 'Rust: format', run: (shell) => cargo(shell, 'fmt --all --check') },
   {
@@ -82,44 +83,12 @@ const rust = [
   },
   { name: 'Rust: no AWS SDK without the client', run: noSdkWithoutClient },
   {
+    name: COMPILED_TESTS,
+    run: (shell) => cargo(shell, 'test --workspace --all-features --locked --no-run'),
+  },
+  {
     name: 'Rust: tests, on the embedded engine',
     run: (shell) => cargo(shell, 'test --workspace --all-features --locked'),
-  },
-  { name: 'Rust: conformance on a second engine', run: conformanceOnMinistack },
-  {
-    name: 'Rust: documentation',
-    run: ({ command }) =>
-      command('cargo', 'doc --workspace --all-features --no-deps --locked'.split(' '), {
-        variables: { RUSTDOCFLAGS: WARNINGS.join(' ') },
-      }),
-  },
-  {
-    name: 'CloudEvents, checked by the SDK for JavaScript',
-    run: async ({ after, command }) => {
-      await after(NPM_PACKAGES);
-      await command(process.execPath, [
-        '--test',
-        join('eventdb', 'tests', 'cloudevents.test.mjs'),
-        join('lambda', 'tests', 'published_messages.test.mjs'),
-      ]);
-    },
-  },
-  { name: 'Quick start: the library, plain and typed', run: quickStart },
-  { name: 'Explore: the page, in a browser', run: explorePage },
-  {
-    name: 'Rust: dependencies',
-    run: async ({ after, command }) => {
-      await after(PYTHON_TOOLS);
-      await command(
-        tools.cargoDeny,
-        '--locked check --hide-inclusion-graph bans licenses sources'.split(' '),
-      );
-    },
-  },
-  { name: 'Rust: advisories', run: advisories },
-  {
-    name: 'README: its first example in a new project, with the packed crate',
-    run: ({ command }) => command(process.execPath, [join(SCRIPTS, 'test-front-door.mjs')]),
   },
   {
     name: "The operators' tool, installed from the packed crate",
@@ -129,7 +98,12 @@ const rust = [
   { name: 'docs: costs compared with other designs', run: comparedCosts },
 ];
 
-/** Needs no lock that the first lane holds, so it runs at the same time. @type {Step[]} */
+/**
+ * At the same time. Cargo lets one command compile at a time, so what needs compiled Rust comes last,
+ * when the first lane runs tests.
+ *
+ * @type {Step[]}
+ */
 const others = [
   {
     name: 'Lint: TypeScript, architecture, language, workflows',
@@ -156,6 +130,40 @@ const others = [
     run: ({ command }) => command(process.execPath, [join('fuzz', 'run.mjs'), '20']),
   },
   { name: 'Deployment: synthesis, with the function built', run: synthesis },
+  { name: 'Rust: conformance on a second engine', run: conformanceOnMinistack },
+  {
+    name: 'Rust: documentation',
+    run: ({ command }) =>
+      command('cargo', 'doc --workspace --all-features --no-deps --locked'.split(' '), {
+        variables: { RUSTDOCFLAGS: WARNINGS.join(' ') },
+      }),
+  },
+  {
+    name: 'CloudEvents, checked by the SDK for JavaScript',
+    run: async ({ after, command }) => {
+      await after(COMPILED_TESTS);
+      await command(process.execPath, [
+        '--test',
+        join('eventdb', 'tests', 'cloudevents.test.mjs'),
+        join('lambda', 'tests', 'published_messages.test.mjs'),
+      ]);
+    },
+  },
+  { name: 'Quick start: the library, plain and typed', run: quickStart },
+  { name: 'Explore: the page, in a browser', run: explorePage },
+  {
+    name: 'Rust: dependencies',
+    run: ({ command }) =>
+      command(
+        tools.cargoDeny,
+        '--locked check --hide-inclusion-graph bans licenses sources'.split(' '),
+      ),
+  },
+  { name: 'Rust: advisories', run: advisories },
+  {
+    name: 'README: its first example in a new project, with the packed crate',
+    run: ({ command }) => command(process.execPath, [join(SCRIPTS, 'test-front-door.mjs')]),
+  },
 ];
 
 const ARCHITECTURE = process.arch === 'arm64' ? 'arm64' : 'x86_64';
@@ -285,7 +293,6 @@ async function sdkCrates({ output }, features) {
  * @param {Shell} shell
  */
 async function explorePage(shell) {
-  await shell.after(NPM_PACKAGES);
   await npmRun(shell, 'build:explore', '--check');
   const programs = '--bins --example demo_store --example typed_library';
   await cargo(shell, `build --quiet --workspace --all-features --locked ${programs}`);
@@ -294,7 +301,7 @@ async function explorePage(shell) {
 
 /** @param {Shell} shell */
 async function conformanceOnMinistack({ after, command }) {
-  await after(PYTHON_TOOLS);
+  await after(COMPILED_TESTS);
   await command(process.execPath, [
     join('tests', 'pipeline', 'emulator', 'with-ministack.mjs'),
     '--',
@@ -307,8 +314,7 @@ async function conformanceOnMinistack({ after, command }) {
  *
  * @param {Shell} shell
  */
-async function advisories({ after, command, say }) {
-  await after(PYTHON_TOOLS);
+async function advisories({ command, say }) {
   try {
     await command(tools.cargoDeny, ['--locked', 'fetch', 'db'], { seconds: ADVISORIES_SECONDS });
   } catch (error) {
