@@ -17,6 +17,7 @@ use aws_sdk_dynamodb::types::{
     StreamSpecification,
 };
 use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::body::SdkBody;
 use eventdb::{EventDb, TableLayout};
 use serde_json::Value;
@@ -67,14 +68,22 @@ impl Engine {
     }
 
     fn configuration(&self) -> aws_sdk_dynamodb::config::Builder {
-        aws_sdk_dynamodb::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::from_static("eu-west-1"))
-            .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-            // event-store-adapter-rs insists on having it from the client.
-            .sleep_impl(TokioSleep::new())
-            .endpoint_url(&self.endpoint)
+        configuration().endpoint_url(&self.endpoint)
     }
+}
+
+/// A client without an engine.
+pub fn client_without_engine(http_client: SharedHttpClient) -> Client {
+    Client::from_conf(configuration().http_client(http_client).build())
+}
+
+fn configuration() -> aws_sdk_dynamodb::config::Builder {
+    aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static("eu-west-1"))
+        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+        // event-store-adapter-rs insists on having it from the client.
+        .sleep_impl(TokioSleep::new())
 }
 
 impl Drop for Engine {

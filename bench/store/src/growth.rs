@@ -245,8 +245,8 @@ fn milliseconds(duration: Duration) -> f64 {
 
 fn write(sizes: &[Vec<Size>; 2]) {
     let mut text = String::from(
-        "# Growth\n\nWritten by `npm run bench:growth`, with the embedded engine in a process of its \
-         own: times are for comparing one size with another, not for AWS; requests and units are \
+        "# Growth\n\nWritten by `npm run bench:growth`, with the embedded engine in a separate \
+         process: times are for comparing one size with another, not for AWS; requests and units are \
          what AWS would count. Events of 0.5 KB.\n\nAppends at a known \
          revision (the median of 200), and loading an aggregate: whole, and with a snapshot that \
          is 100 events old.\n",

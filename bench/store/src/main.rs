@@ -16,6 +16,7 @@ mod contestants;
 mod costs;
 mod engine;
 mod feed;
+mod from_memory;
 mod growth;
 mod moving;
 
