@@ -2,7 +2,7 @@
 /**
  * What opening the page takes, on a million events in each layout: `npm run bench:exploring`
  *
- * It prints a table, and fails if opening takes more than it may. Writing a million events takes some 20
+ * It prints a table, and fails if opening takes more than it may. Writing a million events takes some 10
  * minutes on two idle cores; `npm run bench:exploring -- 20000` takes fewer.
  */
 import { execFile, execFileSync } from 'node:child_process';

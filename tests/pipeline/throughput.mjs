@@ -1,7 +1,8 @@
 // @ts-check
 /**
  * Sends events through the whole pipeline as deployed on this machine, and prints how long it took:
- * `npm run bench:pipeline`, with `-- --events <number>` for another number than 10,000.
+ * `npm run bench:pipeline`, with `-- --events <number>` for another number than 10,000, and with
+ * `--without-feed` for a publisher that lists nothing.
  *
  * It measures the publisher and the store together with an emulator written in Python, which is the
  * slowest part by far: the numbers are for comparing versions on one machine, not for AWS.
@@ -36,8 +37,11 @@ const SILENCE_SECONDS = 60;
 /** @typedef {{ id: string, subject: string, sequence: string, time: string }} Event */
 /** @typedef {{ event: Event, at: number }} Arrival */
 
-const { events: given } = parseArgs({
-  options: { events: { type: 'string', default: '10000' } },
+const { events: given, 'without-feed': withoutFeed } = parseArgs({
+  options: {
+    events: { type: 'string', default: '10000' },
+    'without-feed': { type: 'boolean', default: false },
+  },
 }).values;
 const wanted = Number(given);
 if (!(Number.isInteger(wanted) && wanted >= WRITERS * EVENTS_OF_AN_APPEND)) {
@@ -51,7 +55,10 @@ try {
   console.error('Deploying …');
   await cdk.bootstrap();
   const store = outputsOfOnlyStack(
-    await cdk.deploy(EVENT_STORE_APP, eventStoreContext(process.env['EVENTDB_CODE'])),
+    await cdk.deploy(EVENT_STORE_APP, {
+      ...eventStoreContext(process.env['EVENTDB_CODE']),
+      feed: String(!withoutFeed),
+    }),
     ['TableName', 'TopicArn', 'PublisherName'],
   );
   const { QueueUrl: queue } = outputsOfOnlyStack(
