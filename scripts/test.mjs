@@ -302,11 +302,16 @@ async function explorePage(shell) {
 /** @param {Shell} shell */
 async function conformanceOnMinistack({ after, command }) {
   await after(COMPILED_TESTS);
-  await command(process.execPath, [
-    join('tests', 'pipeline', 'emulator', 'with-ministack.mjs'),
-    '--',
-    ...'cargo test --workspace --all-features --locked --test conformance'.split(' '),
-  ]);
+  await command(
+    process.execPath,
+    [
+      join('tests', 'pipeline', 'emulator', 'with-ministack.mjs'),
+      '--',
+      ...'cargo test --workspace --all-features --locked --test conformance'.split(' '),
+    ],
+    // The emulator does one thing at a time. With more tests, all of them wait.
+    { variables: { RUST_TEST_THREADS: '4' } },
+  );
 }
 
 /**
