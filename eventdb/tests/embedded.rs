@@ -1,4 +1,4 @@
-//! What only the embedded database can show: exact capacity units, spans, and a database in a file.
+//! What only the embedded database can show: exact capacity units, and a database in a file.
 
 #![allow(
     clippy::expect_used,
@@ -9,16 +9,11 @@
     reason = "a test fails by a panic"
 )]
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use eventdb::{
     CapacityMeter, EmbeddedDynamoDb, EmbeddedError, EventCandidate, EventDb, Precondition,
     TableLayout,
 };
 use serde_json::json;
-use tracing::instrument::WithSubscriber;
-use tracing_subscriber::fmt::format::FmtSpan;
 
 async fn store() -> (EmbeddedDynamoDb, EventDb) {
     let dynamodb = EmbeddedDynamoDb::in_memory().await.unwrap();
@@ -92,60 +87,6 @@ async fn the_cost_of_an_append_does_not_grow_with_its_subject() {
         costs.push(meter.take());
     }
     assert!(costs.windows(2).all(|pair| pair[0] == pair[1]), "{costs:?}");
-}
-
-/// Collects what a subscriber writes.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-#[tokio::test]
-async fn spans_have_the_names_of_opentelemetry_and_no_event_data() {
-    let (_dynamodb, db) = store().await;
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_span_events(FmtSpan::CLOSE)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let secret = "secret-of-the-reader";
-    async {
-        let mut candidate = candidate(&format!("user:{secret}"), 0);
-        candidate.id = Some(format!("command-{secret}"));
-        candidate.data = json!({ "name": secret }).into();
-        let append = db.add_new_events([candidate.clone()]);
-        append.await.unwrap();
-        db.add_new_events([candidate]).await.unwrap();
-        db.fetch_events_for_subject(format!("user:{secret}")).await.unwrap();
-        EventDb::new(_dynamodb.client(), "Nowhere").fetch_all_events().await.unwrap_err();
-    }
-    .with_subscriber(subscriber)
-    .await;
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    let ours: Vec<_> = text.lines().filter(|line| line.contains("eventdb")).collect();
-    for part in [
-        "db.system.name=\"aws.dynamodb\"",
-        "db.operation.name=\"TransactWriteItems\"",
-        "db.operation.name=\"Query\"",
-        "db.collection.name=\"TestEvents\"",
-        "aws.dynamodb.consumed_capacity=10",
-        "otel.kind=\"client\"",
-        "error.type=\"ResourceNotFoundException\"",
-    ] {
-        assert!(ours.iter().any(|line| line.contains(part)), "{part} is not in {ours:#?}");
-    }
-    assert!(ours.iter().all(|line| !line.contains(secret)), "{ours:#?}");
 }
 
 #[tokio::test]

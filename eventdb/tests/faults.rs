@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::IntoFuture;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -145,6 +145,15 @@ struct World {
     dynamodb: EmbeddedDynamoDb,
 }
 
+/// `tracing` remembers for all threads whether an event is wanted. Most tests want none, and one looks at
+/// what is logged.
+fn want_all_events() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap();
+    });
+}
+
 /// Runs a test on a table by time and on one by revision, at the same time: they mostly wait.
 async fn on_both_layouts(test: impl AsyncFn(TableLayout)) {
     tokio::join!(test(TableLayout::ByTime), test(TableLayout::ByRevision));
@@ -156,6 +165,7 @@ async fn world(
     faults: Vec<Fault>,
     forever: Option<Fault>,
 ) -> World {
+    want_all_events();
     let dynamodb = EmbeddedDynamoDb::in_memory().await.unwrap();
     EventDb::create_table(&dynamodb.client(), "TestEvents").layout(layout).await.unwrap();
     let sent = Arc::new(AtomicU32::new(0));
@@ -886,6 +896,7 @@ async fn a_dropped_append_is_stored_whole_or_not_at_all() {
 
 #[tokio::test]
 async fn nobody_at_the_endpoint_is_unavailable_and_nothing_was_stored() {
+    want_all_events();
     let dynamodb = EmbeddedDynamoDb::in_memory().await.unwrap();
     let client = dynamodb.client();
     dynamodb.stop().await;
