@@ -222,7 +222,7 @@ impl CopyEvents {
                     let this = Arc::clone(self);
                     async move { this.subject(subject, writes).await }
                 })
-                .buffer_unordered(CONCURRENT_SUBJECTS)
+                .buffered(CONCURRENT_SUBJECTS)
                 .try_collect()
                 .await?;
             for part in parts {
