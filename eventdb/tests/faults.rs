@@ -10,6 +10,8 @@
     reason = "a test fails by a panic"
 )]
 
+mod common;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::IntoFuture;
@@ -26,6 +28,7 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use chrono::TimeDelta;
+use common::Lines;
 use eventdb::{
     Aggregate, DomainEvent, EmbeddedDynamoDb, Error, Event, EventCandidate, EventDb, Execute,
     ExecuteError, Precondition, Repository, TableLayout, TimeLimits, UnknownTypes,
@@ -780,20 +783,6 @@ fn anyhow(error: &dyn std::error::Error) -> String {
     sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// What is logged, line by line.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn repetitions_are_logged_with_subject_and_attempt_and_from_the_fifth_as_warnings() {
     on_both_layouts(async |layout| {
@@ -814,7 +803,7 @@ async fn repetitions_are_logged_with_subject_and_attempt_and_from_the_fifth_as_w
         }
         .with_subscriber(subscriber)
         .await;
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let text = lines.text();
         let ours: Vec<_> = text.lines().filter(|line| line.contains("trying again")).collect();
         for attempt in 1..=5 {
             let level = if attempt < 5 { "DEBUG" } else { "WARN" };

@@ -3,27 +3,13 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by a panic")]
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+mod common;
 
+use common::Lines;
 use eventdb::{EmbeddedDynamoDb, EventCandidate, EventDb};
 use serde_json::json;
 use tracing::instrument::WithSubscriber;
 use tracing_subscriber::fmt::format::FmtSpan;
-
-/// Collects what a subscriber writes.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 #[tokio::test]
 async fn spans_have_the_names_of_opentelemetry_and_no_event_data() {
@@ -55,7 +41,7 @@ async fn spans_have_the_names_of_opentelemetry_and_no_event_data() {
     }
     .with_subscriber(subscriber)
     .await;
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let text = lines.text();
     let ours: Vec<_> = text.lines().filter(|line| line.contains("eventdb")).collect();
     for part in [
         "db.system.name=\"aws.dynamodb\"",

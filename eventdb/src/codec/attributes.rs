@@ -1,5 +1,7 @@
 //! The attributes of a row that is being read.
 
+use std::collections::HashMap;
+
 use serde_dynamo::{AttributeValue, Item};
 
 /// A row has some ten attributes. A list of so few is searched sooner than a hash table, and it is made
@@ -26,6 +28,6 @@ impl Attributes {
     }
 
     pub(crate) fn into_item(self) -> Item {
-        self.0.into_iter().collect::<std::collections::HashMap<_, _>>().into()
+        self.0.into_iter().collect::<HashMap<_, _>>().into()
     }
 }
