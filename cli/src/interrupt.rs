@@ -14,11 +14,14 @@ static LISTENS: Once = Once::new();
 /// From now on, Ctrl-C doesn't end the process: [`requested`] tells the running command, which ends in
 /// an orderly way. Ctrl-C for the second time ends it immediately.
 ///
-/// A command that never asks is ended by the first one.
+/// A command listens before it says that it works, because whoever reads that may press Ctrl-C at once. A
+/// command that never asks is ended by the first one.
 pub fn listen() {
     LISTENS.call_once(|| {
-        tokio::spawn(async {
-            while signal().await.is_ok() {
+        // Where there are no signals, the process ends as it always would.
+        let Ok(mut signals) = Signals::new() else { return };
+        tokio::spawn(async move {
+            while signals.next().await.is_some() {
                 if REQUESTED.send_replace(true) {
                     // What the shell expects of a process that Ctrl-C has ended.
                     process::exit(130);
@@ -28,11 +31,13 @@ pub fn listen() {
     });
 }
 
-/// Waits until the command is asked to stop.
-pub async fn requested() {
+/// Waits until the command is asked to stop. It listens from the call on, not only once it is awaited.
+pub fn requested() -> impl Future<Output = ()> + Send {
     listen();
-    // It fails only without a sender, and the sender is never dropped.
-    let _ = REQUESTED.subscribe().wait_for(|is_requested| *is_requested).await;
+    async {
+        // It fails only without a sender, and the sender is never dropped.
+        let _ = REQUESTED.subscribe().wait_for(|is_requested| *is_requested).await;
+    }
 }
 
 /// The next item of a stream; `None` at its end, and if the command is asked to stop.
@@ -51,18 +56,42 @@ pub fn is_requested() -> bool {
     *REQUESTED.borrow()
 }
 
+/// The signals, from its creation on: none is lost between two of them.
 #[cfg(unix)]
-async fn signal() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        pressed = tokio::signal::ctrl_c() => pressed,
-        _ = terminate.recv() => Ok(()),
+#[cfg(unix)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> Option<()> {
+        tokio::select! {
+            pressed = self.interrupt.recv() => pressed,
+            asked = self.terminate.recv() => asked,
+        }
     }
 }
 
-#[cfg(not(unix))]
-async fn signal() -> io::Result<()> {
-    tokio::signal::ctrl_c().await
+#[cfg(windows)]
+struct Signals(tokio::signal::windows::CtrlC);
+
+#[cfg(windows)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        tokio::signal::windows::ctrl_c().map(Self)
+    }
+
+    async fn next(&mut self) -> Option<()> {
+        self.0.recv().await
+    }
 }

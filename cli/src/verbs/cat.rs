@@ -105,6 +105,7 @@ pub async fn run(
         }
     }
     if arguments.follow && !is_interrupted {
+        interrupt::listen();
         output.flush()?;
         let mut interval = tokio::time::interval(POLLED_EVERY);
         loop {

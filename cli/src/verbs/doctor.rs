@@ -65,6 +65,7 @@ pub async fn run(
     output: &mut Output,
 ) -> Result<Outcome, Ended> {
     let store = session.store().await?;
+    interrupt::listen();
     tell(format_args!("examining `{}` ({})", store.table, store.layout));
     let examining = progress::of_read_units(
         &session.meter,

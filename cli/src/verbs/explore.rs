@@ -65,6 +65,7 @@ pub async fn run(
         Failure::of("the page can't be served", &error).advice("`--port 0` takes any free port.")
     })?;
     let address = page.address();
+    interrupt::listen();
     output.line(&json!({ "kind": "page", "address": address }), &address)?;
     output.flush()?;
     tell("Open this address in a browser. Ctrl+C ends it.");

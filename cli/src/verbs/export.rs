@@ -86,8 +86,6 @@ pub async fn run(
     }
     let mut pages = request.stream();
     interrupt::listen();
-    // From here on it listens.
-    tokio::task::yield_now().await;
     tell(format_args!("exporting `{}`", store.table));
     let progress = Progress::new("events", None);
     let mut unreadable = 0_u64;

@@ -57,8 +57,6 @@ pub async fn run(
     let publishes = publish || session.is_embedded();
     let feed = if publish { None } else { session.feed_if_known().await? };
     interrupt::listen();
-    // From here on it listens.
-    tokio::task::yield_now().await;
     tell(format_args!(
         "{} `{from}` {} `{}`; Ctrl-C stops after the running batch",
         if yes { "importing" } else { "comparing" },

@@ -124,6 +124,7 @@ pub async fn run(
         tell("Nothing was sent. Add --yes to do it.");
         return Ok(if plan.messages == 0 { Outcome::Fine } else { Outcome::Found });
     }
+    interrupt::listen();
     tell(format_args!("sending {}; Ctrl-C stops", estimate.text()));
     if plan.disordered_subjects() > 0 {
         tell(format_args!(

@@ -120,6 +120,7 @@ pub(super) async fn compare(
     if let Some((index, of)) = choice.segment {
         verify = verify.segment(index, of);
     }
+    interrupt::listen();
     tell(format_args!(
         "comparing `{}` with its feed; if an event isn't listed, it looks again after {}",
         store.table,
