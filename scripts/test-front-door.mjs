@@ -9,19 +9,11 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import {
-  appendFileSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { shareCompiledDependencies } from './compiled-dependencies.mjs';
 
 /** Where the links of the published pages lead; crates.io and npm know no others. */
 const FILES_ONLINE = 'https://github.com/eventdb/eventdb/blob/main/';
@@ -43,7 +35,7 @@ try {
   writeFileSync(join(application, 'src', 'main.rs'), example);
 
   step('cargo run of the first example');
-  shareCompiledDependencies();
+  shareCompiledDependencies(application);
   const output = run('cargo', ['run', '--quiet'], application, {
     CARGO_TARGET_DIR: join(repository, 'target'),
   });
@@ -111,15 +103,6 @@ function firstExample() {
   assert.ok(example, 'README.md has an example, in ```rust');
   assert.ok(printed, 'README.md shows what the first example prints, in the first ```text');
   return [example, printed];
-}
-
-/** The workspace's versions and settings: what was compiled with them isn't compiled again. */
-function shareCompiledDependencies() {
-  copyFileSync(join(repository, 'Cargo.lock'), join(application, 'Cargo.lock'));
-  const profile =
-    '[profile.dev]\ndebug = "line-tables-only"\n[profile.dev.package."*"]\ndebug = false\n';
-  appendFileSync(join(application, 'Cargo.toml'), `\n${profile}`);
-  mkdirSync(join(repository, 'target'), { recursive: true });
 }
 
 /** @param {string} what */

@@ -8,9 +8,10 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { appendFileSync, copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { shareCompiledDependencies } from './compiled-dependencies.mjs';
 import { REPOSITORY } from './python-environment.mjs';
 
 const CRATES = ['eventdb', 'eventdb-explore', 'eventdb-cli'];
@@ -58,17 +59,6 @@ try {
   console.log('installed tool: 1 passed, 0 failed');
 } finally {
   rmSync(directory, { recursive: true });
-}
-
-/**
- * The workspace's versions and profile: what was compiled with them isn't compiled again.
- *
- * @param {string} crate
- */
-function shareCompiledDependencies(crate) {
-  copyFileSync(join(REPOSITORY, 'Cargo.lock'), join(crate, 'Cargo.lock'));
-  const profiles = workspace.match(/^\[profile\.dev(\..*)?\]\n([^[]*)/gm) ?? [];
-  appendFileSync(join(crate, 'Cargo.toml'), `\n${profiles.join('\n')}`);
 }
 
 /**

@@ -14,8 +14,8 @@ static LISTENS: Once = Once::new();
 /// From now on, Ctrl-C doesn't end the process: [`requested`] tells the running command, which ends in
 /// an orderly way. Ctrl-C for the second time ends it immediately.
 ///
-/// A command listens before it says that it works, because whoever reads that may press Ctrl-C at once. A
-/// command that never asks is ended by the first one.
+/// A command listens before it says that it works, because those who read that may press Ctrl-C
+/// immediately. A command that never asks is ended by the first one.
 pub fn listen() {
     LISTENS.call_once(|| {
         // Where there are no signals, the process ends as it always would.
