@@ -5,14 +5,17 @@ import { join } from 'node:path';
 import { REPOSITORY } from './python-environment.mjs';
 
 /**
- * Gives a crate the workspace's versions and its development profile. What was compiled with them into
- * the workspace's target directory isn't compiled again.
+ * Gives a crate the workspace's versions and development profile. What was compiled with them into the
+ * workspace's target directory isn't compiled again.
+ *
+ * Most Rust crates aren't, because this crate needs fewer of their features. So of those that the
+ * workspace optimises, only the database in C is optimised here: the others would take longer to compile.
  *
  * @param {string} crate its directory
  */
 export function shareCompiledDependencies(crate) {
   copyFileSync(join(REPOSITORY, 'Cargo.lock'), join(crate, 'Cargo.lock'));
   const workspace = readFileSync(join(REPOSITORY, 'Cargo.toml'), 'utf8');
-  const profiles = workspace.match(/^\[profile\.dev(\..*)?\]\n([^[]*)/gm) ?? [];
-  appendFileSync(join(crate, 'Cargo.toml'), `\n${profiles.join('\n')}`);
+  const shared = /^\[profile\.dev(\.package\.("\*"|libsqlite3-sys))?\]\n[^[]*/gm;
+  appendFileSync(join(crate, 'Cargo.toml'), `\n${workspace.match(shared)?.join('\n')}`);
 }

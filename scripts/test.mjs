@@ -94,8 +94,6 @@ const rust = [
     name: "The operators' tool, installed from the packed crate",
     run: ({ command }) => command(process.execPath, [join(SCRIPTS, 'test-tool-install.mjs')]),
   },
-  { name: 'docs: the table of costs', run: costTable },
-  { name: 'docs: costs compared with other designs', run: comparedCosts },
 ];
 
 /**
@@ -133,10 +131,13 @@ const others = [
   { name: 'Rust: conformance on a second engine', run: conformanceOnMinistack },
   {
     name: 'Rust: documentation',
+    // With the examples, dependencies have the same features as in the lint, and are there already.
     run: ({ command }) =>
-      command('cargo', 'doc --workspace --all-features --no-deps --locked'.split(' '), {
-        variables: { RUSTDOCFLAGS: WARNINGS.join(' ') },
-      }),
+      command(
+        'cargo',
+        'doc --workspace --lib --examples --all-features --no-deps --locked'.split(' '),
+        { variables: { RUSTDOCFLAGS: WARNINGS.join(' ') } },
+      ),
   },
   {
     name: 'CloudEvents, checked by the SDK for JavaScript',
@@ -162,6 +163,8 @@ const others = [
     name: 'README: its first example in a new project, with the packed crate',
     run: ({ command }) => command(process.execPath, [join(SCRIPTS, 'test-front-door.mjs')]),
   },
+  { name: 'docs: the table of costs', run: costTable },
+  { name: 'docs: costs compared with other designs', run: comparedCosts },
 ];
 
 const ARCHITECTURE = process.arch === 'arm64' ? 'arm64' : 'x86_64';
@@ -182,21 +185,6 @@ const deployed = [
     name: 'Pipeline: deployed on an emulated AWS',
     run: (shell) => onEmulatedAws(shell, ['pipeline', 'existing-table', 'permissions']),
   },
-];
-
-/** At the same time as the others that are deployed. @type {Step[]} */
-const deployedApart = [
-  {
-    name: "Emulator: the operators' tool, with IAM enforced",
-    run: (shell) => onEmulatedAws(shell, ['operators-tool', 'interrupted-moves']),
-  },
-  {
-    name: 'Pipeline by revision: the same with a table by revision',
-    run: (shell) =>
-      onEmulatedAws(shell, ['pipeline', 'permissions', 'rebuild'], {
-        EVENTDB_TABLE_LAYOUT: 'byRevision',
-      }),
-  },
   {
     name: 'Proof for an AWS account: its program, on an emulated AWS',
     run: async ({ after, command }) => {
@@ -212,6 +200,21 @@ const deployedApart = [
         { variables: { EVENTDB_CODE: BUILT_FUNCTION } },
       );
     },
+  },
+];
+
+/** At the same time as the others that are deployed. @type {Step[]} */
+const deployedApart = [
+  {
+    name: "Emulator: the operators' tool, with IAM enforced",
+    run: (shell) => onEmulatedAws(shell, ['operators-tool', 'interrupted-moves']),
+  },
+  {
+    name: 'Pipeline by revision: the same with a table by revision',
+    run: (shell) =>
+      onEmulatedAws(shell, ['pipeline', 'permissions', 'rebuild'], {
+        EVENTDB_TABLE_LAYOUT: 'byRevision',
+      }),
   },
 ];
 
