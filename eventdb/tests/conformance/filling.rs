@@ -13,7 +13,8 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::feed::{Listed, entries_of, with_feed};
-use crate::read_models::{Memory, counted, counts, fill_with_poison, model, repair, view_table};
+use crate::read_models::parking::{fill_with_poison, repair};
+use crate::read_models::{Memory, counted, counts, model, view_table};
 use crate::support::candidate;
 
 const SUBJECTS: u64 = 12;
