@@ -24,6 +24,7 @@ mod layouts;
 mod legacy;
 mod library;
 mod limits;
+mod long_subjects;
 mod model;
 mod positions;
 mod preconditions;
