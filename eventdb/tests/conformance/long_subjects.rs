@@ -94,8 +94,8 @@ async fn beside_a_writer_each_read_is_a_beginning_of_the_history() {
     with_store(|store| async move {
         let (stored, is_done) = (AtomicU64::new(0), AtomicBool::new(false));
         let write = async {
-            for _ in 0..80 {
-                append(&store, 60).await;
+            for _ in 0..30 {
+                append(&store, 80).await;
                 stored.fetch_add(1, Ordering::SeqCst);
             }
             is_done.store(true, Ordering::SeqCst);
