@@ -54,18 +54,18 @@ fn append(db: &EventDb) -> impl Future<Output = Result<Vec<eventdb::Event>, Erro
 }
 
 /// The errors of an append and of a read, and that each came within the time limits.
-async fn errors(db: &EventDb) -> [Error; 2] {
+async fn errors(db: &EventDb, limits: TimeLimits) -> [Error; 2] {
     let begun = Instant::now();
     let append = append(db).await.unwrap_err();
     let read = db.fetch_events_for_subject("book:1").await.unwrap_err();
-    let most = short().operation * 2 + Duration::from_secs(2);
+    let most = limits.operation * 2 + Duration::from_secs(2);
     assert!(begun.elapsed() < most, "it took {:?}", begun.elapsed());
     [append, read]
 }
 
 async fn assert_refused(db: &EventDb, advice: &str) {
     let begun = Instant::now();
-    for error in errors(db).await {
+    for error in errors(db, short()).await {
         assert!(
             matches!(&error, Error::Refused { table, .. } if table == "TestEvents"),
             "{error:?}"
@@ -78,8 +78,8 @@ async fn assert_refused(db: &EventDb, advice: &str) {
     assert!(begun.elapsed() < short().operation, "it took {:?}", begun.elapsed());
 }
 
-async fn assert_unavailable(db: &EventDb) {
-    for error in errors(db).await {
+async fn assert_unavailable(db: &EventDb, limits: TimeLimits) {
+    for error in errors(db, limits).await {
         let Error::Unavailable { attempts, table, .. } = &error else { panic!("{error:#}") };
         assert!(*attempts > 1, "it was tried again: {error:#}");
         assert_eq!(table, "TestEvents");
@@ -163,7 +163,7 @@ async fn a_certificate_that_is_not_trusted_is_refused_immediately() {
     let untrusted = store(complete().endpoint_url(format!("https://localhost:{port}")))
         // The authorities of the system are read first.
         .with_time_limits(TimeLimits::default());
-    for error in errors(&untrusted).await {
+    for error in errors(&untrusted, TimeLimits::default()).await {
         assert!(matches!(error, Error::Refused { .. }), "{error:#}");
         let text = format!("{error:#}");
         assert!(text.contains("nothing was sent") && text.contains("certificate"), "{text}");
@@ -172,16 +172,21 @@ async fn a_certificate_that_is_not_trusted_is_refused_immediately() {
 
 #[tokio::test]
 async fn credentials_that_do_not_come_are_waited_for_and_nothing_was_sent() {
-    assert_unavailable(&with_provider(|| None)).await;
-    assert_unavailable(&with_provider(|| Some(CredentialsError::provider_error("503")))).await;
+    assert_unavailable(&with_provider(|| None), short()).await;
+    let failed = || Some(CredentialsError::provider_error("503"));
+    assert_unavailable(&with_provider(failed), short()).await;
     let late = || Some(CredentialsError::provider_timed_out(Duration::from_secs(5)));
-    assert_unavailable(&with_provider(late)).await;
+    assert_unavailable(&with_provider(late), short()).await;
 }
 
 #[tokio::test]
 async fn a_name_that_nobody_knows_and_a_port_where_nobody_listens_are_tried_again() {
-    assert_unavailable(&store(complete().endpoint_url("http://dynamodb.invalid"))).await;
-    assert_unavailable(&store(complete())).await;
+    // The limit of an attempt isn't short: after it, nobody knows whether a request was sent, and it is the
+    // system that says how long it looks for a name.
+    let limits = short().attempt(Duration::from_secs(5)).operation(Duration::from_secs(2));
+    let name = store(complete().endpoint_url("http://dynamodb.invalid")).with_time_limits(limits);
+    let port = store(complete()).with_time_limits(limits);
+    tokio::join!(assert_unavailable(&name, limits), assert_unavailable(&port, limits));
 }
 
 #[tokio::test]
@@ -194,7 +199,7 @@ async fn an_endpoint_that_stays_silent_ends_an_append_as_unknown_within_the_time
             silent.push(connection);
         }
     });
-    let [append, read] = errors(&store(complete().endpoint_url(endpoint))).await;
+    let [append, read] = errors(&store(complete().endpoint_url(endpoint)), short()).await;
     let Error::OutcomeUnknown { attempts, .. } = &append else { panic!("{append:#}") };
     assert!(*attempts > 1);
     assert!(format!("{append:#}").contains("no answer within the time limit"), "{append:#}");
