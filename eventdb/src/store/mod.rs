@@ -3,6 +3,7 @@
 pub(crate) mod append;
 pub(crate) mod capacity;
 pub(crate) mod command;
+pub(crate) mod concurrently;
 pub(crate) mod copy;
 mod create_table;
 #[cfg(feature = "embedded")]

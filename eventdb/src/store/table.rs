@@ -21,15 +21,14 @@ use aws_sdk_dynamodb::types::{
     self, CancellationReason, KeysAndAttributes, ReturnConsumedCapacity,
     ReturnValuesOnConditionCheckFailure, TableDescription, TransactWriteItem,
 };
-use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::schema::{attribute, limit};
-use crate::store::append::CONCURRENT_READS;
 use crate::store::append::refusal::{BUSY_REASONS, CONDITION_FAILED, TRANSACTION_CONFLICT};
 use crate::store::append::transaction::Transaction;
 use crate::store::capacity::{CapacityMeter, ConsumedCapacity, Kind};
+use crate::store::concurrently::concurrently;
 use crate::store::error::{BoxError, Error};
 use crate::store::failure::{Failure, Transmission};
 use crate::store::layout::{EventKey, SdkItem, TableLayout};
@@ -84,12 +83,15 @@ pub(crate) const KEYS_PER_REQUEST: usize = 100;
 macro_rules! send {
     ($table:ident, $operation:literal, $kind:expr, $request:expr, $consumed:expr) => {{
         let transmission = Transmission::default();
-        let request = $request
-            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
-            .customize()
-            .config_override(crate::store::retry::without_retries())
-            .interceptor(transmission.clone())
-            .send();
+        // It is large, and everything that waits for it would be.
+        let request = Box::pin(
+            $request
+                .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
+                .customize()
+                .config_override(crate::store::retry::without_retries())
+                .interceptor(transmission.clone())
+                .send(),
+        );
         $table.attempt($operation, $kind, transmission, request, $consumed)
     }};
 }
@@ -479,14 +481,8 @@ impl Table {
             };
             parts.push(std::mem::replace(&mut keys, rest));
         }
-        let read: Vec<_> = stream::iter(parts)
-            .map(|part| {
-                let this = self.clone();
-                async move { this.rows(&part, consistent).await }
-            })
-            .buffer_unordered(CONCURRENT_READS)
-            .try_collect()
-            .await?;
+        let read = concurrently(parts, |part| async move { self.rows(&part, consistent).await });
+        let read = read.await?;
         Ok(read.into_iter().flatten().collect())
     }
 

@@ -5,8 +5,6 @@ use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-
 use super::attempt::{append, command, done, pause_after, reaction_id};
 use super::error::{ExecuteError, LoadError};
 use super::load::Loaded;
@@ -17,7 +15,8 @@ use crate::event::candidate::EventCandidate;
 use crate::event::metadata::Metadata;
 use crate::event::{Event, ExtensionValue};
 use crate::store::EventDb;
-use crate::store::append::{Appended, CONCURRENT_READS};
+use crate::store::append::Appended;
+use crate::store::concurrently::concurrently;
 use crate::store::precondition::Precondition;
 
 /// A request to decide over any number of subjects: see [`EventDb::decision`].
@@ -277,11 +276,8 @@ impl Decision {
     ) -> Result<Vec<Loaded<A>>, LoadError> {
         self.check_table(repository);
         let subjects: Vec<String> = subjects.into_iter().map(Into::into).collect();
-        let loaded: Vec<Loaded<A>> = stream::iter(subjects)
-            .map(|subject| async move { repository.load(subject).await })
-            .buffered(CONCURRENT_READS)
-            .try_collect()
-            .await?;
+        let load = |subject: String| async move { repository.load(subject).await };
+        let loaded: Vec<Loaded<A>> = concurrently(subjects, load).await?;
         for loaded in &loaded {
             self.depend_on(loaded);
         }

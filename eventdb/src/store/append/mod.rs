@@ -10,7 +10,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use chrono::DateTime;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
 use crate::codec::validation;
@@ -20,6 +19,7 @@ use crate::store::append::refusal::{Outcome, StoredKey, classify};
 use crate::store::append::stated_revisions::StatedRevisions;
 use crate::store::append::transaction::{Append, Sent, Transaction};
 use crate::store::command::Command;
+use crate::store::concurrently::concurrently;
 use crate::store::error::{
     BoxError, CompleteEvent, Error, IdReuse, StoredEvent, UnsettledAppend, UnsettledEvents,
 };
@@ -28,9 +28,6 @@ use crate::store::layout::{Base, Beginning, Plan, Verdict};
 use crate::store::precondition::Precondition;
 use crate::store::read::{decode, decode_repetition};
 use crate::store::table::{Table, Written};
-
-/// Maximum number of concurrent reads of one append.
-pub(crate) const CONCURRENT_READS: usize = 16;
 
 /// A request to append new events: see [`EventDb::add_new_events`](crate::EventDb::add_new_events).
 #[derive(Debug, Clone)]
@@ -377,28 +374,25 @@ pub(crate) async fn guarded_events(
     events: &[Event],
     keys: Vec<StoredKey>,
 ) -> Result<Vec<Event>, Error> {
-    stream::iter(keys)
-        .map(|key| async move {
-            let row = table.get(key.key).await?;
-            let given = events.get(key.index);
-            let id = given.map(|event| event.id.clone()).unwrap_or_default();
-            let reused = |reason, stored| Error::IdReused { index: key.index, id, reason, stored };
-            let Some(row) = row else { return Err(reused(IdReuse::EventRemoved, None)) };
-            let invalid = |invalid| Error::InvalidItem(Box::new(invalid));
-            let (stored, difference) = match given {
-                Some(given) => decode_repetition(row, given).map_err(invalid)?,
-                None => (decode(row).map_err(invalid)?, None),
-            };
-            match difference {
-                Some(attribute) => {
-                    Err(reused(IdReuse::OtherContent { attribute }, Some(StoredEvent::new(stored))))
-                }
-                None => Ok(stored),
+    concurrently(keys, |key| async move {
+        let row = table.get(key.key).await?;
+        let given = events.get(key.index);
+        let id = given.map(|event| event.id.clone()).unwrap_or_default();
+        let reused = |reason, stored| Error::IdReused { index: key.index, id, reason, stored };
+        let Some(row) = row else { return Err(reused(IdReuse::EventRemoved, None)) };
+        let invalid = |invalid| Error::InvalidItem(Box::new(invalid));
+        let (stored, difference) = match given {
+            Some(given) => decode_repetition(row, given).map_err(invalid)?,
+            None => (decode(row).map_err(invalid)?, None),
+        };
+        match difference {
+            Some(attribute) => {
+                Err(reused(IdReuse::OtherContent { attribute }, Some(StoredEvent::new(stored))))
             }
-        })
-        .buffered(CONCURRENT_READS)
-        .try_collect()
-        .await
+            None => Ok(stored),
+        }
+    })
+    .await
 }
 
 fn unknown(append: Append, sent: Option<Sent>, attempts: u32, source: BoxError) -> Error {

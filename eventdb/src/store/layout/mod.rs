@@ -16,7 +16,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::codec::feed::entry::FeedEntry;
 use crate::codec::item;
@@ -24,9 +23,9 @@ use crate::codec::validation::Rules;
 use crate::event::Event;
 use crate::event::data::EventData;
 use crate::schema::{self, attribute};
-use crate::store::append::CONCURRENT_READS;
 use crate::store::append::refusal::{Outcome, Refused};
 use crate::store::append::transaction::{Append, Sent, Transaction};
+use crate::store::concurrently::concurrently;
 use crate::store::create_table::TableParts;
 use crate::store::error::{Conflict, Error};
 use crate::store::layout::by_time::head::Head;
@@ -379,17 +378,14 @@ impl TableLayout {
         table: &Table,
         subjects: Vec<String>,
     ) -> Result<Vec<(String, Base)>, Error> {
-        stream::iter(subjects)
-            .map(|subject| async move {
-                let base = match self {
-                    Self::ByTime => by_time::base(table, &subject).await?,
-                    Self::ByRevision => by_revision::base(table, &subject).await?,
-                };
-                Ok((subject, base))
-            })
-            .buffer_unordered(CONCURRENT_READS)
-            .try_collect()
-            .await
+        concurrently(subjects, |subject| async move {
+            let base = match self {
+                Self::ByTime => by_time::base(table, &subject).await?,
+                Self::ByRevision => by_revision::base(table, &subject).await?,
+            };
+            Ok((subject, base))
+        })
+        .await
     }
 
     /// The append with its events as they will be stored, and the actions that store them.

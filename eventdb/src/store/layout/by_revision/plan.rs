@@ -2,13 +2,12 @@
 
 use std::collections::HashSet;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-
 use super::{guard, guarded_key, key, key_of};
 use crate::event::Event;
 use crate::schema::attribute;
 use crate::store::append::transaction::{Append, Sent};
-use crate::store::append::{CONCURRENT_READS, guarded_events, refusal::StoredKey};
+use crate::store::append::{guarded_events, refusal::StoredKey};
+use crate::store::concurrently::concurrently;
 use crate::store::error::{Conflict, Error};
 use crate::store::layout::{Base, Beginning, Plan, SdkItem};
 use crate::store::precondition::{ExpectedState, Precondition, SubjectState};
@@ -86,13 +85,10 @@ pub(crate) async fn begin(table: &Table, append: &Append) -> Result<Beginning, E
     let known: HashSet<(String, u64)> =
         append.preconditions.iter().filter_map(|precondition| known(table, precondition)).collect();
     let known = &known;
-    let found: Vec<Found> = stream::iter(subjects)
-        .map(|(subject, expected, is_written)| async move {
-            find(table, subject, expected, is_written, known).await
-        })
-        .buffered(CONCURRENT_READS)
-        .try_collect()
-        .await?;
+    let found = concurrently(subjects, |(subject, expected, is_written)| {
+        find(table, subject, expected, is_written, known)
+    })
+    .await?;
     let mut conflict = None;
     for found in found {
         match found {
@@ -251,11 +247,7 @@ async fn stored_before(
 
 /// Rows by their keys, strongly consistent.
 async fn rows(table: &Table, keys: Vec<SdkItem>) -> Result<Vec<Option<SdkItem>>, Error> {
-    stream::iter(keys)
-        .map(|key| async move { table.get(key).await })
-        .buffered(CONCURRENT_READS)
-        .try_collect()
-        .await
+    concurrently(keys, |key| table.get(key)).await
 }
 
 /// What an unanswered append was sent on.

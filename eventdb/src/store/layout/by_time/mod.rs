@@ -8,7 +8,6 @@ mod refusal;
 use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::{ProjectionType, ScalarAttributeType};
-use futures_util::{StreamExt, TryStreamExt, stream};
 
 pub(crate) use append::{build, extra_size};
 pub(crate) use refusal::{examine, judge};
@@ -16,8 +15,8 @@ pub(crate) use refusal::{examine, judge};
 use crate::codec::item;
 use crate::event::Event;
 use crate::schema::{self, attribute, index};
-use crate::store::append::CONCURRENT_READS;
 use crate::store::append::transaction::Append;
+use crate::store::concurrently::concurrently;
 use crate::store::create_table::{IndexParts, TableParts};
 use crate::store::error::Error;
 use crate::store::layout::by_time::head::Head;
@@ -132,11 +131,7 @@ pub(crate) async fn begin(table: &Table, append: &Append) -> Result<Beginning, E
         }
     }
     // A legacy subject may have events but no head yet. It isn't pristine.
-    stream::iter(said_to_be_pristine.clone())
-        .map(|subject| async move { table.adopt_legacy_events(&subject).await })
-        .buffer_unordered(CONCURRENT_READS)
-        .try_collect::<Vec<_>>()
-        .await?;
+    concurrently(&said_to_be_pristine, |subject| table.adopt_legacy_events(subject)).await?;
     bases.extend(TableLayout::ByTime.ends(table, unknown.clone()).await?);
     let looked_for_legacy = said_to_be_pristine.into_iter().chain(unknown).collect();
     Ok(Beginning::On(Plan { bases, looked_for_legacy, ..Plan::default() }))
@@ -159,16 +154,13 @@ pub(crate) async fn last_revisions(
     table: &Table,
     subjects: &[String],
 ) -> Result<HashMap<String, u64>, Error> {
-    stream::iter(subjects.to_vec())
-        .map(|subject| async move {
-            let head = table.get(head::key(&subject)).await?;
-            let revision = head.as_ref().and_then(Head::read).map(|head| head.revision);
-            Ok(revision.map(|revision| (subject, revision)))
-        })
-        .buffer_unordered(CONCURRENT_READS)
-        .try_filter_map(|revision| std::future::ready(Ok(revision)))
-        .try_collect()
-        .await
+    let revisions = concurrently(subjects, |subject| async move {
+        let head = table.get(head::key(subject)).await?;
+        Ok::<_, Error>(head.as_ref().and_then(Head::read).map(|head| head.revision))
+    })
+    .await?;
+    let with_revision = subjects.iter().cloned().zip(revisions);
+    Ok(with_revision.filter_map(|(subject, revision)| Some((subject, revision?))).collect())
 }
 
 /// The revision that a precondition on a subject states, if any.
