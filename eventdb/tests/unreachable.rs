@@ -163,7 +163,7 @@ async fn a_certificate_that_is_not_trusted_is_refused_immediately() {
     let untrusted = store(complete().endpoint_url(format!("https://localhost:{port}")))
         // The authorities of the system are read first.
         .with_time_limits(TimeLimits::default());
-    for error in errors(&untrusted, TimeLimits::default()).await {
+    for error in errors(&untrusted, short()).await {
         assert!(matches!(error, Error::Refused { .. }), "{error:#}");
         let text = format!("{error:#}");
         assert!(text.contains("nothing was sent") && text.contains("certificate"), "{text}");

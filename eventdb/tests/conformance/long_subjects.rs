@@ -7,6 +7,7 @@ use eventdb::{Event, History};
 use futures_util::TryStreamExt;
 use serde_json::json;
 
+use crate::reading::pages;
 use crate::support::{Store, candidate, revisions, with_store, with_store_by_revision};
 
 const SUBJECT: &str = "book:1";
@@ -21,7 +22,7 @@ async fn read(store: &Store) -> History {
     let request = || store.db.fetch_events_for_subject(SUBJECT);
     let whole = request().await.unwrap();
     let mut joined = History::default();
-    for page in request().stream().try_collect::<Vec<_>>().await.unwrap() {
+    for page in pages(request()).await {
         joined.events.extend(page.events);
         joined.invalid.extend(page.invalid);
         joined.missing.extend(page.missing);

@@ -21,7 +21,7 @@ async fn fill_pages(store: &Store, subject: &str) -> Vec<Event> {
     events
 }
 
-async fn pages(request: FetchEvents) -> Vec<History> {
+pub(crate) async fn pages(request: FetchEvents) -> Vec<History> {
     request.stream().try_collect().await.unwrap()
 }
 

@@ -7,12 +7,11 @@ use eventdb::{Error, EventDb, Precondition, TableLayout};
 use serde_json::{Value, json};
 use tracing::instrument::WithSubscriber;
 
+use crate::common::Lines;
 use crate::world::{
     Action, Fault, candidate, commands, complete, error_body, on_both_layouts, somebody_else, two,
     world_of_appends,
 };
-
-use crate::common::Lines;
 
 #[tokio::test]
 async fn a_repetition_is_found_although_its_revision_is_reached_only_while_it_is_looked_for() {

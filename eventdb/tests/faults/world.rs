@@ -40,7 +40,7 @@ pub(crate) type Action = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// The faults of the requests to come of one operation; without any left, requests pass.
 #[derive(Clone)]
-pub(crate) struct Plan {
+struct Plan {
     operation: &'static str,
     faults: Arc<Mutex<VecDeque<Fault>>>,
     /// Met by every request once the others are used up.
@@ -123,7 +123,7 @@ pub(crate) struct World {
     pub(crate) db: EventDb,
     /// Past them.
     pub(crate) calm: EventDb,
-    pub(crate) layout: TableLayout,
+    layout: TableLayout,
     pub(crate) sent: Arc<AtomicU32>,
     pub(crate) dynamodb: EmbeddedDynamoDb,
 }
@@ -157,7 +157,7 @@ pub(crate) async fn world(
     World { db, calm, layout, sent, dynamodb }
 }
 
-pub(crate) fn through_faults(
+fn through_faults(
     dynamodb: &EmbeddedDynamoDb,
     operation: &'static str,
     faults: Vec<Fault>,
