@@ -22,12 +22,17 @@ const NEAR = [
   [/^eventdb\/src\/subscribe\//, 'queue_disorder blue_green', 'read_models positions filling'],
   [/^eventdb\/src\/store\/append\//, 'faults', 'writing preconditions idempotence'],
   [/^eventdb\/src\/store\/copy\//, '', 'copying'],
-  [/^eventdb\/src\/store\/(layout|read)\//, 'spans', 'reading long_subjects layouts subjects'],
-  [/^eventdb\/src\/(store\/)?\w+\.rs$/, 'schema spans embedded', 'writing preconditions subjects'],
+  [
+    /^eventdb\/src\/store\/(layout|read|table)\//,
+    'spans',
+    'reading long_subjects layouts subjects',
+  ],
+  [/^eventdb\/src\/(store\/)?\w+\.rs$/, 'schema spans embedded unreachable', 'writing subjects'],
   [/^eventdb\/tests\/conformance\/(main|model|support)\.rs$/, '', 'model writing reading'],
   [/^eventdb\/tests\/common\//, 'faults spans', ''],
   [/(^|\/)Cargo\.(toml|lock)$/, 'codec', 'writing reading'],
-  [/^lambda\/src\//, 'batches configuration feed sns', ''],
+  [/^eventdb\/src\/store\/(failure|retry|table)\.rs$/, 'faults', ''],
+  [/^lambda\/src\//, 'batches configuration feed feed_model delivery_model sns verification', ''],
   [/^cli\/src\//, 'transcript replay interrupt', ''],
 ];
 
@@ -58,8 +63,10 @@ if (has(/\.rs$|(^|\/)Cargo\.(toml|lock)$/)) {
   );
   const programs = unique([
     ...near.flatMap(([, names]) => words(names)),
-    ...named(/^(?:eventdb|lambda|cli)\/tests\/([a-z_]+)(?:\.rs$|\/)/, changed),
-  ]).filter((name) => all.includes(name));
+    ...named(/^(?:eventdb|lambda|cli)\/tests\/([a-z_]+)(?:\.rs$|\/)/, changed).filter((name) =>
+      all.includes(name),
+    ),
+  ]);
   const modules = unique([
     ...near.flatMap(([, , names]) => words(names)),
     ...named(/^eventdb\/tests\/conformance\/([a-z_]+)(?:\.rs$|\/)/, changed),
